@@ -1,0 +1,3 @@
+//! A KServe transformer between clients and NVIDIA Triton.
+
+pub mod wire;

@@ -1,0 +1,4 @@
+//! What travels: the JSON schema of callers, Triton's messages, and tensors in one buffer.
+//! A leaf: it imports nothing of ours.
+
+pub mod triton;

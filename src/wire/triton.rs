@@ -1,0 +1,7 @@
+//! Triton's protocol as generated from `proto/`: messages, client and server of
+//! `inference.GRPCInferenceService`.
+
+// The generated code has no doc comments of its own; proto/ is where the messages are described.
+#![allow(missing_docs, unreachable_pub, clippy::all)]
+
+tonic::include_proto!("inference");
