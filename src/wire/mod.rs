@@ -1,4 +1,7 @@
 //! What travels: the JSON schema of callers, Triton's messages, and tensors in one buffer.
 //! A leaf: it imports nothing of ours.
 
+pub mod common_data;
+pub mod tensor;
 pub mod triton;
+pub mod v1;

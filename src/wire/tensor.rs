@@ -1,0 +1,232 @@
+//! FP32 tensors in one buffer, with room in front of them.
+//!
+//! A batch is allocated once. Each row is handed out in parts that may be filled on any thread and
+//! in any order, and put together again without copying. The room in front takes the header of
+//! whatever message the tensor goes out in, so that header and tensor are one piece of memory.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Bytes kept free in front of a batch. A gRPC header with model, tensor names and a request id
+/// of usual length takes about 150.
+const HEADROOM: usize = 512;
+
+/// A batch whose rows are out being filled.
+#[derive(Debug)]
+pub struct Blank {
+    head: BytesMut,
+}
+
+impl Blank {
+    /// Allocates `rows` rows of `PARTS` parts of `part_bytes` bytes each.
+    ///
+    /// Each part is empty with exactly `part_bytes` of capacity: append to it, never beyond.
+    pub fn rows<const PARTS: usize>(
+        rows: usize,
+        part_bytes: usize,
+    ) -> (Self, Vec<[BytesMut; PARTS]>) {
+        let mut head = BytesMut::with_capacity(HEADROOM + rows * PARTS * part_bytes);
+        head.put_bytes(0, HEADROOM);
+        let mut rest = head.split_off(HEADROOM);
+        let rows = (0..rows)
+            .map(|_| {
+                std::array::from_fn(|_| {
+                    let after = rest.split_off(part_bytes);
+                    std::mem::replace(&mut rest, after)
+                })
+            })
+            .collect();
+        (Self { head }, rows)
+    }
+
+    /// Puts the filled rows together. Neighbouring parts join without a copy; where a row was left
+    /// out, those behind it move up (a copy).
+    ///
+    /// `row_shape` is the shape of one row; the tensor's is `[rows, …row_shape]`.
+    pub fn assemble<const PARTS: usize>(
+        self,
+        rows: Vec<[BytesMut; PARTS]>,
+        row_shape: &[i64],
+    ) -> Tensor {
+        let count = rows.len();
+        let mut buffer = self.head;
+        for part in rows.into_iter().flatten() {
+            buffer.unsplit(part);
+        }
+        Tensor {
+            shape: shape_of(count, row_shape),
+            memory: Memory::Roomy(buffer),
+        }
+    }
+}
+
+fn shape_of(rows: usize, row_shape: &[i64]) -> Vec<i64> {
+    let mut shape = Vec::with_capacity(row_shape.len() + 1);
+    shape.push(rows as i64);
+    shape.extend_from_slice(row_shape);
+    shape
+}
+
+/// A tensor of FP32 values, row-major, little-endian; its first axis counts rows.
+#[derive(Debug)]
+pub struct Tensor {
+    shape: Vec<i64>,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    /// `HEADROOM` free bytes, then the values.
+    Roomy(BytesMut),
+    /// The values alone, a part of a message that came in.
+    Shared(Bytes),
+}
+
+impl Tensor {
+    /// A tensor whose values lie in a received message. `data` holds `rows` × the product of
+    /// `row_shape` values of four bytes.
+    pub fn shared(data: Bytes, rows: usize, row_shape: &[i64]) -> Self {
+        Self {
+            shape: shape_of(rows, row_shape),
+            memory: Memory::Shared(data),
+        }
+    }
+
+    /// All axes, rows first.
+    pub fn shape(&self) -> &[i64] {
+        &self.shape
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape.first().map_or(0, |&rows| rows as usize)
+    }
+
+    /// Bytes of the values.
+    pub fn byte_len(&self) -> usize {
+        match &self.memory {
+            Memory::Roomy(buffer) => buffer.len() - HEADROOM,
+            Memory::Shared(data) => data.len(),
+        }
+    }
+
+    /// The values alone.
+    pub fn into_data(self) -> Bytes {
+        match self.memory {
+            Memory::Roomy(buffer) => buffer.freeze().slice(HEADROOM..),
+            Memory::Shared(data) => data,
+        }
+    }
+
+    /// `header` and the values behind it: one piece where there is room, else two.
+    pub fn into_message(self, header: &[u8]) -> Message {
+        match self.memory {
+            Memory::Roomy(mut buffer) if header.len() <= HEADROOM => {
+                let start = HEADROOM - header.len();
+                buffer[start..HEADROOM].copy_from_slice(header);
+                Message {
+                    first: buffer.freeze().slice(start..),
+                    second: Bytes::new(),
+                }
+            }
+            memory => Message {
+                first: Bytes::copy_from_slice(header),
+                second: Tensor {
+                    shape: Vec::new(),
+                    memory,
+                }
+                .into_data(),
+            },
+        }
+    }
+}
+
+/// A message ready to be sent, in at most two pieces. Cloning shares the memory.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The header, and the values if they lie behind it.
+    pub first: Bytes,
+    /// The values if they lie elsewhere.
+    pub second: Bytes,
+}
+
+impl Message {
+    /// Bytes of both pieces.
+    pub fn byte_len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+}
+
+/// FP32 values from their little-endian bytes; a rest shorter than four bytes is left out.
+pub fn fp32(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(rows: &mut [[BytesMut; 2]]) {
+        for (i, row) in rows.iter_mut().enumerate().rev() {
+            row[1].put_bytes(i as u8 * 2 + 1, 8);
+            row[0].put_bytes(i as u8 * 2, 8);
+        }
+    }
+
+    fn expected(rows: &[u8]) -> Vec<u8> {
+        rows.iter()
+            .flat_map(|&i| [[i * 2; 8], [i * 2 + 1; 8]].concat())
+            .collect()
+    }
+
+    #[test]
+    fn rows_filled_in_any_order_join_in_place() {
+        let (blank, mut rows) = Blank::rows::<2>(3, 8);
+        let start = rows[0][0].as_ptr();
+        fill(&mut rows);
+        let tensor = blank.assemble(rows, &[4]);
+        assert_eq!(tensor.shape(), [3, 4]);
+        assert_eq!(tensor.byte_len(), 48);
+        let data = tensor.into_data();
+        assert_eq!(data, expected(&[0, 1, 2]));
+        assert_eq!(data.as_ptr(), start, "the values were copied");
+    }
+
+    #[test]
+    fn a_row_left_out_closes_the_gap() {
+        let (blank, mut rows) = Blank::rows::<2>(3, 8);
+        fill(&mut rows);
+        rows.remove(1);
+        let tensor = blank.assemble(rows, &[4]);
+        assert_eq!(tensor.shape(), [2, 4]);
+        assert_eq!(tensor.into_data(), expected(&[0, 2]));
+    }
+
+    #[test]
+    fn a_header_lies_in_front_of_the_values() {
+        let (blank, mut rows) = Blank::rows::<2>(1, 8);
+        fill(&mut rows);
+        let message = blank.assemble(rows, &[4]).into_message(b"head");
+        assert_eq!(message.first, [b"head".as_slice(), &expected(&[0])].concat());
+        assert!(message.second.is_empty());
+    }
+
+    #[test]
+    fn a_header_too_long_for_the_room_goes_apart() {
+        let (blank, mut rows) = Blank::rows::<2>(1, 8);
+        fill(&mut rows);
+        let header = vec![7; HEADROOM + 1];
+        let message = blank.assemble(rows, &[4]).into_message(&header);
+        assert_eq!(message.first, header);
+        assert_eq!(message.second, expected(&[0]));
+    }
+
+    #[test]
+    fn values_of_a_received_message_are_not_copied() {
+        let data = Bytes::from(vec![1; 32]);
+        let start = data.as_ptr();
+        let message = Tensor::shared(data, 2, &[4]).into_message(b"head");
+        assert_eq!(message.first, b"head".as_slice());
+        assert_eq!(message.second.as_ptr(), start);
+        assert_eq!(message.byte_len(), 36);
+    }
+}
