@@ -1,3 +1,25 @@
-//! A KServe transformer between clients and NVIDIA Triton.
+//! A KServe transformer between clients and NVIDIA Triton: face pictures in, quality scores out.
+//!
+//! The tree is the diagram; a module uses only what stands to its right.
+//!
+//! ```text
+//! main → cli → config → command → front → engine → admission
+//!                          │                └────→ transformer → item
+//!                          │                             ├─────→ pixel            (imports nothing of ours)
+//!                          │                             └─────→ predictor → wire (imports nothing of ours)
+//!                          └→ loadtest → predictor, wire          front → wire, predictor
+//! ```
+//!
+//! `error`, `timing`, `metrics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
+pub mod admission;
+pub mod engine;
+pub mod error;
+pub mod item;
+pub mod metrics;
+pub mod pixel;
+pub mod predictor;
+pub mod timing;
+pub mod transformer;
 pub mod wire;
+pub mod workers;

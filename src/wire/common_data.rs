@@ -154,7 +154,12 @@ impl<'a> Requests<'a> {
         };
         Ok(Body {
             form: Form::MultiRequest,
-            items: self.list.into_iter().enumerate().map(item).collect::<Result<_, _>>()?,
+            items: self
+                .list
+                .into_iter()
+                .enumerate()
+                .map(item)
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -503,7 +508,8 @@ mod tests {
 
     #[test]
     fn text_is_borrowed_unless_escaped() {
-        let body = br#"{"multi_data":[{"data":{"item":"data:,AA/B"}},{"data":{"item":"data:,AA\/B"}}]}"#;
+        let body =
+            br#"{"multi_data":[{"data":{"item":"data:,AA/B"}},{"data":{"item":"data:,AA\/B"}}]}"#;
         let body = parse(body, 3).unwrap();
         assert!(matches!(body.items[0], Cow::Borrowed("data:,AA/B")));
         assert!(matches!(&body.items[1], Cow::Owned(text) if text == "data:,AA/B"));
@@ -522,10 +528,22 @@ mod tests {
     fn refusals_name_the_place() {
         for (body, text) in [
             ("{}", "data: expected an object with item, found nothing"),
-            (r#"{"data":{}}"#, "data.item: expected a string, found nothing"),
-            (r#"{"data":{"item":null}}"#, "data.item: expected a string, found null"),
-            (r#"{"data":{"item":["a"]}}"#, "data.item: expected a string, found a list"),
-            (r#"{"data":"a"}"#, "data: expected an object with item, found a string"),
+            (
+                r#"{"data":{}}"#,
+                "data.item: expected a string, found nothing",
+            ),
+            (
+                r#"{"data":{"item":null}}"#,
+                "data.item: expected a string, found null",
+            ),
+            (
+                r#"{"data":{"item":["a"]}}"#,
+                "data.item: expected a string, found a list",
+            ),
+            (
+                r#"{"data":"a"}"#,
+                "data: expected an object with item, found a string",
+            ),
             (
                 r#"{"multi_data":[{"data":{"item":"a"}},{"data":{"item":true}}]}"#,
                 "multi_data[1].data.item: expected a string, found a boolean",
@@ -534,7 +552,10 @@ mod tests {
                 r#"{"multi_data":[null]}"#,
                 "multi_data[0]: expected an object with data.item, found null",
             ),
-            (r#"{"multi_data":{}}"#, "multi_data: expected a list of requests, found an object"),
+            (
+                r#"{"multi_data":{}}"#,
+                "multi_data: expected a list of requests, found an object",
+            ),
             (
                 r#"{"multi_data":[]}"#,
                 "multi_data: the list is empty; at least one picture is needed",
@@ -551,13 +572,19 @@ mod tests {
                 r#"{"multi_data":[{"data":{"item":"a"},"extra_info":{"type":5}}]}"#,
                 "multi_data[0].extra_info.type: expected a string, found a number",
             ),
-            ("[1]", "the body: expected an object with data or multi_data, found a list"),
+            (
+                "[1]",
+                "the body: expected an object with data or multi_data, found a list",
+            ),
         ] {
             assert_eq!(refusal(body), text, "{body}");
         }
         assert!(refusal("  ").starts_with("the body is empty"));
         for broken in [r#"{"data":"#, "{]", r#"{"data":NaN}"#, "{} {}"] {
-            assert!(refusal(broken).starts_with("the body is not valid JSON: "), "{broken}");
+            assert!(
+                refusal(broken).starts_with("the body is not valid JSON: "),
+                "{broken}"
+            );
         }
     }
 
@@ -569,7 +596,9 @@ mod tests {
 
     #[test]
     fn not_utf8_is_refused() {
-        let text = parse(b"{\"data\":{\"item\":\"\xff\"}}", 3).unwrap_err().to_string();
+        let text = parse(b"{\"data\":{\"item\":\"\xff\"}}", 3)
+            .unwrap_err()
+            .to_string();
         assert!(text.starts_with("the body is not valid JSON"), "{text}");
     }
 

@@ -109,6 +109,26 @@ impl Tensor {
         }
     }
 
+    /// Cuts the tensor into tensors of at most `rows` rows, sharing its memory.
+    pub fn split(self, rows: usize) -> Vec<Self> {
+        let rows = rows.max(1);
+        let total = self.rows();
+        if total <= rows {
+            return vec![self];
+        }
+        let row_shape = self.shape[1..].to_vec();
+        let data = self.into_data();
+        let row_bytes = data.len() / total;
+        (0..total)
+            .step_by(rows)
+            .map(|start| {
+                let count = rows.min(total - start);
+                let part = data.slice(start * row_bytes..(start + count) * row_bytes);
+                Self::shared(part, count, &row_shape)
+            })
+            .collect()
+    }
+
     /// The values alone.
     pub fn into_data(self) -> Bytes {
         match self.memory {
@@ -158,7 +178,10 @@ impl Message {
 
 /// FP32 values from their little-endian bytes; a rest shorter than four bytes is left out.
 pub fn fp32(data: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes))
+    data.as_chunks()
+        .0
+        .iter()
+        .map(|&bytes| f32::from_le_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -206,7 +229,10 @@ mod tests {
         let (blank, mut rows) = Blank::rows::<2>(1, 8);
         fill(&mut rows);
         let message = blank.assemble(rows, &[4]).into_message(b"head");
-        assert_eq!(message.first, [b"head".as_slice(), &expected(&[0])].concat());
+        assert_eq!(
+            message.first,
+            [b"head".as_slice(), &expected(&[0])].concat()
+        );
         assert!(message.second.is_empty());
     }
 
@@ -218,6 +244,18 @@ mod tests {
         let message = blank.assemble(rows, &[4]).into_message(&header);
         assert_eq!(message.first, header);
         assert_eq!(message.second, expected(&[0]));
+    }
+
+    #[test]
+    fn a_split_keeps_order_and_memory() {
+        let data = Bytes::from((0..40).collect::<Vec<u8>>());
+        let start = data.as_ptr();
+        let parts = Tensor::shared(data, 5, &[2]).split(2);
+        let shapes: Vec<_> = parts.iter().map(|part| part.shape().to_vec()).collect();
+        assert_eq!(shapes, [[2, 2], [2, 2], [1, 2]]);
+        let parts: Vec<_> = parts.into_iter().map(Tensor::into_data).collect();
+        assert_eq!(parts[0].as_ptr(), start);
+        assert_eq!(parts.concat(), (0..40).collect::<Vec<u8>>());
     }
 
     #[test]
