@@ -76,6 +76,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -108,7 +110,7 @@ mod tests {
         let mine = Arc::clone(&ran);
         // Polled once, so that it stands in the queue, then dropped.
         let mut left = Box::pin(workers.run(move |()| mine.fetch_add(1, Ordering::Relaxed)));
-        assert!(futures_util::poll!(left.as_mut()).is_pending());
+        assert!(left.as_mut().now_or_never().is_none());
         drop(left);
         release.send(()).unwrap();
         blocker.await.unwrap().unwrap();
