@@ -1,0 +1,1 @@
+//! `serve`: starts the service and ends it in named steps.
