@@ -24,6 +24,15 @@ pub struct Error {
 }
 
 impl Error {
+    fn new(cause: Cause, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { cause, text }
+    }
+
+    fn refused(text: impl Into<String>) -> Self {
+        Self::new(Cause::Refused, text)
+    }
+
     /// Who is to blame.
     pub fn cause(&self) -> Cause {
         self.cause
