@@ -107,6 +107,17 @@ impl Engine {
             ));
         }
         let _guest = self.admission.enter(count)?;
+        let _tensors = match &request.input {
+            Input::Pictures(_) => {
+                let row: i64 = model.transformer.signature().input_row.iter().product();
+                Some(
+                    self.admission
+                        .charge(count * row as usize * size_of::<f32>()),
+                )
+            }
+            // It is a part of the body, for which room was taken.
+            Input::Tensor(_) => None,
+        };
         let timeout = request
             .timeout
             .unwrap_or(self.limits.timeout)

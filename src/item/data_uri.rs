@@ -13,6 +13,16 @@ pub fn decode_into(_item: &str, _max_bytes: usize, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
+/// Decodes bare base64 into `out`, which is cleared first.
+///
+/// # Errors
+///
+/// As [`decode_into`].
+pub fn decode_base64_into(_text: &str, _max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+    out.clear();
+    Ok(())
+}
+
 /// Refuses a picture of more than `max_bytes`.
 ///
 /// # Errors
