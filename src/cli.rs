@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches, ValueEnum};
 
 /// The flags of `serve`; each can also be given as `FACEQUALITY_<NAME>` in the environment.
 #[derive(Args, Clone, Debug)]
@@ -222,6 +222,18 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) kserve: KserveArgs,
+}
+
+impl ServeArgs {
+    /// The settings of `serve` with these flags and nothing from the environment.
+    ///
+    /// # Errors
+    ///
+    /// When a flag is wrong.
+    pub fn from_flags(flags: &[String]) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("serve").no_binary_name(true));
+        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
 }
 
 /// Flags of the KServe SDK and controller that mean nothing here; each that is given is logged.

@@ -369,9 +369,26 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> Front {
     }
 }
 
-fn item_settings(args: &ServeArgs, _problems: &mut Vec<String>) -> item::Settings {
+fn item_settings(args: &ServeArgs, problems: &mut Vec<String>) -> item::Settings {
+    let url_allow = args
+        .item_url_allow
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty())
+        .filter_map(|text| match text.parse::<item::Allow>() {
+            Ok(allow) => Some(allow),
+            Err(problem) => {
+                problems.push(format!("--item_url_allow: {problem}"));
+                None
+            }
+        })
+        .collect();
     item::Settings {
         max_item_bytes: args.max_item_bytes,
+        max_bytes: args.max_bytes_in_flight,
+        data_dir: args.data_dir.clone(),
+        url_timeout: Duration::from_millis(args.item_url_timeout_ms),
+        url_allow,
     }
 }
 

@@ -16,7 +16,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help goes to standard output, complaints to standard error; a closed pipe is fine.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let log = match cli.command.log() {

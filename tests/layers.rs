@@ -9,13 +9,43 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("main", &["command", "cli", "config", "telemetry"]),
     (
         "command",
-        &["cli", "config", "front", "loadtest", "engine", "admission", "transformer", "item", "pixel", "predictor", "wire"],
+        &[
+            "cli",
+            "config",
+            "front",
+            "loadtest",
+            "engine",
+            "admission",
+            "transformer",
+            "item",
+            "pixel",
+            "predictor",
+            "wire",
+        ],
     ),
-    ("config", &["cli", "front", "engine", "admission", "transformer", "item", "pixel", "predictor"]),
+    (
+        "config",
+        &[
+            "cli",
+            "front",
+            "engine",
+            "admission",
+            "transformer",
+            "item",
+            "pixel",
+            "predictor",
+        ],
+    ),
     ("cli", &[]),
-    ("front", &["engine", "admission", "transformer", "predictor", "wire"]),
+    (
+        "front",
+        &["engine", "admission", "transformer", "predictor", "wire"],
+    ),
     ("loadtest", &["predictor", "wire"]),
-    ("engine", &["admission", "transformer", "predictor", "item", "pixel"]),
+    (
+        "engine",
+        &["admission", "transformer", "predictor", "item", "pixel"],
+    ),
     ("admission", &[]),
     ("transformer", &["item", "pixel", "predictor", "wire"]),
     ("item", &[]),
@@ -23,13 +53,23 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("pixel", &[]),
     ("wire", &[]),
     // What serves all of them.
-    ("error", &["admission", "item", "pixel", "predictor", "wire"]),
+    (
+        "error",
+        &["admission", "item", "pixel", "predictor", "wire"],
+    ),
     ("metrics", &["timing"]),
     ("workers", &[]),
 ];
 
 /// Usable from everywhere but the leaves.
-const SERVING_ALL: [&str; 6] = ["error", "timing", "metrics", "workers", "telemetry", "shutdown"];
+const SERVING_ALL: [&str; 6] = [
+    "error",
+    "timing",
+    "metrics",
+    "workers",
+    "telemetry",
+    "shutdown",
+];
 
 /// These import nothing of ours.
 const LEAVES: [&str; 2] = ["pixel", "wire"];
@@ -42,7 +82,13 @@ fn the_arrows_point_one_way() {
     collect(Path::new("src"), &mut files);
     for file in &files {
         let path = file.strip_prefix("src").unwrap();
-        let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+        let first = path
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_str()
+            .unwrap();
         let module = first.trim_end_matches(".rs");
         let text = fs::read_to_string(file).unwrap();
         for (number, line) in text.lines().enumerate() {
@@ -50,16 +96,26 @@ fn the_arrows_point_one_way() {
             for used in names(code) {
                 let allowed = module == "lib"
                     || used == module
-                    || arrows.get(module).is_some_and(|arrows| arrows.contains(&used))
+                    || arrows
+                        .get(module)
+                        .is_some_and(|arrows| arrows.contains(&used))
                     || !LEAVES.contains(&module) && SERVING_ALL.contains(&used);
                 if !allowed {
-                    wrong.push(format!("{}:{}: {module} → {used}", file.display(), number + 1));
+                    wrong.push(format!(
+                        "{}:{}: {module} → {used}",
+                        file.display(),
+                        number + 1
+                    ));
                 }
             }
         }
     }
     assert!(files.len() > 20, "the sources were not found");
-    assert!(wrong.is_empty(), "arrows that point the wrong way:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "arrows that point the wrong way:\n{}",
+        wrong.join("\n")
+    );
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
@@ -82,10 +138,15 @@ fn names(code: &str) -> Vec<&str> {
             match rest.strip_prefix('{') {
                 Some(list) => {
                     let list = list.split('}').next().unwrap_or(list);
-                    names.extend(list.split(',').map(|path| path.trim().split("::").next().unwrap_or_default()));
+                    names.extend(
+                        list.split(',')
+                            .map(|path| path.trim().split("::").next().unwrap_or_default()),
+                    );
                 }
                 None => {
-                    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                    let end = rest
+                        .find(|c: char| !c.is_alphanumeric() && c != '_')
+                        .unwrap_or(rest.len());
                     names.push(&rest[..end]);
                 }
             }
@@ -97,7 +158,13 @@ fn names(code: &str) -> Vec<&str> {
 
 #[test]
 fn names_are_read_in_all_their_forms() {
-    assert_eq!(names("use crate::{admission, item::Item};"), ["admission", "item"]);
-    assert_eq!(names("fn f(x: crate::pixel::Error) -> crate::error::Error"), ["pixel", "error"]);
+    assert_eq!(
+        names("use crate::{admission, item::Item};"),
+        ["admission", "item"]
+    );
+    assert_eq!(
+        names("fn f(x: crate::pixel::Error) -> crate::error::Error"),
+        ["pixel", "error"]
+    );
     assert!(names("use std::fs;").is_empty());
 }

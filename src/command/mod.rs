@@ -4,6 +4,7 @@
 pub mod config;
 pub mod predict;
 pub mod serve;
+pub mod service;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
