@@ -10,15 +10,18 @@
 //!                          └→ loadtest → predictor, wire          front → wire, predictor
 //! ```
 //!
-//! `error`, `timing`, `metrics`, `workers`, `telemetry` and `shutdown` serve all of them.
+//! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
 pub mod admission;
+pub mod command;
 pub mod engine;
 pub mod error;
+pub mod front;
 pub mod item;
 pub mod metrics;
 pub mod pixel;
 pub mod predictor;
+pub mod statistics;
 pub mod timing;
 pub mod transformer;
 pub mod wire;

@@ -1,0 +1,1 @@
+//! The sub-commands, a file each. Errors are `anyhow`'s here and nowhere else.
