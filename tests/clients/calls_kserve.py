@@ -10,9 +10,26 @@ import asyncio
 import base64
 import json
 import ssl
+import sys
 
 import numpy as np
-from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--http", required=True, help="HOST:PORT")
+    parser.add_argument("--grpc", required=True, help="HOST:PORT")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--tensor", required=True, help="file of numpy.save, FP32 [N,3,112,112]")
+    parser.add_argument("--ca", help="certificate of the authority (PEM), where the server speaks TLS")
+    parser.add_argument("pictures", nargs="*", help="the pictures that the tensor was made of")
+    return parser.parse_args()
+
+
+ARGS = arguments()
+# The SDK reads the command line when it is imported, and refuses what it does not know.
+sys.argv[1:] = []
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig  # noqa: E402
 
 UNKNOWN = "no_such_model"
 
@@ -118,16 +135,5 @@ async def run(args):
     print(json.dumps(answers))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--http", required=True, help="HOST:PORT")
-    parser.add_argument("--grpc", required=True, help="HOST:PORT")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--tensor", required=True, help="file of numpy.save, FP32 [N,3,112,112]")
-    parser.add_argument("--ca", help="certificate of the authority (PEM), where the server speaks TLS")
-    parser.add_argument("pictures", nargs="*", help="the pictures that the tensor was made of")
-    asyncio.run(run(parser.parse_args()))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(run(ARGS))

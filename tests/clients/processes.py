@@ -96,6 +96,7 @@ def started(command, http_port, grpc_port, tls=None, wait_path="/v2/health/ready
             process.wait()
 
 
+@contextlib.contextmanager
 def triton():
     """A real Triton with the models of run_triton.py."""
     http_port, grpc_port, metrics_port = free_ports(3)
@@ -103,7 +104,17 @@ def triton():
         str(ROOT / "target/venvs/triton/bin/python"), str(ROOT / "tests/clients/run_triton.py"),
         "--http", str(http_port), "--grpc", str(grpc_port), "--metrics", str(metrics_port),
     ]
-    return started(command, http_port, grpc_port)
+    with started(command, http_port, grpc_port) as server:
+        server.metrics_port = metrics_port
+        yield server
+
+
+def triton_metrics(server):
+    """Triton's counters by name and labels, as its metrics port writes them."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=60)) as connection:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    return {name: float(value) for name, value in (l.rsplit(" ", 1) for l in lines if not l.startswith("#"))}
 
 
 def service(*flags, tls=None, wait_path="/v2/health/ready"):
