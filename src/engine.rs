@@ -14,6 +14,7 @@ use crate::admission::{Admission, Reserved};
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 use crate::predictor::{Call, Readiness, Signature};
+use crate::statistics::{Snapshot, Statistics};
 use crate::timing::{Deadline, Timings};
 use crate::transformer::batch::{ImageErrors, Model, PixelThreads};
 use crate::transformer::{Input, Row};
@@ -54,6 +55,7 @@ pub struct Limits {
 /// Answers requests for the models it was given.
 pub struct Engine {
     models: BTreeMap<String, Model>,
+    statistics: BTreeMap<String, Statistics>,
     admission: Admission,
     limits: Limits,
     pixels: Arc<PixelThreads>,
@@ -70,7 +72,11 @@ impl Engine {
         pixels: Arc<PixelThreads>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let statistics = models
+            .keys()
+            .map(|name| (name.clone(), Statistics::default()));
         Self {
+            statistics: statistics.collect(),
             models,
             admission,
             limits,
@@ -143,6 +149,9 @@ impl Engine {
             })
             .flatten();
         self.metrics.observe(name, &request.timings);
+        if let Some(statistics) = self.statistics.get(name) {
+            statistics.record(&request.timings, count, rows.is_ok());
+        }
         if let Ok(rows) = &rows {
             let scores = rows.iter().filter(|row| row.is_ok()).count();
             let outcome = |outcome| self.metrics.pictures.with_label_values(&[name, outcome]);
@@ -174,6 +183,20 @@ impl Engine {
     /// When there is no such model.
     pub fn signature(&self, name: &str) -> Result<&Signature, Error> {
         Ok(self.model(name)?.transformer.signature())
+    }
+
+    /// What a model did since the start.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such model.
+    pub fn statistics(&self, name: &str) -> Result<Snapshot, Error> {
+        self.model(name)?;
+        Ok(self
+            .statistics
+            .get(name)
+            .map(Statistics::snapshot)
+            .unwrap_or_default())
     }
 
     /// Whether a model takes requests.

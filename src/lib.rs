@@ -10,7 +10,7 @@
 //!                          └→ loadtest → predictor, wire          front → wire, predictor
 //! ```
 //!
-//! `error`, `timing`, `metrics`, `workers`, `telemetry` and `shutdown` serve all of them.
+//! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
 pub mod admission;
 pub mod cli;
@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod pixel;
 pub mod predictor;
 pub mod shutdown;
+pub mod statistics;
 pub mod telemetry;
 pub mod timing;
 pub mod transformer;

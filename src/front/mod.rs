@@ -1,10 +1,14 @@
 //! The doors: each protocol is converted to the engine's request and the rows back to its answer.
 
 pub mod body;
+pub mod grpc;
 pub mod headers;
 pub mod http;
 pub mod probes;
 pub mod reply;
+#[cfg(test)]
+pub(crate) mod scripted;
+pub mod served;
 pub mod v1;
 mod watched;
 
