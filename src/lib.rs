@@ -13,9 +13,11 @@
 //! `error`, `timing`, `metrics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
 pub mod admission;
+pub mod command;
 pub mod engine;
 pub mod error;
 pub mod item;
+pub mod loadtest;
 pub mod metrics;
 pub mod pixel;
 pub mod predictor;
