@@ -39,7 +39,15 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("cli", &[]),
     (
         "front",
-        &["engine", "admission", "transformer", "predictor", "wire"],
+        &[
+            "engine",
+            "admission",
+            "transformer",
+            "item",
+            "pixel",
+            "predictor",
+            "wire",
+        ],
     ),
     ("loadtest", &["predictor", "wire"]),
     (
@@ -62,10 +70,11 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Usable from everywhere but the leaves.
-const SERVING_ALL: [&str; 6] = [
+const SERVING_ALL: [&str; 7] = [
     "error",
     "timing",
     "metrics",
+    "statistics",
     "workers",
     "telemetry",
     "shutdown",
