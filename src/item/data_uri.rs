@@ -19,16 +19,16 @@ const KEEP_BYTES: usize = 16 << 20;
 /// When there is no base64 payload, a character does not belong to it, or it holds more than
 /// `max_bytes`.
 pub fn decode_into(item: &str, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-    out.clear();
-    let payload = Payload::of(item)?;
-    payload.check_size(max_bytes)?;
-    if out.capacity() > KEEP_BYTES {
-        out.shrink_to(KEEP_BYTES);
-    }
-    if payload.decode_clean(out) {
-        return Ok(());
-    }
-    payload.decode_forgiving(out)
+    Payload::of(item)?.decode_into(max_bytes, out)
+}
+
+/// Decodes bare base64, as KServe's `b64` holds it, into `out`, which is cleared first.
+///
+/// # Errors
+///
+/// As [`decode_into`].
+pub fn decode_base64_into(text: &str, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+    Payload::behind(text, 0)?.decode_into(max_bytes, out)
 }
 
 /// Refuses a picture of more than `max_bytes`.
@@ -69,7 +69,12 @@ impl<'a> Payload<'a> {
                  taken",
             ));
         }
-        let mut text = item.as_bytes()[comma + 1..].trim_ascii();
+        Self::behind(item, comma + 1)
+    }
+
+    /// What stands in an item from `start` on, taken out likewise.
+    fn behind(item: &'a str, start: usize) -> Result<Self, Error> {
+        let mut text = item.as_bytes()[start..].trim_ascii();
         for (open, close) in [(&b"b'"[..], &b"'"[..]), (&b"b\""[..], &b"\""[..])] {
             if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close)) {
                 text = inner.trim_ascii();
@@ -77,10 +82,22 @@ impl<'a> Payload<'a> {
             }
         }
         if text.is_empty() {
-            return Err(Error::refused("the data: item has no payload"));
+            return Err(Error::refused("there is no payload: the base64 text is empty"));
         }
         let begin = text.as_ptr().addr() - item.as_ptr().addr();
         Ok(Self { text, begin })
+    }
+
+    fn decode_into(&self, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        out.clear();
+        self.check_size(max_bytes)?;
+        if out.capacity() > KEEP_BYTES {
+            out.shrink_to(KEEP_BYTES);
+        }
+        if self.decode_clean(out) {
+            return Ok(());
+        }
+        self.decode_forgiving(out)
     }
 
     /// Refuses more than `max_bytes` before memory is taken for them.
@@ -148,7 +165,7 @@ impl<'a> Payload<'a> {
             _ => {}
         }
         if out.is_empty() {
-            return Err(Error::refused("the data: item has no payload"));
+            return Err(Error::refused("there is no payload: the base64 text is empty"));
         }
         Ok(())
     }
@@ -306,6 +323,16 @@ mod tests {
         ] {
             assert!(refusal(item).contains(word), "{item}: {}", refusal(item));
         }
+    }
+
+    #[test]
+    fn bare_base64_is_read_alike() {
+        let mut out = Vec::new();
+        decode_base64_into("b'aGVsbG8='", 5, &mut out).unwrap();
+        assert_eq!(out, b"hello");
+        let refusal = decode_base64_into("aGV,", 5, &mut out).unwrap_err();
+        assert!(refusal.to_string().contains("at byte 3"), "{refusal}");
+        assert!(decode_base64_into("", 5, &mut out).is_err());
     }
 
     #[test]

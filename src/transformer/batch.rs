@@ -150,7 +150,7 @@ impl Model {
                 Item::Data(_) => Picture::Item(text),
                 elsewhere => Picture::Encoded(self.fetcher.fetch(elsewhere, turns).await?),
             },
-            encoded => encoded,
+            here => here,
         };
         let max_item_bytes = self.fetcher.max_item_bytes();
         let transformer = Arc::clone(&self.transformer);
@@ -159,6 +159,11 @@ impl Model {
             let encoded = match &picture {
                 Picture::Item(text) => {
                     data_uri::decode_into(text_of(text)?, max_item_bytes, &mut desk.encoded)?;
+                    &desk.encoded
+                }
+                Picture::Base64(text) => {
+                    let text = text_of(text)?;
+                    data_uri::decode_base64_into(text, max_item_bytes, &mut desk.encoded)?;
                     &desk.encoded
                 }
                 Picture::Encoded(bytes) => {
