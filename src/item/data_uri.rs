@@ -82,7 +82,9 @@ impl<'a> Payload<'a> {
             }
         }
         if text.is_empty() {
-            return Err(Error::refused("there is no payload: the base64 text is empty"));
+            return Err(Error::refused(
+                "there is no payload: the base64 text is empty",
+            ));
         }
         let begin = text.as_ptr().addr() - item.as_ptr().addr();
         Ok(Self { text, begin })
@@ -165,7 +167,9 @@ impl<'a> Payload<'a> {
             _ => {}
         }
         if out.is_empty() {
-            return Err(Error::refused("there is no payload: the base64 text is empty"));
+            return Err(Error::refused(
+                "there is no payload: the base64 text is empty",
+            ));
         }
         Ok(())
     }
