@@ -242,6 +242,11 @@ impl Engine {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// Whether [`Self::drain`] was called.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// Waits for room for the bytes of a body.
     ///
     /// # Errors

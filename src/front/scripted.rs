@@ -2,7 +2,7 @@
 //! pictures or tensors of four values. A picture's score is its bytes, a tensor row's its first
 //! value.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::wire::tensor::fp32;
 #[derive(Default)]
 pub(crate) struct Scripted {
     pub(crate) not_ready: Mutex<Option<String>>,
+    pub(crate) draining: AtomicBool,
     /// A request whose first picture is this text fails so.
     pub(crate) fault: Option<(&'static str, Error)>,
     /// Runs wait here until permits are added.
@@ -89,6 +90,10 @@ impl Served for Scripted {
             Some(reason) => Readiness::NotReady(reason.clone()),
             None => Readiness::Ready { max_batch: 32 },
         })
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 
     fn statistics(&self, model: &str) -> Result<Snapshot, Error> {

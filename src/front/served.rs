@@ -106,6 +106,11 @@ pub trait Served: Send + Sync + 'static {
     /// When there is no such model.
     fn readiness(&self, model: &str) -> Result<Readiness, Error>;
 
+    /// Whether this server is about to end.
+    fn draining(&self) -> bool {
+        false
+    }
+
     /// What a model did since the start.
     ///
     /// # Errors

@@ -70,13 +70,16 @@ impl health_server::Health for Health {
             let served = Arc::clone(&served);
             async move {
                 loop {
-                    let status = if known {
-                        now(&*served)
-                    } else {
-                        ServingStatus::ServiceUnknown
+                    let status = match known {
+                        true => now(&*served),
+                        false => ServingStatus::ServiceUnknown,
                     };
                     if last != Some(status) {
                         return Some((Ok(response(status)), Some(status)));
+                    }
+                    // A watcher who stayed would hold up the end of the drain.
+                    if served.draining() {
+                        return None;
                     }
                     tokio::time::sleep(LOOK_EVERY).await;
                 }

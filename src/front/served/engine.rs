@@ -43,6 +43,10 @@ impl Served for Engine {
         Self::readiness(self, model)
     }
 
+    fn draining(&self) -> bool {
+        Self::draining(self)
+    }
+
     fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
         Self::statistics(self, model)
     }
