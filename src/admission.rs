@@ -1,16 +1,14 @@
 //! Who may enter: pictures in the house (`--queue`) and bytes in flight
 //! (`--max_bytes_in_flight`). The third bound, calls in flight, belongs to the predictor.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use crate::metrics::{Counted, Metrics};
-
-/// Bytes are counted in units of this many, so that the largest limits fit a semaphore.
-const UNIT: usize = 1024;
 
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
@@ -59,18 +57,20 @@ pub enum Refusal {
 pub struct Admission {
     limits: Limits,
     inside: Arc<AtomicUsize>,
-    units: Arc<Semaphore>,
+    room: Arc<Room>,
     metrics: Arc<Metrics>,
 }
 
 impl Admission {
     /// An empty house.
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
-        let units = limits.bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
         Self {
             limits,
             inside: Arc::default(),
-            units: Arc::new(Semaphore::new(units)),
+            room: Arc::new(Room {
+                limit: limits.bytes,
+                state: Mutex::default(),
+            }),
             metrics,
         }
     }
@@ -98,33 +98,128 @@ impl Admission {
         })
     }
 
-    /// Waits for room for `bytes`, first come first served. A request larger than the whole room
-    /// gets the whole room.
+    /// Waits for room for `bytes` of a body, first come first served. An empty room takes any
+    /// number.
     ///
     /// # Errors
     ///
     /// [`Refusal::NoBytes`] after `--queue_timeout_ms`.
     pub async fn reserve(&self, bytes: usize) -> Result<Reserved, Refusal> {
-        let all = self.limits.bytes.div_ceil(UNIT).max(1);
-        let units = u32::try_from(bytes.div_ceil(UNIT).min(all)).unwrap_or(u32::MAX);
-        let acquire = Arc::clone(&self.units).acquire_many_owned(units);
-        match tokio::time::timeout(self.limits.wait, acquire).await {
-            Ok(Ok(permit)) => Ok(Reserved {
-                _permit: permit,
-                _counted: Counted::add(&self.metrics.bytes_in_flight, bytes),
-            }),
-            // The semaphore is never closed, so that an error can only be the clock's.
-            _ => Err(Refusal::NoBytes {
-                asked: bytes,
-                waited_ms: self.limits.wait.as_millis(),
-                limit: self.limits.bytes,
-            }),
+        if let Some(turn) = self.room.ask(bytes) {
+            match tokio::time::timeout(self.limits.wait, turn).await {
+                Ok(Ok(reserved)) => return Ok(self.counted(reserved)),
+                // The sender is dropped only with the room itself, which is ours.
+                _ => {
+                    return Err(Refusal::NoBytes {
+                        asked: bytes,
+                        waited_ms: self.limits.wait.as_millis(),
+                        limit: self.limits.bytes,
+                    });
+                }
+            }
+        }
+        Ok(self.counted(Held {
+            room: Arc::clone(&self.room),
+            bytes,
+        }))
+    }
+
+    /// Takes room for the tensors of a request that is inside already. It never waits: those who
+    /// hold room for their bodies would wait for each other. Later bodies wait instead.
+    pub fn charge(&self, bytes: usize) -> Reserved {
+        self.room.lock().used += bytes;
+        self.counted(Held {
+            room: Arc::clone(&self.room),
+            bytes,
+        })
+    }
+
+    fn counted(&self, held: Held) -> Reserved {
+        Reserved {
+            _counted: Counted::add(&self.metrics.bytes_in_flight, held.bytes),
+            _held: held,
         }
     }
 
     /// Pictures inside.
     pub fn inside(&self) -> usize {
         self.inside.load(Ordering::Acquire)
+    }
+}
+
+/// The bytes in flight and who waits for them.
+#[derive(Debug)]
+struct Room {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: usize,
+    waiting: VecDeque<(usize, oneshot::Sender<Held>)>,
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fits(&self, used: usize, bytes: usize) -> bool {
+        used == 0 || used + bytes <= self.limit
+    }
+
+    /// Takes room for `bytes` at once, or gives a place in the line.
+    fn ask(&self, bytes: usize) -> Option<oneshot::Receiver<Held>> {
+        let mut state = self.lock();
+        if state.waiting.is_empty() && self.fits(state.used, bytes) {
+            state.used += bytes;
+            return None;
+        }
+        let (sender, turn) = oneshot::channel();
+        state.waiting.push_back((bytes, sender));
+        Some(turn)
+    }
+
+    /// Gives room back and lets in those at the head of the line who now fit.
+    fn give_back(self: &Arc<Self>, bytes: usize) {
+        let mut admitted = Vec::new();
+        let mut state = self.lock();
+        state.used -= bytes;
+        while let Some((bytes, sender)) = state.waiting.pop_front() {
+            if sender.is_closed() {
+                continue;
+            }
+            if !self.fits(state.used, bytes) {
+                state.waiting.push_front((bytes, sender));
+                break;
+            }
+            state.used += bytes;
+            let held = Held {
+                room: Arc::clone(self),
+                bytes,
+            };
+            admitted.push((sender, held));
+        }
+        drop(state);
+        // Outside the lock: a waiter who has just left drops what it was given, which locks again.
+        for (sender, held) in admitted {
+            let _ = sender.send(held);
+        }
+    }
+}
+
+/// Room taken; given back when dropped.
+#[derive(Debug)]
+struct Held {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.room.give_back(self.bytes);
     }
 }
 
@@ -145,12 +240,14 @@ impl Drop for Guest {
 /// Bytes reserved; they are free again when this is dropped.
 #[derive(Debug)]
 pub struct Reserved {
-    _permit: OwnedSemaphorePermit,
+    _held: Held,
     _counted: Counted,
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn admission(pictures: usize, bytes: usize) -> Admission {
@@ -164,15 +261,10 @@ mod tests {
 
     #[test]
     fn an_empty_house_takes_any_request_and_a_full_one_none() {
-        let house = admission(4, UNIT);
+        let house = admission(4, 1000);
         let large = house.enter(9).unwrap();
-        assert!(
-            house
-                .enter(1)
-                .unwrap_err()
-                .to_string()
-                .contains("--queue 4")
-        );
+        let refusal = house.enter(1).unwrap_err().to_string();
+        assert!(refusal.contains("--queue 4"), "{refusal}");
         drop(large);
         let _three = house.enter(3).unwrap();
         assert!(house.enter(2).is_err());
@@ -180,12 +272,41 @@ mod tests {
         assert_eq!(house.inside(), 4);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn bytes_are_waited_for_and_refused_in_the_end() {
-        let house = admission(4, 4 * UNIT);
-        let half = house.reserve(2 * UNIT).await.unwrap();
-        assert!(house.reserve(3 * UNIT).await.is_err());
-        drop(half);
-        let _more_than_all = house.reserve(100 * UNIT).await.unwrap();
+        let house = admission(4, 1000);
+        let half = house.reserve(500).await.unwrap();
+        let refusal = house.reserve(600).await.unwrap_err().to_string();
+        assert!(refusal.contains("--max_bytes_in_flight 1000"), "{refusal}");
+        let (more, _) = tokio::join!(house.reserve(600), async { drop(half) });
+        drop(more.unwrap());
+        let _more_than_all = house.reserve(100_000).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_body_does_not_overtake_and_one_who_left_is_passed_over() {
+        let house = admission(4, 1000);
+        let most = house.reserve(900).await.unwrap();
+        let mut large = Box::pin(house.reserve(800));
+        let mut left = Box::pin(house.reserve(700));
+        let mut small = Box::pin(house.reserve(50));
+        assert!(large.as_mut().now_or_never().is_none());
+        assert!(left.as_mut().now_or_never().is_none());
+        assert!(small.as_mut().now_or_never().is_none());
+        drop(left);
+        drop(most);
+        let _large = large.await.unwrap();
+        let _small = small.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tensors_never_wait_but_make_bodies_wait() {
+        let house = admission(4, 1000);
+        let body = house.reserve(900).await.unwrap();
+        let tensors = house.charge(5000);
+        drop(body);
+        assert!(house.reserve(1).await.is_err());
+        drop(tensors);
+        assert!(house.reserve(1).await.is_ok());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::HeaderMap;
@@ -14,9 +14,13 @@ use crate::admission::{Admission, Reserved};
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 use crate::predictor::{Call, Readiness, Signature};
+use crate::statistics::{Snapshot, Statistics};
 use crate::timing::{Deadline, Timings};
 use crate::transformer::batch::{ImageErrors, Model, PixelThreads};
 use crate::transformer::{Input, Row};
+
+/// How often a command that waits for the predictor looks again.
+const READY_POLL: Duration = Duration::from_millis(20);
 
 /// A request in the one form that all protocols are converted to.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub struct Limits {
 /// Answers requests for the models it was given.
 pub struct Engine {
     models: BTreeMap<String, Model>,
+    statistics: BTreeMap<String, Statistics>,
     admission: Admission,
     limits: Limits,
     pixels: Arc<PixelThreads>,
@@ -67,7 +72,11 @@ impl Engine {
         pixels: Arc<PixelThreads>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let statistics = models
+            .keys()
+            .map(|name| (name.clone(), Statistics::default()));
         Self {
+            statistics: statistics.collect(),
             models,
             admission,
             limits,
@@ -107,6 +116,17 @@ impl Engine {
             ));
         }
         let _guest = self.admission.enter(count)?;
+        let _tensors = match &request.input {
+            Input::Pictures(_) => {
+                let row: i64 = model.transformer.signature().input_row.iter().product();
+                Some(
+                    self.admission
+                        .charge(count * row as usize * size_of::<f32>()),
+                )
+            }
+            // It is a part of the body, for which room was taken.
+            Input::Tensor(_) => None,
+        };
         let timeout = request
             .timeout
             .unwrap_or(self.limits.timeout)
@@ -129,6 +149,9 @@ impl Engine {
             })
             .flatten();
         self.metrics.observe(name, &request.timings);
+        if let Some(statistics) = self.statistics.get(name) {
+            statistics.record(&request.timings, count, rows.is_ok());
+        }
         if let Ok(rows) = &rows {
             let scores = rows.iter().filter(|row| row.is_ok()).count();
             let outcome = |outcome| self.metrics.pictures.with_label_values(&[name, outcome]);
@@ -162,6 +185,20 @@ impl Engine {
         Ok(self.model(name)?.transformer.signature())
     }
 
+    /// What a model did since the start.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such model.
+    pub fn statistics(&self, name: &str) -> Result<Snapshot, Error> {
+        self.model(name)?;
+        Ok(self
+            .statistics
+            .get(name)
+            .map(Statistics::snapshot)
+            .unwrap_or_default())
+    }
+
     /// Whether a model takes requests.
     ///
     /// # Errors
@@ -184,9 +221,30 @@ impl Engine {
         })
     }
 
+    /// Waits until all models take requests.
+    ///
+    /// # Errors
+    ///
+    /// When they still do not after `patience`; the reason.
+    pub async fn wait_ready(&self, patience: Duration) -> Result<(), Error> {
+        let end = Instant::now() + patience;
+        while let Some(reason) = self.not_ready() {
+            if Instant::now() > end {
+                return Err(crate::predictor::Error::NotReady(reason).into());
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        Ok(())
+    }
+
     /// From now on no model is ready; requests that come all the same are still answered.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Self::drain`] was called.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Waits for room for the bytes of a body.

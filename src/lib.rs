@@ -10,17 +10,23 @@
 //!                          └→ loadtest → predictor, wire          front → wire, predictor
 //! ```
 //!
-//! `error`, `timing`, `metrics`, `workers`, `telemetry` and `shutdown` serve all of them.
+//! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
 pub mod admission;
+pub mod cli;
 pub mod command;
+pub mod config;
 pub mod engine;
 pub mod error;
+pub mod front;
 pub mod item;
 pub mod loadtest;
 pub mod metrics;
 pub mod pixel;
 pub mod predictor;
+pub mod shutdown;
+pub mod statistics;
+pub mod telemetry;
 pub mod timing;
 pub mod transformer;
 pub mod wire;

@@ -16,6 +16,8 @@ use crate::wire::tensor::Tensor;
 pub enum Picture {
     /// The text of an item (UTF-8), naming the picture or holding it in base64.
     Item(Bytes),
+    /// The picture in bare base64.
+    Base64(Bytes),
     /// The encoded picture itself.
     Encoded(Bytes),
 }

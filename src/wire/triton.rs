@@ -5,3 +5,6 @@
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 tonic::include_proto!("inference");
+
+/// The descriptors of `proto/`, encoded, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.fds"));

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::wire::common_data;
 use facequality_transformer::wire::triton::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
@@ -135,12 +134,18 @@ async fn answer(
     let mut scores: Vec<f64> = match head_length {
         Some(length) => elements(&body[length..]).map(score).collect(),
         None if body.starts_with(b"{") => {
-            let body = common_data::parse(&body, 1000).unwrap();
-            let payload = |item: &str| item.split_once(',').unwrap().1.to_owned();
-            let decode = |item: &std::borrow::Cow<'_, str>| {
-                base64_simd::STANDARD.decode_to_vec(payload(item)).unwrap()
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let one = vec![body.clone()];
+            let requests = body["multi_data"].as_array().unwrap_or(&one);
+            let picture = |request: &serde_json::Value| {
+                let item = request["data"]["item"].as_str().unwrap();
+                let (_, payload) = item.split_once(',').unwrap();
+                base64_simd::STANDARD.decode_to_vec(payload).unwrap()
             };
-            body.items.iter().map(|item| score(&decode(item))).collect()
+            requests
+                .iter()
+                .map(|request| score(&picture(request)))
+                .collect()
         }
         None => vec![score(&body)],
     };

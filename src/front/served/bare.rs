@@ -1,0 +1,147 @@
+//! A predictor without a transformer, served as Triton serves the model: its own tensor names,
+//! `max_batch_size`, raw answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Context, Description, Served, TensorForm};
+use crate::admission::Reserved;
+use crate::error::{Error, Kind};
+use crate::predictor::{Call, Predictor, Readiness};
+use crate::statistics::{Snapshot, Statistics};
+use crate::timing::{Deadline, Stage};
+use crate::transformer::Input;
+use crate::workers::Workers;
+
+/// The time of a call whose caller named no deadline. Triton has none; this one only keeps a lost
+/// call from staying for ever.
+const NO_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// Jobs that may wait for the thread beside the connections.
+const ASIDE_QUEUE: usize = 64;
+
+/// A predictor as a server of one model.
+#[derive(Debug)]
+pub struct Bare {
+    predictor: Arc<Predictor>,
+    statistics: Statistics,
+    aside: Workers<()>,
+}
+
+impl Bare {
+    /// Serves this predictor under the model name of its signature.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn new(predictor: Arc<Predictor>) -> std::io::Result<Self> {
+        Ok(Self {
+            predictor,
+            statistics: Statistics::default(),
+            aside: Workers::start("aside", 1, ASIDE_QUEUE, || ())?,
+        })
+    }
+
+    fn known(&self, model: &str) -> Result<(), Error> {
+        let name = &self.predictor.signature().model;
+        if name == model {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::NotFound,
+            format!("model {model:?} is not here; there is {name}"),
+        ))
+    }
+}
+
+#[async_trait]
+impl Served for Bare {
+    fn names(&self) -> Vec<String> {
+        vec![self.predictor.signature().model.clone()]
+    }
+
+    fn describe(&self, model: &str) -> Result<Description, Error> {
+        self.known(model)?;
+        let signature = self.predictor.signature();
+        Ok(Description {
+            name: signature.model.clone(),
+            platform: "onnxruntime_onnx",
+            max_batch: match self.predictor.readiness() {
+                Readiness::Ready { max_batch } => max_batch.max(1),
+                Readiness::NotReady(_) => 1,
+            },
+            pictures: None,
+            input: TensorForm {
+                name: signature.input.clone(),
+                row: signature.input_row.clone(),
+            },
+            output: TensorForm {
+                name: signature.output.clone(),
+                row: signature.output_row.clone(),
+            },
+            alias: None,
+            always_raw: true,
+        })
+    }
+
+    fn readiness(&self, model: &str) -> Result<Readiness, Error> {
+        self.known(model)?;
+        Ok(self.predictor.readiness())
+    }
+
+    fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
+        self.known(model)?;
+        Ok(self.statistics.snapshot())
+    }
+
+    async fn run(
+        &self,
+        _model: &str,
+        input: Input,
+        id: String,
+        context: Context,
+    ) -> Result<Bytes, Error> {
+        let Input::Tensor(tensor) = input else {
+            return Err(Error::new(
+                Kind::Bug,
+                "internal error: pictures for a predictor",
+            ));
+        };
+        let rows = tensor.rows();
+        let timings = &context.timings;
+        let timeout = context.timeout.unwrap_or(NO_DEADLINE).min(NO_DEADLINE);
+        let call = Call {
+            id,
+            deadline: Deadline::after(timeout.saturating_sub(timings.total())),
+            headers: context.headers,
+        };
+        let result = {
+            let _clock = timings.stage(Stage::Predict);
+            let infer = self.predictor.infer(tensor, &call, timings);
+            tokio::time::timeout_at(call.deadline.instant().into(), infer).await
+        };
+        let result = match result {
+            Ok(result) => result.map_err(Error::from),
+            Err(_) => Err(Error::new(
+                Kind::Deadline,
+                format!("the request was not done within {} ms", timeout.as_millis()),
+            )),
+        };
+        self.statistics.record(timings, rows, result.is_ok());
+        Ok(result?.into_data())
+    }
+
+    async fn reserve(&self, _bytes: usize) -> Result<Option<Reserved>, Error> {
+        Ok(None)
+    }
+
+    async fn run_aside(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+        self.aside
+            .run(|()| work())
+            .await
+            .map_err(|panicked| Error::new(Kind::Bug, panicked.to_string()))
+    }
+}
