@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::HeaderMap;
@@ -13,11 +13,15 @@ use http::HeaderMap;
 use crate::admission::{Admission, Reserved};
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
+use crate::pixel::JPEG_DECODER;
 use crate::predictor::{Call, Readiness, Signature};
 use crate::statistics::{Snapshot, Statistics};
 use crate::timing::{Deadline, Timings};
 use crate::transformer::batch::{ImageErrors, Model, PixelThreads};
 use crate::transformer::{Input, Row};
+
+/// How often a command that waits for the predictor looks again.
+const READY_POLL: Duration = Duration::from_millis(20);
 
 /// A request in the one form that all protocols are converted to.
 #[derive(Debug)]
@@ -218,9 +222,30 @@ impl Engine {
         })
     }
 
+    /// Waits until all models take requests.
+    ///
+    /// # Errors
+    ///
+    /// When they still do not after `patience`; the reason.
+    pub async fn wait_ready(&self, patience: Duration) -> Result<(), Error> {
+        let end = Instant::now() + patience;
+        while let Some(reason) = self.not_ready() {
+            if Instant::now() > end {
+                return Err(crate::predictor::Error::NotReady(reason).into());
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        Ok(())
+    }
+
     /// From now on no model is ready; requests that come all the same are still answered.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// What decodes JPEGs.
+    pub fn jpeg_decoder(&self) -> &'static str {
+        JPEG_DECODER
     }
 
     /// Whether [`Self::drain`] was called.

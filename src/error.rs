@@ -15,8 +15,8 @@ pub enum Kind {
     Invalid,
     /// An unknown model or route.
     NotFound,
-    /// A route that does not take this method.
-    WrongMethod,
+    /// A route that takes only the method named here.
+    WrongMethod(&'static str),
     /// A body or picture above its byte limit.
     TooLarge,
     /// A content-encoding that is not understood.
@@ -42,7 +42,7 @@ impl Kind {
     pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::NotFound,
-        Self::WrongMethod,
+        Self::WrongMethod("GET"),
         Self::TooLarge,
         Self::Encoding,
         Self::Overloaded,
@@ -59,7 +59,7 @@ impl Kind {
         match self {
             Self::Invalid => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
             Self::NotFound => (StatusCode::NOT_FOUND, Code::NotFound),
-            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
+            Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
             Self::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),

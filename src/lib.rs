@@ -13,7 +13,9 @@
 //! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
 pub mod admission;
+pub mod cli;
 pub mod command;
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod front;
@@ -21,7 +23,9 @@ pub mod item;
 pub mod metrics;
 pub mod pixel;
 pub mod predictor;
+pub mod shutdown;
 pub mod statistics;
+pub mod telemetry;
 pub mod timing;
 pub mod transformer;
 pub mod wire;

@@ -1,2 +1,58 @@
-//! Placeholder of the first build.
-fn main() {}
+//! Parse, log, runtime, command, exit code.
+
+use std::process::ExitCode;
+
+use facequality_transformer::cli::LogFormat;
+use facequality_transformer::command::Cli;
+use facequality_transformer::config::Problems;
+use facequality_transformer::telemetry;
+
+/// Bad usage, as `sysexits.h` has it.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::from_args(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, complaints to standard error; a closed pipe is fine.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let log = match cli.command.log() {
+        Ok(log) => log,
+        Err(problems) => return usage(&problems),
+    };
+    if let Err(problem) = telemetry::start(&log.filter, log.format == LogFormat::Json) {
+        return usage(&problem);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("runtime")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the runtime cannot be started: {error}")),
+    };
+    match runtime.block_on(cli.command.run()) {
+        Ok(code) => code,
+        Err(error) => match error.downcast_ref::<Problems>() {
+            Some(problems) => usage(problems),
+            None => failed(&format!("{error:#}")),
+        },
+    }
+}
+
+fn usage(problem: &impl std::fmt::Display) -> ExitCode {
+    eprintln!("facequality-transformer: {problem}");
+    ExitCode::from(USAGE)
+}
+
+fn failed(problem: &str) -> ExitCode {
+    eprintln!("facequality-transformer: {problem}");
+    ExitCode::FAILURE
+}

@@ -6,7 +6,6 @@
 mod body;
 mod health;
 mod inference;
-mod listener;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,6 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http_body_util::Either;
+use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -25,15 +26,14 @@ use tower_service::Service;
 use self::body::{Measured, Room};
 use self::health::Health;
 use self::inference::Inference;
-pub use self::listener::{Http2, serve_grpc};
+use super::headers::{self, Forwarded, REQUEST_ID};
+use super::http::Body;
 use super::served::Served;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::timing::Timings;
 use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the front itself decides.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct Settings {
     /// Requests of one stream that are worked on side by side (`--concurrency`).
     pub concurrency: usize,
     /// Headers that go on to the predictor (`--forward_headers`).
-    pub forward_headers: Vec<HeaderName>,
+    pub forward_headers: Vec<Forwarded>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -102,6 +102,15 @@ pub fn routes(
     })
 }
 
+/// A port that serves gRPC alone.
+impl super::http::Routes for GrpcRoutes {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let mut routes = GrpcRoutes::clone(&self);
+        let Ok(answer) = routes.call(request).await;
+        answer.map(Either::Right)
+    }
+}
+
 /// Whether a request is gRPC's, on a port that serves other protocols too.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
@@ -150,19 +159,13 @@ where
 }
 
 impl Arrival {
-    fn of(headers: &HeaderMap, forward: &[HeaderName]) -> Self {
-        let request_id = headers.get(REQUEST_ID).cloned().unwrap_or_else(|| {
-            let id = uuid::Uuid::new_v4().to_string();
-            HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static(""))
-        });
-        let mut forwarded = HeaderMap::new();
-        for name in forward {
-            for value in headers.get_all(name) {
-                forwarded.append(name, value.clone());
-            }
-        }
-        if forward.contains(&REQUEST_ID) {
-            forwarded.insert(REQUEST_ID, request_id.clone());
+    fn of(headers: &HeaderMap, forward: &[Forwarded]) -> Self {
+        let request_id = HeaderValue::try_from(headers::request_id(headers))
+            .unwrap_or(HeaderValue::from_static(""));
+        let mut forwarded = headers::forwarded(forward, headers);
+        let name = HeaderName::from_static(REQUEST_ID);
+        if forward.iter().any(|wanted| wanted.matches(&name)) {
+            forwarded.insert(name, request_id.clone());
         }
         Self {
             timings: Arc::new(Timings::start()),

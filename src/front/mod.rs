@@ -1,8 +1,129 @@
-//! Each protocol converts its requests to the engine's one form and the rows back to its own
-//! answer. Nothing of admission, timing or errors is decided here.
+//! The doors: each protocol is converted to the engine's request and the rows back to its answer.
 
+pub mod body;
 pub mod grpc;
-pub mod served;
-
+pub mod headers;
+pub mod http;
+pub mod probes;
+pub mod reply;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub mod served;
+pub mod v1;
+mod watched;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use tracing::Instrument;
+
+use self::headers::{Forwarded, REQUEST_ID};
+use self::http::{Body, Routes};
+use crate::engine::Engine;
+use crate::error::{Error, Kind};
+use crate::metrics::Metrics;
+use crate::timing::Timings;
+
+/// What the doors need to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// `--max_body_bytes`.
+    pub max_body_bytes: usize,
+    /// `--body_read_timeout_seconds`.
+    pub body_read_timeout: Duration,
+    /// `--forward_headers`.
+    pub forward_headers: Vec<Forwarded>,
+}
+
+/// The service as its doors see it.
+pub struct App {
+    /// Who answers.
+    pub engine: Arc<Engine>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is asked of requests.
+    pub settings: Settings,
+}
+
+/// A request on its way through a door.
+pub struct Visit {
+    /// Its id.
+    pub id: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Where its time goes.
+    pub timings: Arc<Timings>,
+}
+
+impl Routes for App {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let timings = Arc::new(Timings::start());
+        let (head, body) = request.into_parts();
+        let visit = Visit {
+            id: headers::request_id(&head.headers),
+            headers: head.headers,
+            timings,
+        };
+        let span = tracing::info_span!("request", id = visit.id, method = %head.method, path = head.uri.path());
+        async {
+            let answer = self
+                .route(&head.method, head.uri.path(), &visit, body)
+                .await;
+            self.finish(answer, &visit)
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+impl App {
+    async fn route(
+        &self,
+        method: &Method,
+        path: &str,
+        visit: &Visit,
+        body: Incoming,
+    ) -> Result<Response<Body>, Error> {
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match segments.as_slice() {
+            [""] => reply::get(method, || reply::json(&v1::alive())),
+            ["metrics"] => reply::get(method, || probes::metrics(&self.metrics)),
+            ["v2", "health", "live"] => reply::get(method, probes::live),
+            ["v2", "health", "ready"] => reply::get(method, || probes::ready(&self.engine)),
+            ["v1", "models"] => reply::get(method, || v1::models(&self.engine)),
+            ["v1", "models", model] => v1::model(self, method, model, visit, body).await,
+            _ => Err(Error::new(
+                Kind::NotFound,
+                "there is no such route; predictions are POST /v1/models/{model}:predict",
+            )),
+        }
+    }
+
+    /// Counts the answer, and adds what every answer carries.
+    fn finish(&self, answer: Result<Response<Body>, Error>, visit: &Visit) -> Response<Body> {
+        let mut answer = answer.unwrap_or_else(|error| {
+            reply::log(&error);
+            reply::error(&error)
+        });
+        let code = answer.status();
+        self.metrics
+            .requests
+            .with_label_values(&["http", code.as_str()])
+            .inc();
+        tracing::debug!(
+            code = code.as_u16(),
+            total_ms = visit.timings.total().as_millis() as u64,
+            "answered"
+        );
+        let headers = answer.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&visit.id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Ok(timing) = HeaderValue::from_str(&visit.timings.header()) {
+            headers.insert("server-timing", timing);
+        }
+        answer
+    }
+}

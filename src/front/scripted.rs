@@ -92,6 +92,10 @@ impl Served for Scripted {
         })
     }
 
+    fn jpeg_decoder(&self) -> Option<&'static str> {
+        Some("none")
+    }
+
     fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
@@ -136,7 +140,8 @@ impl Served for Scripted {
             }
             Input::Pictures(pictures) => {
                 for (index, picture) in pictures.iter().enumerate() {
-                    let (Picture::Item(bytes) | Picture::Encoded(bytes)) = picture;
+                    let (Picture::Item(bytes) | Picture::Base64(bytes) | Picture::Encoded(bytes)) =
+                        picture;
                     if let Some((text, error)) = &self.fault
                         && bytes == text
                     {

@@ -19,7 +19,6 @@ pub use self::bare::Bare;
 use self::check::{Checked, VERSION, check, check_version};
 use crate::admission::Reserved;
 use crate::error::{Error, Kind};
-use crate::pixel::JPEG_DECODER;
 use crate::predictor::Readiness;
 use crate::statistics::Snapshot;
 use crate::timing::Timings;
@@ -106,6 +105,11 @@ pub trait Served: Send + Sync + 'static {
     /// When there is no such model.
     fn readiness(&self, model: &str) -> Result<Readiness, Error>;
 
+    /// What decodes JPEGs here, if anything does.
+    fn jpeg_decoder(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether this server is about to end.
     fn draining(&self) -> bool {
         false
@@ -164,13 +168,17 @@ impl dyn Served {
             && matches!(self.readiness(&request.name), Ok(Readiness::Ready { .. }))
     }
 
-    /// Name, version and extensions of this server. The version names the JPEG decoder, since
-    /// scores depend on it.
+    /// Name, version and extensions of this server. The version names the JPEG decoder where there
+    /// is one, since scores depend on it.
     pub fn server_metadata(&self) -> ServerMetadataResponse {
         let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
+        let version = env!("CARGO_PKG_VERSION");
         ServerMetadataResponse {
             name: env!("CARGO_PKG_NAME").to_owned(),
-            version: format!("{}+{JPEG_DECODER}", env!("CARGO_PKG_VERSION")),
+            version: match self.jpeg_decoder() {
+                Some(decoder) => format!("{version}+{decoder}"),
+                None => version.to_owned(),
+            },
             extensions: extensions.map(str::to_owned).to_vec(),
         }
     }

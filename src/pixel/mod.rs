@@ -1,8 +1,27 @@
 //! Picture bytes to tensor values, with the bits of OpenCV: decode, resize, normalise.
 //!
-//! A leaf: synchronous, pure, no I/O and no settings beyond its arguments.
+//! A leaf: synchronous, pure, no I/O and no settings beyond its arguments. The way of one picture
+//! is [`to_planes`]; [`decode()`], [`resize()`] and [`normalize()`] are its steps, for callers that
+//! need more than the model's input (a photo to search for faces) and for tests of each step.
+
+mod bmp;
+mod decode;
+mod error;
+mod jpeg;
+mod normalize;
+mod orient;
+mod picture;
+mod png;
+mod resize;
+mod webp;
 
 use bytes::BytesMut;
+
+pub use decode::decode;
+pub use error::Error;
+pub use normalize::normalize;
+pub use picture::Picture;
+pub use resize::{Resizer, resize};
 
 /// Height and width of the model's input.
 pub const SIDE: usize = 112;
@@ -36,30 +55,38 @@ pub struct Options {
     pub exif_orientation: ExifOrientation,
 }
 
-/// Why a picture was refused.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// Not yet written.
-    #[error("not a picture")]
-    NotAPicture,
-}
-
-/// Buffers of one thread, kept from picture to picture.
+/// Buffers of one thread, kept from picture to picture; after a large picture they are given back.
 #[derive(Debug, Default)]
-pub struct Scratch {}
+pub struct Scratch {
+    decoder: decode::Buffers,
+    resizer: Resizer,
+}
 
 /// Decodes a picture, resizes it to [`SIDE`] × [`SIDE`], normalises it to (x − 127.5) / 128 and
 /// appends the red, green and blue plane ([`PLANE_BYTES`] each, FP32 little-endian) to `planes`.
 ///
 /// # Errors
 ///
-/// When the bytes are no picture of a known format, are damaged or too large; `planes` may then
-/// hold part of a picture.
+/// When the bytes are no picture of a known format, are damaged or too large; `planes` then are
+/// as they were.
 pub fn to_planes(
-    _picture: &[u8],
-    _options: &Options,
-    _scratch: &mut Scratch,
-    _planes: &mut [BytesMut; 3],
+    picture: &[u8],
+    options: &Options,
+    scratch: &mut Scratch,
+    planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
-    Err(Error::NotAPicture)
+    let Scratch { decoder, resizer } = scratch;
+    let decoded = decode::into_buffers(picture, options, decoder)?;
+    for plane in planes.iter_mut() {
+        plane.reserve(PLANE_BYTES);
+    }
+    let mut values = [0; SIDE * 4];
+    resizer.rows(decoded, SIDE, SIDE, |row| {
+        for (plane, samples) in planes.iter_mut().zip(row) {
+            normalize(samples, &mut values);
+            plane.extend_from_slice(&values);
+        }
+    });
+    decoder.shrink();
+    Ok(())
 }

@@ -8,7 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use super::{Input, Picture, Row, Transformer};
 use crate::error::{Error, Kind};
-use crate::item::{Fetcher, Item, data_uri};
+use crate::item::{Fetcher, Item, Turns, data_uri};
 use crate::pixel::Scratch;
 use crate::predictor::{Call, Predictor, Readiness};
 use crate::timing::{Stage, Timings};
@@ -104,6 +104,7 @@ impl Model {
     ) -> Result<(Vec<Tensor>, Vec<Option<Error>>), Error> {
         let row_shape = &self.transformer.signature().input_row;
         let part_bytes = row_shape.iter().product::<i64>() as usize * 4 / PLANES;
+        let turns = Turns::default();
         let mut blanks = Vec::new();
         let mut work = Vec::with_capacity(pictures.len());
         for chunk in pictures.chunks(max_batch) {
@@ -114,7 +115,7 @@ impl Model {
                     .iter()
                     .cloned()
                     .zip(rows)
-                    .map(|(picture, row)| self.fill(picture, row)),
+                    .map(|(picture, row)| self.fill(picture, row, &turns)),
             );
         }
         let mut faults = Vec::with_capacity(pictures.len());
@@ -143,13 +144,13 @@ impl Model {
     }
 
     /// One picture into its row.
-    async fn fill(&self, picture: Picture, row: Planes) -> Result<Planes, Error> {
+    async fn fill(&self, picture: Picture, row: Planes, turns: &Turns) -> Result<Planes, Error> {
         let picture = match picture {
             Picture::Item(text) => match Item::parse(text_of(&text)?)? {
                 Item::Data(_) => Picture::Item(text),
-                elsewhere => Picture::Encoded(self.fetcher.fetch(elsewhere).await?),
+                elsewhere => Picture::Encoded(self.fetcher.fetch(elsewhere, turns).await?),
             },
-            encoded => encoded,
+            here => here,
         };
         let max_item_bytes = self.fetcher.max_item_bytes();
         let transformer = Arc::clone(&self.transformer);
@@ -158,6 +159,11 @@ impl Model {
             let encoded = match &picture {
                 Picture::Item(text) => {
                     data_uri::decode_into(text_of(text)?, max_item_bytes, &mut desk.encoded)?;
+                    &desk.encoded
+                }
+                Picture::Base64(text) => {
+                    let text = text_of(text)?;
+                    data_uri::decode_base64_into(text, max_item_bytes, &mut desk.encoded)?;
                     &desk.encoded
                 }
                 Picture::Encoded(bytes) => {

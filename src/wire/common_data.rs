@@ -1,4 +1,5 @@
-//! The common_data_type schema: Request, MultiRequest and MultiResponse as JSON.
+//! Request bodies as JSON: the common_data_type schema (Request, MultiRequest) and KServe's own
+//! `instances`. Their answers are in `answer.rs`.
 //!
 //! A body is parsed in one pass. Item texts, which hold whole pictures in base64, are borrowed
 //! from it unless they contain an escape. Every place accepts any JSON first and is judged
@@ -6,22 +7,30 @@
 //! keys the last wins.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize, de::DeserializeSeed};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess};
 
-/// The value of `extra_info.source` in every answer.
-pub const SOURCE: &str = "face_quality_score";
+use super::seen::{AnyText, List, Read, Seen, Shape, Text, Want};
 
-/// A parsed body: the item text of each picture, in order.
+/// A parsed body.
 #[derive(Debug, PartialEq)]
 pub struct Body<'a> {
-    /// Which of the two requests it is; answers do not differ, but places in messages do.
+    /// Which request it is.
     pub form: Form,
-    /// One item text per picture, at least one.
-    pub items: Vec<Cow<'a, str>>,
+    /// The pictures in order, at least one.
+    pub pictures: Vec<Picture<'a>>,
+    /// The outer `extra_info.image_errors`: whether a bad picture is reported in its place.
+    pub report_image_errors: Option<bool>,
+}
+
+/// How a picture stands in a body.
+#[derive(Debug, PartialEq)]
+pub enum Picture<'a> {
+    /// The text of an item.
+    Item(Cow<'a, str>),
+    /// Bare base64, as KServe's `b64` has it.
+    Base64(Cow<'a, str>),
 }
 
 /// The form of a request.
@@ -31,6 +40,8 @@ pub enum Form {
     Request,
     /// `{"multi_data": [Request, …]}`
     MultiRequest,
+    /// `{"instances": [{"b64": …}, …]}`
+    Instances,
 }
 
 impl Form {
@@ -39,6 +50,7 @@ impl Form {
         match self {
             Self::Request => "data.item".to_owned(),
             Self::MultiRequest => format!("multi_data[{index}].data.item"),
+            Self::Instances => format!("instances[{index}]"),
         }
     }
 }
@@ -64,6 +76,9 @@ pub enum ParseError {
         /// What stands there.
         found: &'static str,
     },
+    /// `image_errors` is neither of the two words.
+    #[error("extra_info.image_errors: expected \"fail\" or \"report\", found another string")]
+    ImageErrors,
     /// A list without pictures.
     #[error("{0}: the list is empty; at least one picture is needed")]
     NoPictures(&'static str),
@@ -79,7 +94,7 @@ pub enum ParseError {
     },
 }
 
-/// Parses a Request or MultiRequest of at most `max_images` pictures.
+/// Parses a request of at most `max_images` pictures.
 pub fn parse(body: &[u8], max_images: usize) -> Result<Body<'_>, ParseError> {
     if body.trim_ascii().is_empty() {
         return Err(ParseError::Empty);
@@ -90,38 +105,44 @@ pub fn parse(body: &[u8], max_images: usize) -> Result<Body<'_>, ParseError> {
         .and_then(|outer| json.end().map(|()| outer))
         .map_err(ParseError::Json)?;
     let outer = outer.required(|| "the body".to_owned())?;
-    outer.extra_info.check(|| "extra_info".to_owned())?;
-    if let Some(list) = outer.multi_data.optional(|| "multi_data".to_owned())? {
-        return list.items(max_images);
-    }
-    let item = Request {
-        data: outer.data,
-        extra_info: Seen::Absent,
-    }
-    .item(String::new)?;
+    let extra_info = outer.extra_info.optional(|| "extra_info".to_owned())?;
+    let report_image_errors = extra_info.unwrap_or_default().report_image_errors()?;
+    let (form, pictures) =
+        if let Some(list) = outer.multi_data.optional(|| MULTI_DATA.to_owned())? {
+            let pictures = list.each(MULTI_DATA, max_images, Request::picture)?;
+            (Form::MultiRequest, pictures)
+        } else if let Some(list) = outer.instances.optional(|| INSTANCES.to_owned())? {
+            let pictures = list.each(INSTANCES, max_images, Instance::picture)?;
+            (Form::Instances, pictures)
+        } else {
+            let request = Request {
+                data: outer.data,
+                extra_info: Seen::Absent,
+            };
+            (Form::Request, vec![request.picture()?])
+        };
     Ok(Body {
-        form: Form::Request,
-        items: vec![item],
+        form,
+        pictures,
+        report_image_errors,
     })
 }
+
+const MULTI_DATA: &str = "multi_data";
+const INSTANCES: &str = "instances";
 
 #[derive(Default)]
 struct Outer<'a> {
     data: Seen<Data<'a>>,
-    multi_data: Seen<Requests<'a>>,
-    extra_info: Seen<ExtraInfo>,
-}
-
-struct Requests<'a> {
-    /// At most the limit of them are kept.
-    list: Vec<Seen<Request<'a>>>,
-    count: usize,
+    multi_data: Seen<List<Request<'a>>>,
+    instances: Seen<List<Instance<'a>>>,
+    extra_info: Seen<ExtraInfo<'a>>,
 }
 
 #[derive(Default)]
 struct Request<'a> {
     data: Seen<Data<'a>>,
-    extra_info: Seen<ExtraInfo>,
+    extra_info: Seen<ExtraInfo<'a>>,
 }
 
 #[derive(Default)]
@@ -130,191 +151,110 @@ struct Data<'a> {
 }
 
 #[derive(Default)]
-struct ExtraInfo {
+struct ExtraInfo<'a> {
     kind: Seen<AnyText>,
+    image_errors: Seen<Text<'a>>,
 }
 
-impl<'a> Requests<'a> {
-    fn items(self, limit: usize) -> Result<Body<'a>, ParseError> {
-        let list = "multi_data";
+/// An element of `instances`.
+enum Instance<'a> {
+    Text(Cow<'a, str>),
+    Object {
+        b64: Seen<Text<'a>>,
+        image: Seen<Base64<'a>>,
+    },
+}
+
+/// `{"b64": "…"}`
+#[derive(Default)]
+struct Base64<'a> {
+    b64: Seen<Text<'a>>,
+}
+
+impl<T: Shape> List<T> {
+    /// Judges each element with its place in front.
+    fn each<P>(
+        self,
+        name: &'static str,
+        limit: usize,
+        judge: impl Fn(T) -> Result<P, ParseError>,
+    ) -> Result<Vec<P>, ParseError> {
         if self.count == 0 {
-            return Err(ParseError::NoPictures(list));
+            return Err(ParseError::NoPictures(name));
         }
         if self.count > limit {
             return Err(ParseError::TooMany {
-                list,
+                list: name,
                 count: self.count,
                 limit,
             });
         }
-        let item = |(index, request): (usize, Seen<Request<'a>>)| {
-            request
-                .required(|| format!("{list}[{index}]"))?
-                .item(|| format!("{list}[{index}]."))
-        };
-        Ok(Body {
-            form: Form::MultiRequest,
-            items: self
-                .list
-                .into_iter()
-                .enumerate()
-                .map(item)
-                .collect::<Result<_, _>>()?,
-        })
+        let mut pictures = Vec::with_capacity(self.count);
+        for (index, element) in self.kept.into_iter().enumerate() {
+            let place = || format!("{name}[{index}]");
+            match element {
+                // The usual case makes no text for a place that nobody will read.
+                Seen::Is(element) => {
+                    pictures.push(judge(element).map_err(|error| error.below(&(place() + ".")))?)
+                }
+                other => {
+                    other.required(place)?;
+                }
+            }
+        }
+        Ok(pictures)
+    }
+}
+
+impl ParseError {
+    fn below(mut self, prefix: &str) -> Self {
+        if let Self::Type { place, .. } = &mut self {
+            place.insert_str(0, prefix);
+        }
+        self
     }
 }
 
 impl<'a> Request<'a> {
-    fn item(self, prefix: impl Fn() -> String) -> Result<Cow<'a, str>, ParseError> {
-        self.extra_info.check(|| prefix() + "extra_info")?;
-        let data = self.data.required(|| prefix() + "data")?;
-        let text = data.item.required(|| prefix() + "data.item")?;
-        Ok(text.0)
-    }
-}
-
-impl Seen<ExtraInfo> {
-    fn check(self, place: impl Fn() -> String) -> Result<(), ParseError> {
-        if let Some(extra) = self.optional(&place)? {
-            extra.kind.optional(|| place() + ".type")?;
+    fn picture(self) -> Result<Picture<'a>, ParseError> {
+        if let Some(extra) = self.extra_info.optional(|| "extra_info".to_owned())? {
+            extra.kind.optional(|| "extra_info.type".to_owned())?;
         }
-        Ok(())
+        let data = self.data.required(|| "data".to_owned())?;
+        let text = data.item.required(|| "data.item".to_owned())?;
+        Ok(Picture::Item(text.0))
     }
 }
 
-/// What stands at a place where a `T` is wanted.
-#[derive(Debug, Default)]
-enum Seen<T> {
-    #[default]
-    Absent,
-    Null,
-    Is(T),
-    Other(&'static str),
-}
-
-impl<T: Shape> Seen<T> {
-    fn optional(self, place: impl Fn() -> String) -> Result<Option<T>, ParseError> {
-        match self {
-            Self::Absent | Self::Null => Ok(None),
-            other => other.required(place).map(Some),
-        }
-    }
-
-    fn required(self, place: impl Fn() -> String) -> Result<T, ParseError> {
-        let found = match self {
-            Self::Is(value) => return Ok(value),
-            Self::Absent => "nothing",
-            Self::Null => "null",
-            Self::Other(found) => found,
+impl<'a> Instance<'a> {
+    fn picture(self) -> Result<Picture<'a>, ParseError> {
+        let text = match self {
+            Self::Text(text) => return Ok(Picture::Item(text)),
+            Self::Object {
+                b64: Seen::Absent | Seen::Null,
+                image,
+            } => image
+                .required(|| "b64".to_owned())?
+                .b64
+                .required(|| "image.b64".to_owned())?,
+            Self::Object { b64, .. } => b64.required(|| "b64".to_owned())?,
         };
-        Err(ParseError::Type {
-            place: place(),
-            expected: T::EXPECTED,
-            found,
-        })
+        Ok(Picture::Base64(text.0))
     }
 }
 
-trait Shape {
-    /// What to call it in a refusal.
-    const EXPECTED: &'static str;
-}
-
-/// How to read a [`Shape`] from JSON; what is not overridden is read over.
-trait Read<'de>: Shape + Sized {
-    fn text(_text: Cow<'de, str>) -> Seen<Self> {
-        Seen::Other("a string")
-    }
-    fn map<A: MapAccess<'de>>(mut map: A, _limit: usize) -> Result<Seen<Self>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Seen::Other("an object"))
-    }
-    fn list<A: SeqAccess<'de>>(mut list: A, _limit: usize) -> Result<Seen<Self>, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Seen::Other("a list"))
-    }
-}
-
-/// Reads whatever comes, hoping for a `T`. `limit`: how many elements of a list to keep.
-struct Want<T> {
-    limit: usize,
-    shape: PhantomData<T>,
-}
-
-impl<T> Want<T> {
-    fn at_most(limit: usize) -> Self {
-        Self {
-            limit,
-            shape: PhantomData,
+impl ExtraInfo<'_> {
+    fn report_image_errors(self) -> Result<Option<bool>, ParseError> {
+        self.kind.optional(|| "extra_info.type".to_owned())?;
+        let word = self
+            .image_errors
+            .optional(|| "extra_info.image_errors".to_owned())?;
+        match word.as_ref().map(|word| word.0.as_ref()) {
+            None => Ok(None),
+            Some("fail") => Ok(Some(false)),
+            Some("report") => Ok(Some(true)),
+            Some(_) => Err(ParseError::ImageErrors),
         }
-    }
-}
-
-impl<'de, T: Read<'de>> DeserializeSeed<'de> for Want<T> {
-    type Value = Seen<T>;
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Seen<T>, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de, T: Read<'de>> Visitor<'de> for Want<T> {
-    type Value = Seen<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::EXPECTED)
-    }
-    fn visit_unit<E>(self) -> Result<Seen<T>, E> {
-        Ok(Seen::Null)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a boolean"))
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a number"))
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a number"))
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a number"))
-    }
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Seen<T>, E> {
-        Ok(T::text(Cow::Borrowed(text)))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Seen<T>, E> {
-        Ok(T::text(Cow::Owned(text.to_owned())))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Seen<T>, A::Error> {
-        T::map(map, self.limit)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Seen<T>, A::Error> {
-        T::list(list, self.limit)
-    }
-}
-
-#[derive(Debug)]
-struct Text<'a>(Cow<'a, str>);
-
-impl Shape for Text<'_> {
-    const EXPECTED: &'static str = "a string";
-}
-
-impl<'de> Read<'de> for Text<'de> {
-    fn text(text: Cow<'de, str>) -> Seen<Self> {
-        Seen::Is(Self(text))
-    }
-}
-
-/// A string whose content does not matter.
-struct AnyText;
-
-impl Shape for AnyText {
-    const EXPECTED: &'static str = "a string";
-}
-
-impl<'de> Read<'de> for AnyText {
-    fn text(_: Cow<'de, str>) -> Seen<Self> {
-        Seen::Is(Self)
     }
 }
 
@@ -335,16 +275,19 @@ impl<'de> Read<'de> for Data<'de> {
     }
 }
 
-impl Shape for ExtraInfo {
+impl Shape for ExtraInfo<'_> {
     const EXPECTED: &'static str = "an object or null";
 }
 
-impl<'de> Read<'de> for ExtraInfo {
+impl<'de> Read<'de> for ExtraInfo<'de> {
     fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
         let mut extra = Self::default();
         while let Some(key) = map.next_key::<Key>()? {
             match key {
                 Key::Type => extra.kind = map.next_value_seed(Want::at_most(limit))?,
+                Key::ImageErrors => {
+                    extra.image_errors = map.next_value_seed(Want::at_most(limit))?;
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -370,38 +313,48 @@ impl<'de> Read<'de> for Request<'de> {
     }
 }
 
-impl Shape for Requests<'_> {
-    const EXPECTED: &'static str = "a list of requests";
+impl Shape for Base64<'_> {
+    const EXPECTED: &'static str = "an object with b64";
 }
 
-impl<'de> Read<'de> for Requests<'de> {
-    fn list<A: SeqAccess<'de>>(mut list: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut requests = Vec::new();
-        while requests.len() < limit {
-            match list.next_element_seed(Want::at_most(limit))? {
-                Some(request) => requests.push(request),
-                None => {
-                    return Ok(Seen::Is(Self {
-                        count: requests.len(),
-                        list: requests,
-                    }));
-                }
+impl<'de> Read<'de> for Base64<'de> {
+    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
+        let mut base64 = Self::default();
+        while let Some(key) = map.next_key::<Key>()? {
+            match key {
+                Key::B64 => base64.b64 = map.next_value_seed(Want::at_most(limit))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        // A list that is too long is refused: count the rest without keeping it.
-        let mut count = requests.len();
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
+        Ok(Seen::Is(base64))
+    }
+}
+
+impl Shape for Instance<'_> {
+    const EXPECTED: &'static str = "a string or an object with b64, image.b64 or image_bytes.b64";
+}
+
+impl<'de> Read<'de> for Instance<'de> {
+    fn text(text: Cow<'de, str>) -> Seen<Self> {
+        Seen::Is(Self::Text(text))
+    }
+    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
+        let (mut b64, mut image) = (Seen::Absent, Seen::Absent);
+        while let Some(key) = map.next_key::<Key>()? {
+            match key {
+                Key::B64 => b64 = map.next_value_seed(Want::at_most(limit))?,
+                Key::Image | Key::ImageBytes => {
+                    image = map.next_value_seed(Want::at_most(limit))?;
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
         }
-        Ok(Seen::Is(Self {
-            list: requests,
-            count,
-        }))
+        Ok(Seen::Is(Self::Object { b64, image }))
     }
 }
 
 impl Shape for Outer<'_> {
-    const EXPECTED: &'static str = "an object with data or multi_data";
+    const EXPECTED: &'static str = "an object with data, multi_data or instances";
 }
 
 impl<'de> Read<'de> for Outer<'de> {
@@ -411,6 +364,7 @@ impl<'de> Read<'de> for Outer<'de> {
             match key {
                 Key::Data => outer.data = map.next_value_seed(Want::at_most(limit))?,
                 Key::MultiData => outer.multi_data = map.next_value_seed(Want::at_most(limit))?,
+                Key::Instances => outer.instances = map.next_value_seed(Want::at_most(limit))?,
                 Key::ExtraInfo => outer.extra_info = map.next_value_seed(Want::at_most(limit))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -424,53 +378,16 @@ impl<'de> Read<'de> for Outer<'de> {
 enum Key {
     Data,
     MultiData,
+    Instances,
     ExtraInfo,
     Item,
     Type,
+    ImageErrors,
+    B64,
+    Image,
+    ImageBytes,
     #[serde(other)]
     Unknown,
-}
-
-/// A MultiResponse, the answer to both requests.
-#[derive(Debug, Serialize)]
-pub struct MultiResponse {
-    /// One entry per picture, in order.
-    pub multi_data: Vec<Response>,
-}
-
-/// The answer for one picture.
-#[derive(Debug, Serialize)]
-pub struct Response {
-    /// One score.
-    pub data: [Score; 1],
-    /// Where the score comes from.
-    pub extra_info: Source,
-}
-
-/// A score as it leaves.
-#[derive(Debug, Serialize)]
-pub struct Score {
-    /// The model's FP32 score widened to a double; finite.
-    pub score: f64,
-}
-
-/// Where a score comes from.
-#[derive(Debug, Serialize)]
-pub struct Source {
-    /// Always [`SOURCE`].
-    pub source: &'static str,
-}
-
-impl Response {
-    /// The entry of a picture with this score.
-    pub fn scored(score: f32) -> Self {
-        Self {
-            data: [Score {
-                score: f64::from(score),
-            }],
-            extra_info: Source { source: SOURCE },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -479,7 +396,11 @@ mod tests {
 
     fn items(body: &str) -> Vec<String> {
         let body = parse(body.as_bytes(), 3).unwrap();
-        body.items.into_iter().map(Cow::into_owned).collect()
+        let text = |picture| match picture {
+            Picture::Item(text) => text.into_owned(),
+            Picture::Base64(text) => format!("b64 {text}"),
+        };
+        body.pictures.into_iter().map(text).collect()
     }
 
     fn refusal(body: &str) -> String {
@@ -511,8 +432,13 @@ mod tests {
         let body =
             br#"{"multi_data":[{"data":{"item":"data:,AA/B"}},{"data":{"item":"data:,AA\/B"}}]}"#;
         let body = parse(body, 3).unwrap();
-        assert!(matches!(body.items[0], Cow::Borrowed("data:,AA/B")));
-        assert!(matches!(&body.items[1], Cow::Owned(text) if text == "data:,AA/B"));
+        assert!(matches!(
+            body.pictures[0],
+            Picture::Item(Cow::Borrowed("data:,AA/B"))
+        ));
+        assert!(
+            matches!(&body.pictures[1], Picture::Item(Cow::Owned(text)) if text == "data:,AA/B")
+        );
     }
 
     #[test]
@@ -554,7 +480,7 @@ mod tests {
             ),
             (
                 r#"{"multi_data":{}}"#,
-                "multi_data: expected a list of requests, found an object",
+                "multi_data: expected a list, found an object",
             ),
             (
                 r#"{"multi_data":[]}"#,
@@ -574,7 +500,7 @@ mod tests {
             ),
             (
                 "[1]",
-                "the body: expected an object with data or multi_data, found a list",
+                "the body: expected an object with data, multi_data or instances, found a list",
             ),
         ] {
             assert_eq!(refusal(body), text, "{body}");
@@ -603,17 +529,53 @@ mod tests {
     }
 
     #[test]
-    fn answer_is_compact_and_in_order() {
-        let answer = MultiResponse {
-            multi_data: vec![Response::scored(0.931_274_35), Response::scored(1.0)],
+    fn instances_in_their_four_forms() {
+        let body = r#"{"instances":[{"b64":"AA"},{"image":{"b64":"BB"}},
+            {"image_bytes":{"b64":"CC"},"key":"k"}],"data":7}"#;
+        assert_eq!(items(body), ["b64 AA", "b64 BB", "b64 CC"]);
+        assert_eq!(items(r#"{"instances":["data:x"]}"#), ["data:x"]);
+        for (body, text) in [
+            (
+                r#"{"instances":[]}"#,
+                "instances: the list is empty; at least one picture is needed",
+            ),
+            (
+                r#"{"instances":["a",7]}"#,
+                "instances[1]: expected a string or an object with b64, image.b64 or \
+                 image_bytes.b64, found a number",
+            ),
+            (
+                r#"{"instances":["a",{"image":{"b64":7}}]}"#,
+                "instances[1].image.b64: expected a string, found a number",
+            ),
+            (
+                r#"{"instances":[{}]}"#,
+                "instances[0].b64: expected an object with b64, found nothing",
+            ),
+        ] {
+            assert_eq!(refusal(body), text, "{body}");
+        }
+    }
+
+    #[test]
+    fn image_errors_is_one_of_two_words_in_the_outer_extra_info() {
+        let asked = |value: &str| {
+            let body =
+                format!(r#"{{"data":{{"item":"a"}},"extra_info":{{"image_errors":{value}}}}}"#);
+            parse(body.as_bytes(), 1)
+                .map(|body| body.report_image_errors)
+                .map_err(|e| e.to_string())
         };
+        assert_eq!(asked(r#""report""#), Ok(Some(true)));
+        assert_eq!(asked(r#""fail""#), Ok(Some(false)));
+        assert_eq!(asked("null"), Ok(None));
         assert_eq!(
-            serde_json::to_string(&answer).unwrap(),
-            concat!(
-                r#"{"multi_data":[{"data":[{"score":0.9312743544578552}],"#,
-                r#""extra_info":{"source":"face_quality_score"}},"#,
-                r#"{"data":[{"score":1.0}],"extra_info":{"source":"face_quality_score"}}]}"#
-            )
+            asked(r#""skip""#).unwrap_err(),
+            "extra_info.image_errors: expected \"fail\" or \"report\", found another string"
+        );
+        assert_eq!(
+            asked("true").unwrap_err(),
+            "extra_info.image_errors: expected a string, found a boolean"
         );
     }
 }

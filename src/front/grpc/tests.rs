@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::stream;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
@@ -19,7 +19,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::error::Kind;
+use crate::front;
+use crate::front::http::Connections;
 use crate::front::scripted::Scripted;
+use crate::shutdown::{self, Control, Phase};
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -37,29 +40,45 @@ struct Server {
     address: std::net::SocketAddr,
     routes: GrpcRoutes,
     channel: Channel,
-    stop: Option<oneshot::Sender<()>>,
+    control: Control,
     done: JoinHandle<()>,
 }
 
 async fn serve(scripted: Scripted) -> Server {
-    serve_with(scripted, 1 << 20, Http2::default()).await
+    serve_with(scripted, 1 << 20, None).await
 }
 
-async fn serve_with(scripted: Scripted, max_body_bytes: usize, http2: Http2) -> Server {
+async fn serve_with(
+    scripted: Scripted,
+    max_body_bytes: usize,
+    max_age: Option<Duration>,
+) -> Server {
     let served = Arc::new(scripted);
     let settings = Settings {
         max_body_bytes,
         concurrency: 8,
-        forward_headers: vec![REQUEST_ID, HeaderName::from_static("traceparent")],
+        forward_headers: [REQUEST_ID, "traceparent"]
+            .map(|name| Forwarded::parse(name).unwrap())
+            .to_vec(),
         metrics: Arc::new(Metrics::new("none", &[]).unwrap()),
     };
     let routes = routes(Arc::clone(&served) as Arc<dyn Served>, settings).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel();
-    let done = tokio::spawn(serve_grpc(listener, routes.clone(), http2, async {
-        let _ = stopped.await;
-    }));
+    let connections = Connections {
+        permits: Arc::new(Semaphore::new(100)),
+        header_read_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        max_age,
+        tls: None,
+    };
+    let (control, shutdown) = shutdown::channel();
+    let done = tokio::spawn(front::http::serve(
+        listener,
+        Arc::new(routes.clone()),
+        connections,
+        shutdown,
+    ));
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         // So that few answers fit on the way to a reader who does not read.
@@ -72,7 +91,7 @@ async fn serve_with(scripted: Scripted, max_body_bytes: usize, http2: Http2) -> 
         address,
         routes,
         channel,
-        stop: Some(stop),
+        control,
         done,
     }
 }
@@ -563,7 +582,7 @@ async fn metadata_config_and_statistics() {
 
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_refused_by_the_flag() {
-    let server = serve_with(Scripted::default(), 9_000_000, Http2::default()).await;
+    let server = serve_with(Scripted::default(), 9_000_000, None).await;
     let mut client = server.client();
     let large = vec![7; 8_900_000];
     client.model_infer(pictures(&[&large])).await.unwrap();
@@ -794,14 +813,14 @@ async fn a_drain_answers_what_is_under_way() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let mut server = serve(scripted).await;
+    let server = serve(scripted).await;
     let mut client = server.client();
     let call = tokio::spawn(async move { client.model_infer(pictures(&[b"1"])).await });
     until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;
     let mut health = HealthClient::new(server.channel.clone());
     let watch = health.watch(HealthCheckRequest::default()).await.unwrap();
     server.served.draining.store(true, Ordering::SeqCst);
-    server.stop.take().unwrap().send(()).unwrap();
+    server.control.enter(Phase::Closing);
     server.served.gate.as_ref().unwrap().add_permits(1);
     call.await.unwrap().unwrap();
     assert_eq!(watch.into_inner().collect::<Vec<_>>().await.len(), 1);
@@ -810,11 +829,8 @@ async fn a_drain_answers_what_is_under_way() {
 
 #[tokio::test]
 async fn an_old_connection_is_asked_to_go() {
-    let http2 = Http2 {
-        max_connection_age: Some(Duration::from_millis(50)),
-        ..Default::default()
-    };
-    let server = serve_with(Scripted::default(), 1 << 20, http2).await;
+    let age = Some(Duration::from_millis(50));
+    let server = serve_with(Scripted::default(), 1 << 20, age).await;
     let stream = tokio::net::TcpStream::connect(server.address)
         .await
         .unwrap();

@@ -4,7 +4,6 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::{Error, Kind};
-use crate::item::Item;
 use crate::transformer::Picture;
 use crate::wire::triton::InferTensorContents;
 use crate::wire::triton::model_infer_request::InferInputTensor;
@@ -117,7 +116,7 @@ fn elements(name: &str, mut bytes: Bytes) -> Result<Vec<Bytes>, Error> {
 
 /// Tells an item's text from a picture.
 fn picture(element: Bytes) -> Result<Picture, Error> {
-    if !is_item(&element) {
+    if !Picture::is_item(&element) {
         return Ok(Picture::Encoded(element));
     }
     if std::str::from_utf8(&element).is_err() {
@@ -127,13 +126,6 @@ fn picture(element: Bytes) -> Result<Picture, Error> {
         ));
     }
     Ok(Picture::Item(element))
-}
-
-/// Whether an element begins as one of the item forms does. No picture format begins so.
-fn is_item(element: &[u8]) -> bool {
-    let longest_scheme = element.len().min("https://".len());
-    let start = element[..longest_scheme].utf8_chunks().next();
-    start.is_some_and(|start| Item::parse(start.valid()).is_ok())
 }
 
 /// The typed fields that hold something, by name.

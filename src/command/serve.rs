@@ -1,0 +1,37 @@
+//! `serve`: starts the service and waits for the signal to end it.
+
+use std::process::ExitCode;
+
+use super::service::Service;
+use crate::config::Settings;
+use crate::pixel::JPEG_DECODER;
+use crate::shutdown;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When the service cannot start.
+pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    for (flag, reason) in &settings.without_effect {
+        tracing::info!("--{flag} has no effect: {reason}");
+    }
+    let predictor = match settings.predictor.hosts.as_slice() {
+        [] => "embedded model".to_owned(),
+        hosts => hosts.join(","),
+    };
+    let model = settings.model_name.clone();
+    let service = Service::start(settings).await?;
+    tracing::info!(
+        http = %service.http,
+        grpc = service.grpc.map(tracing::field::display),
+        model,
+        predictor,
+        jpeg_decoder = JPEG_DECODER,
+        "listening"
+    );
+    let signal = shutdown::signalled().await?;
+    tracing::info!(signal, "stopping");
+    service.drain().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,169 @@
+//! The service in one piece: what `serve` runs until a signal, and what tests start on free ports.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::admission::Admission;
+use crate::config::Settings;
+use crate::engine::Engine;
+use crate::front::{self, App};
+use crate::item::Fetcher;
+use crate::metrics::Metrics;
+use crate::pixel::JPEG_DECODER;
+use crate::predictor::{Predictor, Signature};
+use crate::shutdown::{self, Control, Phase};
+use crate::transformer::Transformer;
+use crate::transformer::batch::{Desk, Model, PixelThreads};
+use crate::transformer::face_quality::FaceQuality;
+
+/// Jobs waiting for each pixel thread. `--queue` bounds the pictures; this bounds only how many of
+/// them stand in line as jobs.
+const JOBS_PER_THREAD: usize = 256;
+
+/// A service that runs.
+pub struct Service {
+    /// Where REST and gRPC are served.
+    pub http: SocketAddr,
+    /// Where gRPC alone is served.
+    pub grpc: Option<SocketAddr>,
+    engine: Arc<Engine>,
+    control: Control,
+    servers: JoinSet<()>,
+    notice: Duration,
+    grace: Duration,
+}
+
+/// The engine of the settings; `predict` uses it without any door.
+///
+/// # Errors
+///
+/// When a folder, a model or a thread cannot be had.
+pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
+    let names = &settings.predictor;
+    let transformer = FaceQuality::new(
+        names.model.clone(),
+        names.input.clone(),
+        names.output.clone(),
+        settings.pixel,
+    );
+    let signature = transformer.signature().clone();
+    let pixels = PixelThreads::start(
+        "pixels",
+        settings.pixel_threads,
+        settings.pixel_threads * JOBS_PER_THREAD,
+        Desk::default,
+    );
+    let pixels = Arc::new(pixels.context("pixel threads cannot be started")?);
+    let model = Model {
+        transformer: Arc::new(transformer),
+        predictor: Arc::new(predictor(settings, signature, metrics)?),
+        pixels: Arc::clone(&pixels),
+        fetcher: Arc::new(Fetcher::new(settings.item.clone())?),
+    };
+    Ok(Arc::new(Engine::new(
+        BTreeMap::from([(settings.model_name.clone(), model)]),
+        Admission::new(settings.admission, Arc::clone(metrics)),
+        settings.engine,
+        pixels,
+        Arc::clone(metrics),
+    )))
+}
+
+fn predictor(
+    settings: &Settings,
+    signature: Signature,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Predictor> {
+    todo!()
+}
+
+/// The metrics of the settings.
+///
+/// # Errors
+///
+/// None but defects.
+pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
+    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.bounds())?))
+}
+
+impl Service {
+    /// Opens the ports and serves.
+    ///
+    /// # Errors
+    ///
+    /// When a port, a file or a thread cannot be had.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let metrics = metrics(&settings)?;
+        let engine = engine(&settings, &metrics)?;
+        let door = settings.front;
+        let listen = async |address: SocketAddr| {
+            let listener = TcpListener::bind(address).await;
+            listener.with_context(|| format!("{address} cannot be listened on"))
+        };
+        let http = listen(door.http).await?;
+        let (control, shutdown) = shutdown::channel();
+        let app = Arc::new(App {
+            engine: Arc::clone(&engine),
+            metrics,
+            settings: front::Settings {
+                max_body_bytes: door.max_body_bytes,
+                body_read_timeout: door.body_read_timeout,
+                forward_headers: door.forward_headers,
+            },
+        });
+        let connections = front::http::Connections {
+            permits: Arc::new(Semaphore::new(door.max_connections)),
+            header_read_timeout: door.header_read_timeout,
+            idle_timeout: door.idle_timeout,
+            max_age: None,
+            tls: None,
+        };
+        let mut servers = JoinSet::new();
+        let http_address = http.local_addr()?;
+        servers.spawn(front::http::serve(http, app, connections, shutdown));
+        Ok(Self {
+            http: http_address,
+            grpc: None,
+            engine,
+            control,
+            servers,
+            notice: door.drain_notice,
+            grace: door.grace,
+        })
+    }
+
+    /// Ends in named steps: not ready, no new connections, what runs is finished, all is closed.
+    /// Takes at most `--grace_seconds`.
+    pub async fn drain(mut self) {
+        let end = tokio::time::Instant::now() + self.grace;
+        self.engine.drain();
+        tracing::info!(
+            pictures = self.engine.inside(),
+            seconds = self.notice.as_secs_f64(),
+            "draining: not ready any more, still answering"
+        );
+        tokio::time::sleep(self.notice).await;
+        self.control.enter(Phase::Closing);
+        tracing::info!(
+            pictures = self.engine.inside(),
+            "draining: no new connections"
+        );
+        let finish = async { while self.servers.join_next().await.is_some() {} };
+        match tokio::time::timeout_at(end, finish).await {
+            Ok(()) => tracing::info!("drained: all is answered"),
+            Err(_) => tracing::warn!(
+                pictures = self.engine.inside(),
+                "drained: out of time (--grace_seconds), what still runs is cut off"
+            ),
+        }
+        self.control.enter(Phase::Over);
+        self.servers.join_all().await;
+    }
+}

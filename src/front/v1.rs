@@ -1,0 +1,194 @@
+//! KServe's V1 protocol: liveness, models, predictions as JSON or as the bare picture.
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::headers::forwarded;
+use super::http::Body;
+use super::{App, Visit, body, reply};
+use crate::engine::{Engine, Request};
+use crate::error::{Error, Kind};
+use crate::predictor::Readiness;
+use crate::timing::Stage;
+use crate::transformer::batch::ImageErrors;
+use crate::transformer::{Input, Picture, Row};
+use crate::wire::answer;
+use crate::wire::common_data::{self, Form};
+use crate::wire::v1::{Alive, ModelStatus, Models};
+
+/// Bodies above this size are parsed on a pixel thread: parsing them takes longer than a thread
+/// that moves bytes may be held up.
+const OFFLOAD_BYTES: usize = 512 * 1024;
+
+/// `GET /`
+pub fn alive() -> Alive {
+    Alive { status: "alive" }
+}
+
+/// `GET /v1/models`
+///
+/// # Errors
+///
+/// None but defects.
+pub fn models(engine: &Engine) -> Result<Response<Body>, Error> {
+    reply::json(&Models {
+        models: engine.models().collect(),
+    })
+}
+
+/// `/v1/models/{model}` and, behind a colon, what is asked of the model.
+///
+/// # Errors
+///
+/// Everything that a request can fail by.
+pub async fn model(
+    app: &App,
+    method: &Method,
+    segment: &str,
+    visit: &Visit,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    // KServe's clients may encode the colon.
+    let segment = segment.replace("%3A", ":").replace("%3a", ":");
+    match segment.split_once(':') {
+        None => reply::get(method, || status(&app.engine, &segment)),
+        Some((model, "predict")) => {
+            reply::only(method, &Method::POST)?;
+            predict(app, model, visit, body).await
+        }
+        Some((model, "explain")) => {
+            reply::only(method, &Method::POST)?;
+            app.engine.readiness(model)?;
+            Err(Error::new(
+                Kind::NotBuiltIn,
+                format!("model {model:?} has no explainer"),
+            ))
+        }
+        Some(_) => Err(Error::new(
+            Kind::NotFound,
+            "there is no such route; predictions are POST /v1/models/{model}:predict",
+        )),
+    }
+}
+
+fn status(engine: &Engine, name: &str) -> Result<Response<Body>, Error> {
+    let ready = matches!(engine.readiness(name)?, Readiness::Ready { .. });
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    reply::json_with(code, &ModelStatus { name, ready })
+}
+
+/// What form the answer takes and where its pictures stood.
+#[derive(Clone, Copy)]
+enum Asked {
+    Json(Form),
+    Bare,
+}
+
+struct Parsed {
+    asked: Asked,
+    pictures: Vec<Picture>,
+    image_errors: Option<ImageErrors>,
+}
+
+async fn predict(
+    app: &App,
+    model: &str,
+    visit: &Visit,
+    incoming: Incoming,
+) -> Result<Response<Body>, Error> {
+    // Known before the body is read.
+    app.engine.readiness(model)?;
+    let read = body::read(app, &visit.headers, incoming, &visit.timings).await?;
+    let parsed = {
+        let _clock = visit.timings.stage(Stage::Parse);
+        let (bytes, max_images) = (read.bytes, app.engine.max_images());
+        if bytes.len() > OFFLOAD_BYTES {
+            app.engine
+                .offload(move || parse(bytes, max_images))
+                .await??
+        } else {
+            parse(bytes, max_images)?
+        }
+    };
+    let request = Request {
+        model: model.to_owned(),
+        input: Input::Pictures(parsed.pictures),
+        id: visit.id.clone(),
+        headers: forwarded(&app.settings.forward_headers, &visit.headers),
+        timeout: None,
+        image_errors: parsed.image_errors,
+        timings: visit.timings.clone(),
+    };
+    let rows = app
+        .engine
+        .run(request)
+        .await
+        .map_err(|error| match error.picture {
+            Some(index) => error.at(&parsed.asked.place(index)),
+            None => error,
+        })?;
+    drop(read.reserved);
+    answer(parsed.asked, rows)
+}
+
+impl Asked {
+    fn place(self, index: usize) -> String {
+        match self {
+            Self::Json(form) => form.place(index),
+            Self::Bare => {
+                "the body, which does not begin with { and so is taken for a picture".to_owned()
+            }
+        }
+    }
+}
+
+/// Cuts the pictures out of a body without copying them, unless they are escaped.
+fn parse(body: Bytes, max_images: usize) -> Result<Parsed, Error> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|&byte| byte != b'{') {
+        return Ok(Parsed {
+            asked: Asked::Bare,
+            pictures: vec![Picture::Encoded(body)],
+            image_errors: None,
+        });
+    }
+    let parsed = common_data::parse(&body, max_images)?;
+    let cut = |text: std::borrow::Cow<'_, str>| match text {
+        std::borrow::Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
+        std::borrow::Cow::Owned(text) => Bytes::from(text),
+    };
+    let pictures = parsed
+        .pictures
+        .into_iter()
+        .map(|picture| match picture {
+            common_data::Picture::Item(text) => Picture::Item(cut(text)),
+            common_data::Picture::Base64(text) => Picture::Base64(cut(text)),
+        })
+        .collect();
+    Ok(Parsed {
+        asked: Asked::Json(parsed.form),
+        pictures,
+        image_errors: parsed.report_image_errors.map(|report| match report {
+            true => ImageErrors::Report,
+            false => ImageErrors::Fail,
+        }),
+    })
+}
+
+fn answer(asked: Asked, rows: Vec<Row>) -> Result<Response<Body>, Error> {
+    let rows = rows
+        .into_iter()
+        .map(|row| row.map_err(|error| error.text))
+        .collect();
+    let body = match asked {
+        Asked::Json(Form::Instances) => answer::predictions(rows),
+        _ => answer::multi_response(rows),
+    };
+    let body = body.map_err(|error| Error::new(Kind::Bug, format!("internal error: {error}")))?;
+    Ok(reply::bytes(StatusCode::OK, "application/json", body))
+}

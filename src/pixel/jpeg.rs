@@ -1,0 +1,62 @@
+//! JPEG: what the segments say, and which of two decoders makes pixels of it.
+//!
+//! The segments are walked here first, the same way for both decoders: size and scans are checked
+//! before memory is taken, a file without its end is refused, bytes after the end are cut off, and
+//! the colours are what libjpeg takes them for.
+
+#[cfg(feature = "turbojpeg")]
+#[path = "jpeg/turbo.rs"]
+mod backend;
+#[cfg(not(feature = "turbojpeg"))]
+#[path = "jpeg/zune.rs"]
+mod backend;
+mod header;
+
+use super::decode::{Buffers, Decoded, Size, first};
+use super::{Error, Options, orient};
+use header::Colours;
+
+pub(super) use backend::Decoder;
+
+const FORMAT: &str = "JPEG";
+
+/// Decodes into `buffers.pixels`.
+pub(super) fn decode(
+    picture: &[u8],
+    options: &Options,
+    buffers: &mut Buffers,
+) -> Result<Decoded, Error> {
+    let header = header::read(picture)?;
+    let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
+    let picture = &picture[..header.end];
+    let Buffers {
+        pixels,
+        stage,
+        jpeg,
+    } = buffers;
+    let rgb = first(pixels, size.pixels() * 3);
+    if header.colours.count() == 4 {
+        let cmyk = first(stage, size.pixels() * 4);
+        jpeg.decode(picture, size, header.colours, cmyk)?;
+        for (rgb, cmyk) in rgb
+            .as_chunks_mut::<3>()
+            .0
+            .iter_mut()
+            .zip(cmyk.as_chunks::<4>().0)
+        {
+            *rgb = ink(*cmyk);
+        }
+    } else {
+        jpeg.decode(picture, size, header.colours, rgb)?;
+    }
+    Ok(Decoded {
+        size,
+        orientation: header.exif.map_or(1, orient::orientation),
+    })
+}
+
+/// RGB of an inverted CMYK pixel, which is what all programs write; OpenCV takes all for inverted.
+fn ink([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+    let k = i32::from(black);
+    [cyan, magenta, yellow].map(|colour| (k - (((255 - i32::from(colour)) * k) >> 8)) as u8)
+}

@@ -1,0 +1,73 @@
+//! When to stop: a signal, seen by everyone who holds a [`Shutdown`], and the steps of a drain.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Serving,
+    /// No new connections; what runs is finished.
+    Closing,
+    /// What still runs is cut off.
+    Over,
+}
+
+/// Sees the phases of the end. Clones see the same.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<Phase>);
+
+/// Sets the phases. When it is dropped, all is over.
+#[derive(Debug)]
+pub struct Control(watch::Sender<Phase>);
+
+/// The two ends of a shutdown.
+pub fn channel() -> (Control, Shutdown) {
+    let (sender, receiver) = watch::channel(Phase::Serving);
+    (Control(sender), Shutdown(receiver))
+}
+
+impl Control {
+    /// Goes on to a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.0.send_replace(phase);
+    }
+}
+
+impl Shutdown {
+    /// Waits for a phase, or one behind it.
+    pub async fn reached(&self, phase: Phase) {
+        // An error is a dropped control: all is over.
+        let _ = self.0.clone().wait_for(|&now| now >= phase).await;
+    }
+}
+
+/// Waits for SIGTERM or SIGINT and gives its name.
+///
+/// # Errors
+///
+/// When the system does not let us listen for signals.
+pub async fn signalled() -> std::io::Result<&'static str> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn phases_are_seen_by_all_and_end_with_the_control() {
+        let (control, shutdown) = channel();
+        let other = shutdown.clone();
+        control.enter(Phase::Closing);
+        other.reached(Phase::Closing).await;
+        drop(control);
+        shutdown.reached(Phase::Over).await;
+    }
+}

@@ -1,0 +1,125 @@
+"""Start a real tritonserver on the CPU: the binary and the Python backend from the nvidia-pytriton wheel, without pytriton's
+proxy, so that no API is restricted and errors are Triton's own.
+
+    python run_triton.py --http 8000 --grpc 8001 --metrics 8002
+
+The score of a picture is the mean of its tensor: cheap, and it tells whether content and order arrived.
+SIGTERM and SIGINT are passed on to tritonserver, whose exit status becomes ours.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+
+import pytriton
+
+HOME = pathlib.Path(pytriton.__file__).parent / "tritonserver"
+
+MODEL = '''
+import time
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        time.sleep({delay_ms} / 1000)
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        pictures = pb.get_input_tensor_by_name(request, "{input}").as_numpy()
+        means = pictures.reshape(-1, 3 * 112 * 112).mean(1, keepdims=True)
+        return pb.InferenceResponse([pb.Tensor("1346", means.astype(np.float32))])
+'''
+
+CONFIG = '''
+name: "{name}"
+backend: "python"
+max_batch_size: {max_batch_size}
+input [{{ name: "{input}" data_type: TYPE_FP32 dims: [{batch}3, 112, 112] }}]
+output [{{ name: "1346" data_type: TYPE_FP32 dims: [{batch}1] }}]
+instance_group [{{ kind: KIND_CPU count: 1 }}]
+{more}
+'''
+
+DYNAMIC_BATCHING = "dynamic_batching { max_queue_delay_microseconds: 100 }"
+
+
+def write_model(repository, name, max_batch_size, input="input.1", delay_ms=0, more=""):
+    version = repository / name / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL.format(input=input, delay_ms=delay_ms))
+    batch = "" if max_batch_size else "-1, "
+    (repository / name / "config.pbtxt").write_text(
+        CONFIG.format(name=name, max_batch_size=max_batch_size, input=input, batch=batch, more=more)
+    )
+
+
+def write_repository(repository):
+    # The predecessor's model: name, tensors and batch size are what the service expects by default.
+    write_model(repository, "face_quality_trt_fp16", 32, more=DYNAMIC_BATCHING)
+    # Another name for its input: the service must say so and stay unready.
+    write_model(repository, "other_input", 32, input="image")
+    # The batch axis is part of the shape.
+    write_model(repository, "no_batching", 0)
+    # One picture at a time, a second each: what waits behind it can be cancelled.
+    write_model(repository, "slow", 1, delay_ms=1000, more=DYNAMIC_BATCHING)
+
+
+def write_backends(backends):
+    """The Python backend with the stub of this interpreter's version beside it."""
+    shutil.copytree(HOME / "backends", backends)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = HOME / "python_backend_stubs" / version / "triton_python_backend_stub"
+    shutil.copy2(stub, backends / "python" / stub.name)
+
+
+def environment():
+    """The stub must load the libpython of the interpreter whose standard library it will use, and numpy from here."""
+    libraries = [sysconfig.get_config_var("LIBDIR"), str(HOME.parent.parent / "nvidia_pytriton.libs")]
+    env = dict(os.environ)
+    env["LD_LIBRARY_PATH"] = ":".join(libraries)
+    env["PYTHONPATH"] = sysconfig.get_path("purelib")
+    env["PATH"] = f"{pathlib.Path(sys.executable).parent}:{env['PATH']}"
+    return env
+
+
+def command(args, work):
+    return [
+        str(HOME / "bin" / "tritonserver"),
+        f"--model-repository={work / 'models'}",
+        f"--backend-directory={work / 'backends'}",
+        "--http-address=127.0.0.1", f"--http-port={args.http}",
+        "--grpc-address=127.0.0.1", f"--grpc-port={args.grpc}",
+        "--metrics-address=127.0.0.1", f"--metrics-port={args.metrics}",
+        f"--backend-config=python,shm-region-prefix-name=facequality{os.getpid()}",
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--http", type=int, default=8000)
+    parser.add_argument("--grpc", type=int, default=8001)
+    parser.add_argument("--metrics", type=int, default=8002)
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(prefix="triton-") as directory:
+        work = pathlib.Path(directory)
+        write_repository(work / "models")
+        write_backends(work / "backends")
+        triton = subprocess.Popen(command(args, work), env=environment())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _frame: triton.send_signal(received))
+        status = triton.wait()
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+//! The pixels against OpenCV's: decoded, resized and as a tensor, byte for byte.
+//!
+//! Runs over a small committed set (`tests/golden/pixels`), or over a large one that
+//! `tests/parity/make_pictures.py` makes, named by `FACEQUALITY_PARITY_DIR`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use facequality_transformer::pixel::{
+    self, ExifOrientation, JPEG_DECODER, Options, PLANE_BYTES, Resizer, SIDE, Scratch,
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+/// What `tensor_oracle.py` writes.
+#[derive(Deserialize)]
+struct Manifest {
+    opencv: String,
+    files: BTreeMap<String, Oracle>,
+}
+
+#[derive(Deserialize)]
+struct Oracle {
+    /// Set when OpenCV refuses the file; then nothing else is.
+    error: Option<String>,
+    #[serde(default)]
+    width: usize,
+    #[serde(default)]
+    height: usize,
+    #[serde(default)]
+    decoded_rgb_sha256: String,
+    #[serde(default)]
+    resized_rgb_sha256: String,
+    #[serde(default)]
+    tensor_sha256: String,
+}
+
+const OPTIONS: Options = Options {
+    max_pixels: 40_000_000,
+    exif_orientation: ExifOrientation::Ignore,
+};
+
+/// Mean difference of a JPEG's resized pixels that another decoder than OpenCV's may have, in
+/// grey levels, over all JPEGs.
+const JPEG_DRIFT: f64 = 0.3;
+
+struct Ours {
+    size: (usize, usize),
+    decoded: String,
+    resized: Vec<u8>,
+    tensor: String,
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+fn ours(file: &[u8], scratch: &mut Scratch) -> Result<Ours, pixel::Error> {
+    let picture = pixel::decode(file, &OPTIONS, scratch)?;
+    let mut hash = Sha256::new();
+    for y in 0..picture.height() {
+        hash.update(picture.row(y));
+    }
+    let mut resized = vec![0; SIDE * SIDE * 3];
+    pixel::resize(picture, SIDE, SIDE, &mut Resizer::default(), &mut resized);
+    let size = (picture.width(), picture.height());
+    let mut planes: [BytesMut; 3] = Default::default();
+    pixel::to_planes(file, &OPTIONS, scratch, &mut planes)?;
+    assert!(planes.iter().all(|plane| plane.len() == PLANE_BYTES));
+    Ok(Ours {
+        size,
+        decoded: format!("{:x}", hash.finalize()),
+        resized,
+        tensor: sha256(&planes.concat()),
+    })
+}
+
+/// Differences of one JPEG from OpenCV's, over its resized bytes.
+struct Drift {
+    name: String,
+    mean: f64,
+    largest: u8,
+}
+
+fn drift(name: &str, ours: &[u8], theirs: &[u8]) -> Drift {
+    let differences = ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b));
+    Drift {
+        name: name.to_owned(),
+        mean: differences.clone().map(f64::from).sum::<f64>() / ours.len() as f64,
+        largest: differences.max().unwrap_or(0),
+    }
+}
+
+#[test]
+fn every_picture_is_opencvs() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pixels");
+    let folder = std::env::var_os("FACEQUALITY_PARITY_DIR").map_or(golden, PathBuf::from);
+    let manifest = std::fs::read(folder.join("manifest.json")).expect("a manifest.json");
+    let manifest: Manifest = serde_json::from_slice(&manifest).expect("an oracle's manifest");
+
+    let mut scratch = Scratch::default();
+    let mut exact = BTreeMap::<&str, usize>::new();
+    let mut drifts = Vec::new();
+    let mut faults = Vec::new();
+    for (name, oracle) in &manifest.files {
+        let file = std::fs::read(folder.join(name)).expect("the picture");
+        let ours = match (ours(&file, &mut scratch), &oracle.error) {
+            (Ok(ours), None) => ours,
+            (Err(_), Some(_)) => {
+                *exact.entry("refused").or_default() += 1;
+                continue;
+            }
+            (Ok(_), Some(_)) => {
+                faults.push(format!("{name}: taken, and OpenCV refuses it"));
+                continue;
+            }
+            (Err(error), None) => {
+                faults.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        if ours.size != (oracle.width, oracle.height) {
+            faults.push(format!("{name}: its size is {:?}", ours.size));
+        }
+        let is_jpeg = file.starts_with(&[0xFF, 0xD8]);
+        if ours.decoded == oracle.decoded_rgb_sha256 {
+            // Equal pixels must stay equal, whoever decoded them.
+            if sha256(&ours.resized) != oracle.resized_rgb_sha256 {
+                faults.push(format!("{name}: resized otherwise"));
+            }
+            if ours.tensor != oracle.tensor_sha256 {
+                faults.push(format!("{name}: another tensor"));
+            }
+            let format = if is_jpeg { "jpeg" } else { "lossless and webp" };
+            *exact.entry(format).or_default() += 1;
+        } else if is_jpeg && JPEG_DECODER != "libjpeg-turbo" {
+            let theirs = std::fs::read(folder.join(format!("{name}.resized.rgb")));
+            drifts.push(drift(name, &ours.resized, &theirs.expect("OpenCV's bytes")));
+        } else {
+            faults.push(format!("{name}: decoded otherwise"));
+        }
+    }
+
+    println!(
+        "OpenCV {}, {JPEG_DECODER}; equal: {exact:?}",
+        manifest.opencv
+    );
+    assert!(
+        faults.is_empty(),
+        "{} faults:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
+    if !drifts.is_empty() {
+        let mean = drifts.iter().map(|drift| drift.mean).sum::<f64>() / drifts.len() as f64;
+        drifts.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+        println!(
+            "{} JPEGs differ, by {mean:.3} on average; most:",
+            drifts.len()
+        );
+        for drift in drifts.iter().take(12) {
+            println!(
+                "  {:.3}, at most {}: {}",
+                drift.mean, drift.largest, drift.name
+            );
+        }
+        assert!(mean <= JPEG_DRIFT, "JPEGs differ by {mean} on average");
+    }
+    assert!(exact.values().sum::<usize>() > 40, "the set is too small");
+}
