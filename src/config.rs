@@ -113,6 +113,13 @@ pub struct Log {
 #[error("{}", .0.join("\n"))]
 pub struct Problems(Vec<String>);
 
+impl Problems {
+    /// A single problem, found when a file that a flag names was opened.
+    pub fn from_one(problem: impl std::fmt::Display) -> Self {
+        Self(vec![problem.to_string()])
+    }
+}
+
 impl Settings {
     /// Judges what was typed.
     ///

@@ -2,6 +2,7 @@
 //! read by a person.
 
 pub mod config;
+pub mod loadtest;
 pub mod predict;
 pub mod serve;
 pub mod service;
@@ -52,6 +53,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Score picture files, in this process or by a running service
     Predict(Box<predict::Args>),
+    /// Put load on a running service, or on Triton itself, and report what it did
+    Loadtest(Box<loadtest::Args>),
     /// Print the effective settings of `serve` with these flags and leave
     Config(Box<ServeArgs>),
 }
@@ -81,6 +84,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(Settings::new(&args)?).await,
             Self::Predict(args) => predict::run(*args).await,
+            Self::Loadtest(args) => loadtest::run(*args).await,
             Self::Config(args) => config::run(&args),
         }
     }

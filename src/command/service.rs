@@ -11,8 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
-use crate::config::Settings;
+use crate::config::{Problems, Settings};
 use crate::engine::Engine;
+use crate::front::http::Connections;
+use crate::front::served::Served;
 use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::metrics::Metrics;
@@ -107,7 +109,26 @@ impl Service {
             let listener = TcpListener::bind(address).await;
             listener.with_context(|| format!("{address} cannot be listened on"))
         };
+        let tls = match &door.tls {
+            Some((chain, key)) => {
+                Some(front::tls::acceptor(chain, key).map_err(Problems::from_one)?)
+            }
+            None => None,
+        };
         let http = listen(door.http).await?;
+        let grpc = match door.grpc {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let routes = front::grpc::routes(
+            Arc::clone(&engine) as Arc<dyn Served>,
+            front::grpc::Settings {
+                max_body_bytes: door.max_body_bytes,
+                concurrency: settings.predictor.concurrency,
+                forward_headers: door.forward_headers.clone(),
+                metrics: Arc::clone(&metrics),
+            },
+        )?;
         let (control, shutdown) = shutdown::channel();
         let app = Arc::new(App {
             engine: Arc::clone(&engine),
@@ -117,20 +138,35 @@ impl Service {
                 body_read_timeout: door.body_read_timeout,
                 forward_headers: door.forward_headers,
             },
+            grpc: routes.clone(),
         });
-        let connections = front::http::Connections {
+        let connections = Connections {
             permits: Arc::new(Semaphore::new(door.max_connections)),
             header_read_timeout: door.header_read_timeout,
             idle_timeout: door.idle_timeout,
             max_age: None,
-            tls: None,
+            tls,
         };
         let mut servers = JoinSet::new();
         let http_address = http.local_addr()?;
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = grpc {
+            let connections = Connections {
+                max_age: door.max_connection_age,
+                ..connections.clone()
+            };
+            let routes = Arc::new(routes);
+            servers.spawn(front::http::serve(
+                listener,
+                routes,
+                connections,
+                shutdown.clone(),
+            ));
+        }
         servers.spawn(front::http::serve(http, app, connections, shutdown));
         Ok(Self {
             http: http_address,
-            grpc: None,
+            grpc: grpc_address,
             engine,
             control,
             servers,

@@ -9,6 +9,7 @@ pub mod reply;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub mod served;
+pub mod tls;
 pub mod v1;
 mod watched;
 
@@ -19,6 +20,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
+use self::grpc::GrpcRoutes;
 use self::headers::{Forwarded, REQUEST_ID};
 use self::http::{Body, Routes};
 use crate::engine::Engine;
@@ -45,6 +47,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What is asked of requests.
     pub settings: Settings,
+    /// gRPC, which shares the port.
+    pub grpc: GrpcRoutes,
 }
 
 /// A request on its way through a door.
@@ -59,6 +63,9 @@ pub struct Visit {
 
 impl Routes for App {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if grpc::is_grpc(request.headers()) {
+            return Arc::new(self.grpc.clone()).answer(request).await;
+        }
         let timings = Arc::new(Timings::start());
         let (head, body) = request.into_parts();
         let visit = Visit {

@@ -82,7 +82,9 @@ impl<'a> Payload<'a> {
             }
         }
         if text.is_empty() {
-            return Err(Error::refused("there is no base64 payload"));
+            return Err(Error::refused(
+                "there is no payload: the base64 text is empty",
+            ));
         }
         let begin = text.as_ptr().addr() - item.as_ptr().addr();
         Ok(Self { text, begin })
@@ -164,7 +166,9 @@ impl<'a> Payload<'a> {
             _ => {}
         }
         if out.is_empty() {
-            return Err(Error::refused("there is no base64 payload"));
+            return Err(Error::refused(
+                "there is no payload: the base64 text is empty",
+            ));
         }
         Ok(())
     }
@@ -322,6 +326,16 @@ mod tests {
         ] {
             assert!(refusal(item).contains(word), "{item}: {}", refusal(item));
         }
+    }
+
+    #[test]
+    fn bare_base64_is_read_alike() {
+        let mut out = Vec::new();
+        decode_base64_into("b'aGVsbG8='", 5, &mut out).unwrap();
+        assert_eq!(out, b"hello");
+        let refusal = decode_base64_into("aGV,", 5, &mut out).unwrap_err();
+        assert!(refusal.to_string().contains("at byte 3"), "{refusal}");
+        assert!(decode_base64_into("", 5, &mut out).is_err());
     }
 
     #[test]

@@ -25,6 +25,8 @@ enum Layout {
     Bgr,
     /// Blue, green, red and a byte that is dropped.
     Bgrx,
+    /// Four bytes, and where red, green and blue are in them.
+    Masked([u32; 3]),
 }
 
 impl Layout {
@@ -33,7 +35,7 @@ impl Layout {
             Self::Indexed(bits) | Self::Runs(bits) => bits as usize,
             Self::Rgb555 | Self::Rgb565 => 16,
             Self::Bgr => 24,
-            Self::Bgrx => 32,
+            Self::Bgrx | Self::Masked(_) => 32,
         }
     }
 }
@@ -132,6 +134,18 @@ fn unpack(row: &[u8], header: &Header, pixels: &mut [[u8; 3]]) {
                 *pixel = [red, green, blue];
             }
         }
+        Layout::Masked(masks) => {
+            let scaled = masks.map(|mask| {
+                let shift = mask.trailing_zeros();
+                (mask, shift, 255.0 / (mask >> shift) as f32)
+            });
+            for (pixel, stored) in pixels.iter_mut().zip(row.as_chunks::<4>().0) {
+                let v = u32::from_le_bytes(*stored);
+                *pixel = scaled
+                    .map(|(mask, shift, scale)| ((v & mask) >> shift) as f32 * scale)
+                    .map(|colour| colour as u8);
+            }
+        }
     }
 }
 
@@ -141,7 +155,7 @@ fn nibble(bytes: &[u8], x: usize) -> usize {
 }
 
 /// Pairs of bytes: a count and an index (two of 4 bits, alternating), or 0 and a command. Pixels
-/// that are skipped have the first colour.
+/// that are skipped have the first colour. In 8 bits a run that fills its row goes on in the next.
 fn runs(mut stored: &[u8], bits: u32, header: &Header, pixels: &mut [u8]) -> Result<(), Error> {
     let Size { width, height } = header.size;
     for pixel in pixels.as_chunks_mut::<3>().0 {
@@ -152,9 +166,12 @@ fn runs(mut stored: &[u8], bits: u32, header: &Header, pixels: &mut [u8]) -> Res
         what: "a run crosses the end of its row",
     };
     let (mut x, mut line) = (0, 0);
+    let mut went_on = false;
     while line < height {
         let &[count, value] = take(&mut stored)?;
+        let in_next_row = std::mem::take(&mut went_on);
         match (count, value) {
+            (0, 0) if in_next_row => {}
             (0, 0) => (x, line) = (0, line + 1),
             (0, 1) => break,
             (0, 2) => {
@@ -203,6 +220,10 @@ fn runs(mut stored: &[u8], bits: u32, header: &Header, pixels: &mut [u8]) -> Res
                     *pixel = header.palette[index];
                 }
                 x += count;
+                if bits == 8 && x == width {
+                    (x, line) = (0, line + 1);
+                    went_on = true;
+                }
             }
         }
     }
@@ -238,6 +259,7 @@ fn header(picture: &[u8], options: &Options) -> Result<Header, Error> {
     }
     let mut colours = 0;
     let mut compression = 0;
+    let mut masks = [0; 3];
     let (width, height, bits);
     if old {
         width = take_u16(&mut bytes)? as i32;
@@ -250,6 +272,12 @@ fn header(picture: &[u8], options: &Options) -> Result<Header, Error> {
         compression = take_u32(&mut bytes)?;
         take::<12>(&mut bytes)?;
         colours = take_u32(&mut bytes)? as usize;
+        if header_bytes >= 56 {
+            let mut after_colours = bytes.get(4..).ok_or(TRUNCATED)?;
+            for mask in &mut masks {
+                *mask = take_u32(&mut after_colours)?;
+            }
+        }
         bytes = bytes.get(header_bytes - 36..).ok_or(TRUNCATED)?;
     }
     let width = u64::try_from(width).unwrap_or(0);
@@ -268,6 +296,8 @@ fn header(picture: &[u8], options: &Options) -> Result<Header, Error> {
             _ => return Err(unsupported("unusual colour masks")),
         },
         (24, 0) => Layout::Bgr,
+        // OpenCV looks for masks in long headers only, and wants all three.
+        (32, 3) if !masks.contains(&0) => Layout::Masked(masks),
         (32, 0 | 3) => Layout::Bgrx,
         _ => return Err(unsupported("an unusual depth or compression")),
     };

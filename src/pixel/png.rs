@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, ErrorKind};
 
-use png::{ColorType, DecodingError, Transformations};
+use png::{ColorType, DecodeOptions, DecodingError, Transformations};
 
 use super::decode::{Buffers, Decoded, Size, drop_alpha, first, grey_to_rgb};
 use super::{Error, Options, orient};
@@ -15,7 +15,9 @@ pub(super) fn decode(
     options: &Options,
     buffers: &mut Buffers,
 ) -> Result<Decoded, Error> {
-    let mut decoder = png::Decoder::new(Cursor::new(picture));
+    let mut checks = DecodeOptions::default();
+    checks.set_ignore_adler32(false);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(picture), checks);
     // 16 bits lose their lower 8; fewer than 8 are scaled up; palettes become colours.
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     // Colour profiles and texts are not used, and inflating them would cost.
@@ -31,6 +33,8 @@ pub(super) fn decode(
     let pixels = size.pixels();
     let buffer = first(&mut buffers.pixels, bytes.max(pixels * 3));
     let frame = reader.next_frame(&mut buffer[..bytes]).map_err(refusal)?;
+    // A file without its last chunk is truncated, even if all pixels are there.
+    reader.finish().map_err(refusal)?;
     match frame.color_type {
         ColorType::Rgb => {}
         ColorType::Rgba => drop_alpha(buffer, pixels),

@@ -74,7 +74,7 @@ def bmp(rows, width, height, bits, compression=0, palette=None, masks=b"", heade
         info = struct.pack("<IHHHH", 12, width, height, 1, bits)
     else:
         info = struct.pack("<IiiHHIIiiII", header_bytes, width, height, 1, bits, compression, len(rows), 2835, 2835, listed or 0, 0)
-        info += b"\0" * 0 if header_bytes == 40 else masks.ljust(header_bytes - 40, b"\0")
+        info += b"" if header_bytes == 40 else masks.ljust(header_bytes - 40, b"\0")
     after = masks if header_bytes == 40 else b""
     offset = 14 + len(info) + len(after) + len(table)
     return struct.pack("<2sIHHI", b"BM", offset + len(rows), 0, 0, offset) + info + after + table + rows

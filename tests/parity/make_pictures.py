@@ -145,6 +145,8 @@ class Maker:
             self.write(f"bmp-32-fields-v5-{tag}.bmp", encoders.bmp(encoders.bmp_rows(bgra, 32), width, height, 32, 3, masks=masks, header_bytes=124))
             swapped = struct.pack("<4I", 0xFF, 0xFF00, 0xFF0000, 0xFF000000)
             self.write(f"bmp-32-fields-rgb-{tag}.bmp", encoders.bmp(encoders.bmp_rows(bgra, 32), width, height, 32, 3, masks=swapped, header_bytes=124))
+            odd = struct.pack("<4I", 0x3FF << 20, 0x7F << 9, 0x1F, 0)
+            self.write(f"bmp-32-fields-odd-{tag}.bmp", encoders.bmp(encoders.bmp_rows(bgra, 32), width, height, 32, 3, masks=odd, header_bytes=108))
             words = random.integers(0, 1 << 16, (height, width)).astype("<u2")
             words = words.view(np.uint8).reshape(height, width, 2)
             stored = encoders.bmp_rows(words, 16)

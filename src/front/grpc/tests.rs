@@ -73,12 +73,8 @@ async fn serve_with(
         tls: None,
     };
     let (control, shutdown) = shutdown::channel();
-    let done = tokio::spawn(front::http::serve(
-        listener,
-        Arc::new(routes.clone()),
-        connections,
-        shutdown,
-    ));
+    let shared = Arc::new(routes.clone());
+    let done = tokio::spawn(front::http::serve(listener, shared, connections, shutdown));
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         // So that few answers fit on the way to a reader who does not read.
@@ -813,7 +809,7 @@ async fn a_drain_answers_what_is_under_way() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let mut server = serve(scripted).await;
     let mut client = server.client();
     let call = tokio::spawn(async move { client.model_infer(pictures(&[b"1"])).await });
     until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;
