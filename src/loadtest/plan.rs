@@ -291,8 +291,11 @@ mod tests {
         let chosen: Vec<_> = plan.requests.iter().map(|r| r.pictures.clone()).collect();
         assert_eq!(chosen, [[0, 1], [2, 3], [4, 0]]);
         let body = common_data::parse(&plan.requests[1].body, 10).unwrap();
-        assert_eq!(body.items.len(), 2);
-        assert_eq!(body.items[0], "data:image/jpeg;base64,AgICAgICAgICAg==");
+        assert_eq!(body.pictures.len(), 2);
+        assert!(matches!(
+            &body.pictures[0],
+            common_data::Picture::Item(text) if text == "data:image/jpeg;base64,AgICAgICAgICAg=="
+        ));
     }
 
     #[test]
