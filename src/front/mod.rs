@@ -1,6 +1,7 @@
 //! The doors: each protocol is converted to the engine's request and the rows back to its answer.
 
 pub mod body;
+pub mod encoding;
 pub mod grpc;
 pub mod headers;
 pub mod http;
@@ -11,6 +12,7 @@ pub(crate) mod scripted;
 pub mod served;
 pub mod tls;
 pub mod v1;
+pub mod v2;
 mod watched;
 
 use std::sync::Arc;
@@ -97,8 +99,13 @@ impl App {
         match segments.as_slice() {
             [""] => reply::get(method, || reply::json(&v1::alive())),
             ["metrics"] => reply::get(method, || probes::metrics(&self.metrics)),
-            ["v2", "health", "live"] => reply::get(method, probes::live),
-            ["v2", "health", "ready"] => reply::get(method, || probes::ready(&self.engine)),
+            ["v2", rest @ ..] => {
+                let door = v2::Door {
+                    served: &*self.engine,
+                    settings: &self.settings,
+                };
+                door.answer(method, rest, visit, body).await
+            }
             ["v1", "models"] => reply::get(method, || v1::models(&self.engine)),
             ["v1", "models", model] => v1::model(self, method, model, visit, body).await,
             _ => Err(Error::new(

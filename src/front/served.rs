@@ -83,6 +83,8 @@ pub struct Context {
     pub headers: HeaderMap,
     /// Where the time goes.
     pub timings: Arc<Timings>,
+    /// Whether BYTES elements were JSON strings: what is no item is a picture in base64.
+    pub strings: bool,
 }
 
 /// Whatever takes tensors.
@@ -181,6 +183,16 @@ impl dyn Served {
             },
             extensions: extensions.map(str::to_owned).to_vec(),
         }
+    }
+
+    /// That there is such a model and version.
+    ///
+    /// # Errors
+    ///
+    /// When there is not.
+    pub fn check_model(&self, name: &str, version: &str) -> Result<(), Error> {
+        self.readiness(name)?;
+        check_version(name, version)
     }
 
     /// Names, types and shapes of a model's tensors.
@@ -327,11 +339,14 @@ impl dyn Served {
         let id = request.id.clone();
         let bytes: usize = request.inputs.iter().map(contents::typed_bytes).sum();
         let form = model.clone();
+        let strings = context.strings;
         let Checked {
             input,
             outputs,
             raw,
-        } = self.aside(bytes, move || check(request, &form)).await??;
+        } = self
+            .aside(bytes, move || check(request, &form, strings))
+            .await??;
         let rows = input.count();
         let values = self
             .run(&model.name, input, id.clone(), context)

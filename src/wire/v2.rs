@@ -227,6 +227,26 @@ fn outputs(
     Ok(outputs)
 }
 
+/// Whether only models that are ready are asked for, by the body of a repository index; an empty
+/// one asks for all.
+///
+/// # Errors
+///
+/// When it is something else than JSON's object with a boolean.
+pub fn index_filter(body: &[u8]) -> Result<bool, ParseError> {
+    #[derive(Deserialize)]
+    struct Filter {
+        ready: Option<bool>,
+    }
+    if body.trim_ascii().is_empty() {
+        return Ok(false);
+    }
+    match serde_json::from_slice::<Filter>(body) {
+        Ok(filter) => Ok(filter.ready.unwrap_or(false)),
+        Err(_) => wrong("the body must be a JSON object; its key ready, if any, a boolean"),
+    }
+}
+
 fn text(value: Option<&RawValue>, place: &str) -> Result<String, ParseError> {
     let Some(value) = value else {
         return wrong(format!("{place} is missing"));
