@@ -90,8 +90,8 @@ pub struct ServeArgs {
 
     /// Where the predictor is: HOST[:PORT], several by comma, unix:/PATH or dns:///NAME:PORT;
     /// without it the embedded model answers
-    #[arg(long, value_delimiter = ',', help_heading = "Predictor")]
-    pub predictor_host: Vec<String>,
+    #[arg(long, help_heading = "Predictor")]
+    pub predictor_host: Option<String>,
     /// Protocol towards the predictor
     #[arg(long, value_enum, default_value_t = PredictorProtocol::Auto, help_heading = "Predictor")]
     pub predictor_protocol: PredictorProtocol,

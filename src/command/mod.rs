@@ -158,8 +158,10 @@ mod tests {
         assert_eq!(serve(&["--http-port", "1"]).http_port, 1);
         assert_eq!(serve(&["--http_port=2"]).http_port, 2);
         assert_eq!(
-            serve(&["serve", "--predictor-host=a-b:1,c"]).predictor_host,
-            ["a-b:1", "c"]
+            serve(&["serve", "--predictor-host=a-b:1,c"])
+                .predictor_host
+                .unwrap(),
+            "a-b:1,c"
         );
     }
 

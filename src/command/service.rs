@@ -19,7 +19,7 @@ use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::metrics::Metrics;
 use crate::pixel::JPEG_DECODER;
-use crate::predictor::{Predictor, Signature};
+use crate::predictor::{Predictor, RemoteSettings, Resolver, Signature};
 use crate::shutdown::{self, Control, Phase};
 use crate::transformer::Transformer;
 use crate::transformer::batch::{Desk, Model, PixelThreads};
@@ -28,6 +28,9 @@ use crate::transformer::face_quality::FaceQuality;
 /// Jobs waiting for each pixel thread. `--queue` bounds the pictures; this bounds only how many of
 /// them stand in line as jobs.
 const JOBS_PER_THREAD: usize = 256;
+
+/// How long a connection to a predictor may take to be opened.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A service that runs.
 pub struct Service {
@@ -83,7 +86,45 @@ fn predictor(
     signature: Signature,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    todo!()
+    let metrics = Arc::clone(metrics);
+    let choice = &settings.predictor;
+    if choice.targets.is_empty() {
+        return embedded(settings, signature, metrics);
+    }
+    let remote = RemoteSettings {
+        targets: choice.targets.clone(),
+        connections: choice.connections,
+        concurrency: choice.concurrency,
+        default_max_batch: choice.max_batch,
+        connect_timeout: CONNECT_TIMEOUT,
+        dns_refresh: choice.dns_refresh,
+        resolver: Resolver::system(),
+    };
+    Ok(Predictor::remote(remote, signature, metrics))
+}
+
+#[cfg(feature = "embedded")]
+fn embedded(
+    settings: &Settings,
+    signature: Signature,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Predictor> {
+    let file = settings.predictor.embedded_model.as_deref();
+    let concurrency = settings.predictor.concurrency;
+    Predictor::embedded(
+        file,
+        settings.pixel_threads,
+        concurrency,
+        signature,
+        metrics,
+    )
+    .map_err(|error| Problems::from_one(error).into())
+}
+
+#[cfg(not(feature = "embedded"))]
+fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predictor> {
+    // Settings without addresses were refused.
+    anyhow::bail!("this build has no embedded model")
 }
 
 /// The metrics of the settings.
