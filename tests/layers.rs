@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each module may use, besides what serves all of them.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("main", &["command", "cli", "config", "telemetry"]),
     (
         "command",
@@ -66,6 +66,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         &["admission", "item", "pixel", "predictor", "wire"],
     ),
     ("metrics", &["timing"]),
+    ("statistics", &["timing"]),
     ("workers", &[]),
 ];
 
