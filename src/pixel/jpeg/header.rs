@@ -1,5 +1,7 @@
 //! The segments of a JPEG file, from its start to its end marker.
 
+use std::ops::Range;
+
 use super::FORMAT;
 use crate::pixel::Error;
 
@@ -27,13 +29,16 @@ impl Colours {
 }
 
 /// What the segments say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Header<'a> {
     pub(super) width: u16,
     pub(super) height: u16,
     pub(super) colours: Colours,
     /// The EXIF block, from its TIFF header.
     pub(super) exif: Option<&'a [u8]>,
+    /// The compressed pixels of a picture that has them in one sequential scan.
+    #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
+    pub(super) only_scan: Option<Range<usize>>,
     /// Length of the file up to its end marker.
     pub(super) end: usize,
 }
@@ -69,6 +74,8 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
     let mut adobe = None;
     let mut exif = None;
     let mut scans = 0;
+    let mut last_scan = 0..0;
+    let mut progressive = false;
     loop {
         let marker = marker(picture, &mut at)?;
         match marker {
@@ -81,7 +88,10 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
         let body = segment(picture, &mut at)?;
         match marker {
             0xC0..=0xC2 if frame.is_some() => return Err(damaged("it has two frame headers")),
-            0xC0..=0xC2 => frame = Some(start_of_frame(body)?),
+            0xC0..=0xC2 => {
+                progressive = marker == 0xC2;
+                frame = Some(start_of_frame(body)?);
+            }
             0xC3 | 0xC5..=0xC7 | 0xC8..=0xCB | 0xCD..=0xCF => {
                 return Err(unsupported("lossless, hierarchical or arithmetic coding"));
             }
@@ -93,7 +103,9 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
                 if scans > MAX_SCANS {
                     return Err(Error::TooManyScans { limit: MAX_SCANS });
                 }
+                let start = at;
                 skip_scan(picture, &mut at)?;
+                last_scan = start..at;
             }
             0xE0 => jfif |= body.len() >= 12 && body.starts_with(b"JFIF\0"),
             0xE1 => exif = exif.or(body.strip_prefix(b"Exif\0\0")),
@@ -108,6 +120,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
         height: frame.height,
         colours: colours(&frame.components, jfif, adobe)?,
         exif,
+        only_scan: Some(last_scan).filter(|_| scans == 1 && !progressive),
         end: at,
     })
 }
@@ -143,17 +156,24 @@ fn segment<'a>(picture: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
     rest.get(2..length).ok_or(TRUNCATED)
 }
 
-/// Moves `at` to the marker after the compressed pixels.
+/// Moves `at` to the marker after the compressed pixels. Restart markers in them are numbered
+/// from 0 to 7, over and over.
 fn skip_scan(picture: &[u8], at: &mut usize) -> Result<(), Error> {
+    let mut restart = 0xD0;
     loop {
         let rest = picture.get(*at..).ok_or(TRUNCATED)?;
         let next = memchr::memchr(0xFF, rest).ok_or(TRUNCATED)?;
         *at += next;
         match picture.get(*at + 1) {
             None => return Err(TRUNCATED),
-            // A stuffed FF of the data, a restart marker, a fill byte.
-            Some(0 | 0xD0..=0xD7) => *at += 2,
+            // A stuffed FF of the data, a fill byte.
+            Some(0) => *at += 2,
             Some(0xFF) => *at += 1,
+            Some(&marker) if marker == restart => {
+                restart = 0xD0 | (restart + 1) & 7;
+                *at += 2;
+            }
+            Some(0xD0..=0xD7) => return Err(damaged("a restart marker is missing")),
             Some(_) => return Ok(()),
         }
     }

@@ -1,17 +1,27 @@
 //! zune-jpeg, in Rust: the default.
 
+use std::ops::Range;
+
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Colours, FORMAT, Size};
+use super::{Colours, FORMAT, Header, Size};
 use crate::pixel::Error;
 
-/// Stateless: a decoder is made for each picture.
+/// Ones, as a JPEG stores them. No Huffman code is all ones, so a decoder that reads on into these
+/// finds an error, where at a marker it would find zeros and invent pixels of them.
+const WALL: [u8; 16] = [
+    0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0,
+];
+
+/// A zune decoder is made for each picture; kept is the file with walls in it.
 #[derive(Debug, Default)]
-pub(in crate::pixel) struct Decoder;
+pub(in crate::pixel) struct Decoder {
+    walled: Vec<u8>,
+}
 
 impl Decoder {
     /// Decodes to RGB, or for four components to CMYK.
@@ -19,9 +29,15 @@ impl Decoder {
         &mut self,
         picture: &[u8],
         size: Size,
-        colours: Colours,
+        header: &Header<'_>,
         pixels: &mut [u8],
     ) -> Result<(), Error> {
+        let colours = header.colours;
+        let picture = match &header.only_scan {
+            Some(scan) => self.walled(picture, scan),
+            // Between scans the decoder must meet the next marker at once.
+            None => picture,
+        };
         let options = DecoderOptions::default()
             .set_max_width(size.width)
             .set_max_height(size.height)
@@ -62,6 +78,30 @@ impl Decoder {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The file with a wall before every marker in and after its scan.
+    fn walled(&mut self, picture: &[u8], scan: &Range<usize>) -> &[u8] {
+        let walled = &mut self.walled;
+        walled.clear();
+        walled.extend_from_slice(&picture[..scan.start]);
+        let mut rest = &picture[scan.start..scan.end];
+        let mut from = 0;
+        while let Some(at) = memchr::memchr(0xFF, &rest[from..]).map(|at| from + at) {
+            from = at + 2;
+            if let Some(0xD0..=0xD7) = rest.get(at + 1) {
+                let (data, marker) = rest.split_at(at);
+                walled.extend_from_slice(data);
+                walled.extend_from_slice(&WALL);
+                walled.extend_from_slice(&marker[..2]);
+                rest = &marker[2..];
+                from = 0;
+            }
+        }
+        walled.extend_from_slice(rest);
+        walled.extend_from_slice(&WALL);
+        walled.extend_from_slice(&picture[scan.end..]);
+        walled
     }
 }
 
