@@ -36,9 +36,11 @@ pub(super) struct Header<'a> {
     pub(super) colours: Colours,
     /// The EXIF block, from its TIFF header.
     pub(super) exif: Option<&'a [u8]>,
-    /// The compressed pixels of a picture that has them in one sequential scan.
     #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
-    pub(super) only_scan: Option<Range<usize>>,
+    pub(super) progressive: bool,
+    /// Where the compressed pixels are.
+    #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
+    pub(super) scans: Vec<Range<usize>>,
     /// Length of the file up to its end marker.
     pub(super) end: usize,
 }
@@ -73,8 +75,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
     let mut jfif = false;
     let mut adobe = None;
     let mut exif = None;
-    let mut scans = 0;
-    let mut last_scan = 0..0;
+    let mut scans = Vec::new();
     let mut progressive = false;
     loop {
         let marker = marker(picture, &mut at)?;
@@ -99,13 +100,12 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
                 if frame.is_none() {
                     return Err(damaged("a scan comes before the frame header"));
                 }
-                scans += 1;
-                if scans > MAX_SCANS {
+                if scans.len() == MAX_SCANS {
                     return Err(Error::TooManyScans { limit: MAX_SCANS });
                 }
                 let start = at;
                 skip_scan(picture, &mut at)?;
-                last_scan = start..at;
+                scans.push(start..at);
             }
             0xE0 => jfif |= body.len() >= 12 && body.starts_with(b"JFIF\0"),
             0xE1 => exif = exif.or(body.strip_prefix(b"Exif\0\0")),
@@ -113,14 +113,15 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
             _ => {}
         }
     }
-    let frame = frame.filter(|_| scans > 0);
+    let frame = frame.filter(|_| !scans.is_empty());
     let frame = frame.ok_or(damaged("it ends before its first scan"))?;
     Ok(Header {
         width: frame.width,
         height: frame.height,
         colours: colours(&frame.components, jfif, adobe)?,
         exif,
-        only_scan: Some(last_scan).filter(|_| scans == 1 && !progressive),
+        progressive,
+        scans,
         end: at,
     })
 }

@@ -1,7 +1,5 @@
 //! zune-jpeg, in Rust: the default.
 
-use std::ops::Range;
-
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -33,11 +31,7 @@ impl Decoder {
         pixels: &mut [u8],
     ) -> Result<(), Error> {
         let colours = header.colours;
-        let picture = match &header.only_scan {
-            Some(scan) => self.walled(picture, scan),
-            // Between scans the decoder must meet the next marker at once.
-            None => picture,
-        };
+        let picture = self.walled(picture, header);
         let options = DecoderOptions::default()
             .set_max_width(size.width)
             .set_max_height(size.height)
@@ -80,27 +74,34 @@ impl Decoder {
         Ok(())
     }
 
-    /// The file with a wall before every marker in and after its scan.
-    fn walled(&mut self, picture: &[u8], scan: &Range<usize>) -> &[u8] {
+    /// The file with a wall before every marker that restarts or ends a scan. No wall where the
+    /// decoder wants the marker at once: after a progressive picture's first scan, and between
+    /// sequential scans.
+    fn walled<'a>(&'a mut self, picture: &'a [u8], header: &Header<'_>) -> &'a [u8] {
+        let scans = match header.scans.as_slice() {
+            [_, later @ ..] if header.progressive => later,
+            [only] => std::slice::from_ref(only),
+            _ => return picture,
+        };
         let walled = &mut self.walled;
         walled.clear();
-        walled.extend_from_slice(&picture[..scan.start]);
-        let mut rest = &picture[scan.start..scan.end];
-        let mut from = 0;
-        while let Some(at) = memchr::memchr(0xFF, &rest[from..]).map(|at| from + at) {
-            from = at + 2;
-            if let Some(0xD0..=0xD7) = rest.get(at + 1) {
-                let (data, marker) = rest.split_at(at);
-                walled.extend_from_slice(data);
-                walled.extend_from_slice(&WALL);
-                walled.extend_from_slice(&marker[..2]);
-                rest = &marker[2..];
-                from = 0;
+        let mut copied = 0;
+        for scan in scans {
+            let mut at = scan.start;
+            while let Some(found) = memchr::memchr(0xFF, &picture[at..scan.end]) {
+                at += found;
+                if let Some(0xD0..=0xD7) = picture.get(at + 1) {
+                    walled.extend_from_slice(&picture[copied..at]);
+                    walled.extend_from_slice(&WALL);
+                    copied = at;
+                }
+                at = (at + 2).min(scan.end);
             }
+            walled.extend_from_slice(&picture[copied..scan.end]);
+            walled.extend_from_slice(&WALL);
+            copied = scan.end;
         }
-        walled.extend_from_slice(rest);
-        walled.extend_from_slice(&WALL);
-        walled.extend_from_slice(&picture[scan.end..]);
+        walled.extend_from_slice(&picture[copied..]);
         walled
     }
 }
