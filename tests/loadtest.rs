@@ -136,9 +136,9 @@ async fn the_highest_rate_is_found() {
     })
     .await;
     let load = Load::FindRate {
-        start: 100.0,
+        start: 160.0,
         arrival: Arrival::Constant,
-        length: Duration::from_millis(1500),
+        length: Duration::from_millis(1000),
     };
     let mut settings = settings(&target.url, Protocol::V1, &folder, load);
     settings.slo = Some("p99=120ms,errors=0".parse().unwrap());
