@@ -1,6 +1,9 @@
 //! The load test against targets whose behaviour is known by construction: what it reports must be
 //! what they did.
 
+// The scripted targets are no tests in clippy's eyes.
+#![allow(clippy::unwrap_used)]
+
 #[path = "loadtest/scripted.rs"]
 mod scripted;
 
