@@ -53,7 +53,7 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Score picture files, in this process or by a running service
     Predict(Box<predict::Args>),
-    /// Load a target and measure what a client feels
+    /// Put load on a running service, or on Triton itself, and report what it did
     Loadtest(Box<loadtest::Args>),
     /// Print the effective settings of `serve` with these flags and leave
     Config(Box<ServeArgs>),
@@ -100,7 +100,8 @@ impl Cli {
         let mut command = Self::command();
         for name in ["serve", "config"] {
             command = command.mut_subcommand(name, |serve| {
-                serve.mut_args(|arg| {
+                // Of a flag that is given twice the last one counts, as with KServe's SDK.
+                serve.args_override_self(true).mut_args(|arg| {
                     let variable = format!("{ENV_PREFIX}{}", arg.get_id().as_str().to_uppercase());
                     arg.env(variable).hide_env(true)
                 })
@@ -158,8 +159,10 @@ mod tests {
         assert_eq!(serve(&["--http-port", "1"]).http_port, 1);
         assert_eq!(serve(&["--http_port=2"]).http_port, 2);
         assert_eq!(
-            serve(&["serve", "--predictor-host=a-b:1,c"]).predictor_host,
-            ["a-b:1", "c"]
+            serve(&["serve", "--predictor-host=a-b:1,c"])
+                .predictor_host
+                .unwrap(),
+            "a-b:1,c"
         );
     }
 

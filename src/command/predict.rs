@@ -222,6 +222,8 @@ struct Refusal {
 impl Scorer {
     async fn new(args: &Args) -> anyhow::Result<Self> {
         if let Some(url) = &args.url {
+            // An error means that one is installed already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
             let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
             let url = format!(
                 "{}/v1/models/{}:predict",
