@@ -231,7 +231,11 @@ impl ServeArgs {
     ///
     /// When a flag is wrong.
     pub fn from_flags(flags: &[String]) -> Result<Self, clap::Error> {
-        let command = Self::augment_args(clap::Command::new("serve").no_binary_name(true));
+        let command = Self::augment_args(
+            clap::Command::new("serve")
+                .no_binary_name(true)
+                .args_override_self(true),
+        );
         Self::from_arg_matches(&command.try_get_matches_from(flags)?)
     }
 }

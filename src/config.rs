@@ -443,18 +443,13 @@ fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> Predictor {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
     use std::net::IpAddr;
 
     use super::*;
-    use crate::command::{Cli, Command};
 
-    fn settings(args: &[&str]) -> Result<Settings, Problems> {
-        let args = ["x", "serve"].iter().chain(args).map(OsString::from);
-        match Cli::from_args(args).unwrap().command {
-            Command::Serve(args) => Settings::new(&args),
-            other => panic!("{other:?}"),
-        }
+    fn settings(flags: &[&str]) -> Result<Settings, Problems> {
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Settings::new(&ServeArgs::from_flags(&flags).unwrap())
     }
 
     #[test]
@@ -489,9 +484,6 @@ mod tests {
             SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 8080)
         );
         assert_eq!(front.grpc.map(|address| address.port()), Some(8081));
-        assert_eq!(
-            settings(&["--enable_grpc", "false"]).unwrap().front.grpc,
-            None
-        );
+        assert_eq!(settings(&["--enable_grpc=false"]).unwrap().front.grpc, None);
     }
 }

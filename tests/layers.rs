@@ -39,7 +39,15 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("cli", &[]),
     (
         "front",
-        &["engine", "admission", "transformer", "predictor", "wire"],
+        &[
+            "engine",
+            "admission",
+            "transformer",
+            "item",
+            "pixel",
+            "predictor",
+            "wire",
+        ],
     ),
     ("loadtest", &["predictor", "wire"]),
     (

@@ -127,7 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = match loadtest::execute(&settings(&args)).await {
         Ok(report) => report,
         Err(error @ Error::Usage(_)) => {
-            eprintln!("error: {error}");
+            eprintln!("facequality-transformer: {error}");
             return Ok(ExitCode::from(64));
         }
         Err(error) => return Err(error.into()),
@@ -155,7 +155,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else if report.any_answer() {
         ExitCode::SUCCESS
     } else {
-        eprintln!("error: no request was answered rightly; see the errors above");
+        eprintln!("facequality-transformer: no request was answered rightly; see the errors above");
         ExitCode::FAILURE
     })
 }

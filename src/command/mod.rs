@@ -104,7 +104,8 @@ impl Cli {
         let mut command = Self::command();
         for name in ["serve", "config"] {
             command = command.mut_subcommand(name, |serve| {
-                serve.mut_args(|arg| {
+                // Of a flag that is given twice the last one counts, as with KServe's SDK.
+                serve.args_override_self(true).mut_args(|arg| {
                     let variable = format!("{ENV_PREFIX}{}", arg.get_id().as_str().to_uppercase());
                     arg.env(variable).hide_env(true)
                 })

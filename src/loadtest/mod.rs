@@ -18,6 +18,7 @@ mod check;
 mod compare;
 mod fault;
 mod plan;
+mod plot;
 mod proc;
 mod progress;
 mod record;

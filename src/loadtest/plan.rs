@@ -274,7 +274,6 @@ fn noise(seed: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::common_data;
 
     fn pictures(count: u8) -> Vec<Picture> {
         (0..count)
@@ -290,12 +289,10 @@ mod tests {
         let plan = Plan::build(Protocol::V1, "m", &pictures(5), 2).unwrap();
         let chosen: Vec<_> = plan.requests.iter().map(|r| r.pictures.clone()).collect();
         assert_eq!(chosen, [[0, 1], [2, 3], [4, 0]]);
-        let body = common_data::parse(&plan.requests[1].body, 10).unwrap();
-        assert_eq!(body.pictures.len(), 2);
-        assert!(matches!(
-            &body.pictures[0],
-            common_data::Picture::Item(text) if text == "data:image/jpeg;base64,AgICAgICAgICAg=="
-        ));
+        let body: serde_json::Value = serde_json::from_slice(&plan.requests[1].body).unwrap();
+        assert_eq!(body["multi_data"].as_array().unwrap().len(), 2);
+        let item = &body["multi_data"][0]["data"]["item"];
+        assert_eq!(item, "data:image/jpeg;base64,AgICAgICAgICAg==");
     }
 
     #[test]

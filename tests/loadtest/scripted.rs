@@ -1,15 +1,12 @@
 //! Targets that do as they are told. The score of a picture is its length in bytes / 1000, that of
 //! a tensor its first value.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::wire::common_data;
 use facequality_transformer::wire::triton::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
@@ -32,19 +29,19 @@ use tonic::{Status, Streaming};
 
 /// What an HTTP target does.
 #[derive(Clone, Debug, Default)]
-pub struct Script {
+pub(crate) struct Script {
     /// Before each answer.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
     /// So many answers at a time; the others queue.
-    pub places: Option<usize>,
+    pub(crate) places: Option<usize>,
     /// Each such request is answered 503.
-    pub refuse_every: Option<u64>,
+    pub(crate) refuse_every: Option<u64>,
     /// Each such request gets another score.
-    pub wrong_every: Option<u64>,
+    pub(crate) wrong_every: Option<u64>,
     /// In each first span, for the second one, nothing is answered.
-    pub stall: Option<(Duration, Duration)>,
+    pub(crate) stall: Option<(Duration, Duration)>,
     /// After so many requests connections are closed without an answer, for good.
-    pub hang_up_after: Option<u64>,
+    pub(crate) hang_up_after: Option<u64>,
 }
 
 struct State {
@@ -57,13 +54,13 @@ struct State {
 }
 
 /// A target that speaks V1 and V2 over HTTP/1.1.
-pub struct HttpTarget {
-    pub url: String,
+pub(crate) struct HttpTarget {
+    pub(crate) url: String,
     state: Arc<State>,
 }
 
 impl HttpTarget {
-    pub async fn start(script: Script) -> Self {
+    pub(crate) async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let start = Instant::now();
@@ -88,11 +85,11 @@ impl HttpTarget {
         Self { url, state }
     }
 
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.state.received.load(Ordering::SeqCst)
     }
 
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.state.refused.load(Ordering::SeqCst)
     }
 }
@@ -137,12 +134,18 @@ async fn answer(
     let mut scores: Vec<f64> = match head_length {
         Some(length) => elements(&body[length..]).map(score).collect(),
         None if body.starts_with(b"{") => {
-            let body = common_data::parse(&body, 1000).unwrap();
-            let payload = |item: &str| item.split_once(',').unwrap().1.to_owned();
-            let decode = |item: &std::borrow::Cow<'_, str>| {
-                base64_simd::STANDARD.decode_to_vec(payload(item)).unwrap()
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let one = vec![body.clone()];
+            let requests = body["multi_data"].as_array().unwrap_or(&one);
+            let picture = |request: &serde_json::Value| {
+                let item = request["data"]["item"].as_str().unwrap();
+                let (_, payload) = item.split_once(',').unwrap();
+                base64_simd::STANDARD.decode_to_vec(payload).unwrap()
             };
-            body.items.iter().map(|item| score(&decode(item))).collect()
+            requests
+                .iter()
+                .map(|request| score(&picture(request)))
+                .collect()
         }
         None => vec![score(&body)],
     };
@@ -214,12 +217,12 @@ fn score(picture: &[u8]) -> f64 {
 }
 
 /// A target that speaks ModelInfer and ModelStreamInfer.
-pub struct GrpcTarget {
-    pub url: String,
+pub(crate) struct GrpcTarget {
+    pub(crate) url: String,
 }
 
 impl GrpcTarget {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let server = tonic::transport::Server::builder()
@@ -266,13 +269,8 @@ fn infer(request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
     })
 }
 
-type Answers =
-    Pin<Box<dyn tokio_stream::Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
-
 #[async_trait::async_trait]
 impl GrpcInferenceService for Model {
-    type ModelStreamInferStream = Answers;
-
     async fn model_infer(
         &self,
         request: tonic::Request<ModelInferRequest>,
@@ -283,7 +281,7 @@ impl GrpcInferenceService for Model {
     async fn model_stream_infer(
         &self,
         request: tonic::Request<Streaming<ModelInferRequest>>,
-    ) -> Result<tonic::Response<Answers>, Status> {
+    ) -> Result<tonic::Response<tonic::codegen::BoxStream<ModelStreamInferResponse>>, Status> {
         let answers = request.into_inner().map(|request| {
             Ok(ModelStreamInferResponse {
                 infer_response: Some(infer(&request?)?),

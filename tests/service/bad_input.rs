@@ -1,13 +1,13 @@
 //! Bad input of every kind: a 400 whose text helps, and the next good request works.
 
-use crate::world::{World, grey, item, multi, score_of_grey, single};
+use crate::world::{World, grey, grey_of, item, multi, score_of_grey, single};
 
 #[tokio::test]
 async fn twenty_kinds_of_bad_input() {
     let world = World::with(&["--max_images=3", "--max_pixels=10000"], |_| ()).await;
     let mut cut = grey(1);
     cut.truncate(cut.len() / 2);
-    let large = crate::world::encoded(&image::RgbImage::new(200, 200), image::ImageFormat::Png);
+    let large = grey_of(200, 1);
     let base64 = |bytes: &[u8]| base64_simd::STANDARD.encode_to_string(bytes);
     let cases: Vec<(String, &str)> = vec![
         (String::new(), "the body is empty"),

@@ -1,11 +1,8 @@
 //! A service on free ports in front of a scripted Triton, and a client.
 
-use std::io::Cursor;
-
 use facequality_transformer::cli::ServeArgs;
 use facequality_transformer::command::service::Service;
 use facequality_transformer::config::Settings;
-use image::{ImageFormat, Rgb, RgbImage};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -145,16 +142,19 @@ impl Answer {
 
 /// A picture of one grey.
 pub(crate) fn grey(value: u8) -> Vec<u8> {
-    encoded(
-        &RgbImage::from_pixel(16, 16, Rgb([value; 3])),
-        ImageFormat::Png,
-    )
+    grey_of(16, value)
 }
 
-pub(crate) fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
+/// A square PNG of one grey, `side` pixels wide.
+pub(crate) fn grey_of(side: u32, value: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side, side);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    let pixels = vec![value; (side * side * 3) as usize];
+    writer.write_image_data(&pixels).unwrap();
+    writer.finish().unwrap();
+    bytes
 }
 
 /// The score that the scripted Triton gives it: the mean of its tensor.

@@ -1,0 +1,111 @@
+//! The pixel path: the floor (decode, resize, normalise into the planes) and each of its steps.
+//!
+//! `face` is 250 × 250, `photo` 1920 × 1920, both JPEG 4:2:0 of a photograph.
+
+use std::hint::black_box;
+use std::path::Path;
+
+use bytes::BytesMut;
+use criterion::{Criterion, criterion_group, criterion_main};
+use facequality_transformer::pixel::{
+    self, ExifOrientation, JPEG_DECODER, Options, PLANE_BYTES, Picture, Resizer, SIDE, Scratch,
+};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
+
+const OPTIONS: Options = Options {
+    max_pixels: 40_000_000,
+    exif_orientation: ExifOrientation::Ignore,
+};
+
+fn file(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a picture of the clone")
+}
+
+fn pictures() -> [(&'static str, Vec<u8>); 2] {
+    [
+        ("face", file("data/pictures/face.jpg")),
+        (
+            "photo",
+            file("tests/golden/pixels/jpeg-photo-1920x1920.jpg"),
+        ),
+    ]
+}
+
+/// The decoded pixels, without gaps, and their size.
+fn decoded(file: &[u8]) -> (Vec<u8>, usize, usize) {
+    let mut scratch = Scratch::default();
+    let picture = pixel::decode(file, &OPTIONS, &mut scratch).expect("a sound picture");
+    let rows = (0..picture.height()).flat_map(|y| picture.row(y));
+    (rows.copied().collect(), picture.width(), picture.height())
+}
+
+fn whole(c: &mut Criterion) {
+    let mut group = c.benchmark_group(format!("to_planes ({JPEG_DECODER})"));
+    let others = ["png", "webp"].map(|end| (end, file(&format!("data/pictures/face.{end}"))));
+    for (name, file) in pictures().into_iter().chain(others) {
+        let mut scratch = Scratch::default();
+        let mut planes: [BytesMut; 3] = Default::default();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                planes.iter_mut().for_each(BytesMut::clear);
+                pixel::to_planes(black_box(&file), &OPTIONS, &mut scratch, &mut planes)
+            });
+        });
+        assert_eq!(planes[0].len(), PLANE_BYTES);
+    }
+    group.finish();
+}
+
+fn decode(c: &mut Criterion) {
+    let mut group = c.benchmark_group(format!("decode ({JPEG_DECODER})"));
+    for (name, file) in pictures() {
+        let mut scratch = Scratch::default();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let picture = pixel::decode(black_box(&file), &OPTIONS, &mut scratch);
+                picture.map(|picture| picture.width())
+            });
+        });
+    }
+    group.finish();
+}
+
+fn resize(c: &mut Criterion) {
+    let mut group = c.benchmark_group("resize");
+    for (name, file) in pictures() {
+        let (rgb, width, height) = decoded(&file);
+        let picture = Picture::new(&rgb, width, height).expect("whole rows");
+        let mut out = vec![0; SIDE * SIDE * 3];
+        let mut resizer = Resizer::default();
+        group.bench_function(format!("{name}, OpenCV's bits"), |b| {
+            b.iter(|| pixel::resize(black_box(picture), SIDE, SIDE, &mut resizer, &mut out));
+        });
+
+        let (width, height, side) = (width as u32, height as u32, SIDE as u32);
+        let source = ImageRef::new(width, height, &rgb, PixelType::U8x3).expect("whole rows");
+        let mut target = Image::new(side, side, PixelType::U8x3);
+        let mut resizer = fast_image_resize::Resizer::new();
+        let options =
+            ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
+        group.bench_function(format!("{name}, fast_image_resize"), |b| {
+            b.iter(|| resizer.resize(black_box(&source), &mut target, &options));
+        });
+    }
+    group.finish();
+}
+
+fn normalize(c: &mut Criterion) {
+    let samples = vec![77; SIDE * SIDE * 3];
+    let mut values = vec![0; PLANE_BYTES * 3];
+    c.bench_function("normalize", |b| {
+        b.iter(|| pixel::normalize(black_box(&samples), black_box(&mut values)));
+    });
+}
+
+criterion_group! {
+    name = pixel_path;
+    config = Criterion::default().without_plots();
+    targets = whole, decode, resize, normalize
+}
+criterion_main!(pixel_path);
