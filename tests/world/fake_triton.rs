@@ -39,7 +39,7 @@ pub(crate) struct Script {
     pub(crate) model: String,
     /// The name of its input.
     pub(crate) input: String,
-    /// The shape of its input, without the batch axis.
+    /// The shape of its input; with `max_batch_size` 0 all of it, else without the batch axis.
     pub(crate) input_row: Vec<i64>,
     /// The name of its output.
     pub(crate) output: String,
@@ -405,11 +405,13 @@ impl State {
     }
 }
 
+/// The output's shape as the configuration has it: the batch axis as at the input.
 fn output_row(script: &Script) -> Vec<i64> {
-    match script.max_batch_size {
-        0 => vec![1, 1],
-        _ => vec![1],
-    }
+    let axes = match script.max_batch_size {
+        0 => script.input_row.len() - 3,
+        _ => 0,
+    };
+    [&script.input_row[..axes], &[1]].concat()
 }
 
 /// The mean of each row.
@@ -419,16 +421,24 @@ fn score(
     input: &str,
     shape: &[i64],
 ) -> Result<ModelInferResponse, Status> {
-    let rows = shape.first().copied().unwrap_or_default();
-    let values = script.input_row[script.input_row.len().saturating_sub(3)..]
-        .iter()
-        .product::<i64>();
+    let config = &script.input_row;
+    let (axes, row): (&[i64], &[i64]) = match script.max_batch_size {
+        0 => config.split_at(config.len() - 3),
+        _ => (&[-1], config),
+    };
+    let fits = shape.len() == config.len().max(axes.len() + row.len())
+        && shape.ends_with(row)
+        && (axes.is_empty() || axes[0] == -1 || axes[0] == shape[0]);
+    let rows = if axes.is_empty() { 1 } else { shape[0] };
+    let values = row.iter().product::<i64>();
     let data = request.raw_input_contents.first().cloned();
     let data = data.unwrap_or_default();
-    if input != script.input || data.len() as i64 != rows * values * 4 {
-        return Err(Status::invalid_argument("unexpected input"));
+    if !fits || input != script.input || data.len() as i64 != rows * values * 4 {
+        return Err(Status::invalid_argument(format!(
+            "unexpected shape for input '{input}': {shape:?}"
+        )));
     }
-    if rows < 1 || rows > i64::from(script.max_batch_size.max(1)) {
+    if rows < 1 || script.max_batch_size > 0 && rows > i64::from(script.max_batch_size) {
         return Err(Status::invalid_argument(format!(
             "inference request batch-size must be <= {}",
             script.max_batch_size
@@ -447,7 +457,11 @@ fn score(
         outputs: vec![model_infer_response::InferOutputTensor {
             name: script.output.clone(),
             datatype: "FP32".to_owned(),
-            shape: vec![rows, 1],
+            shape: if axes.is_empty() {
+                vec![1]
+            } else {
+                vec![rows, 1]
+            },
             contents: script.typed.then(|| InferTensorContents {
                 fp32_contents: means,
                 ..InferTensorContents::default()
