@@ -1,17 +1,22 @@
 //! Tensors in, tensors out: Triton over gRPC, or a model in the process. Knows nothing of faces,
 //! pictures or JSON.
 
+mod body;
 mod connect;
 mod contract;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod grpc;
 mod link;
+mod member;
 mod pool;
+mod protocol;
 mod remote;
 mod reply;
+mod rest;
 mod retry;
 mod target;
+mod upkeep;
 
 #[cfg(feature = "embedded")]
 use std::path::Path;
@@ -27,6 +32,8 @@ use crate::metrics::{Counted, Metrics};
 use crate::timing::{Deadline, Stage, Timings};
 use crate::wire::tensor::Tensor;
 
+pub use connect::TlsSettings;
+pub use protocol::Protocol;
 pub use remote::RemoteSettings;
 pub use target::{Resolver, Target};
 
@@ -182,14 +189,22 @@ enum Runner {
 impl Predictor {
     /// One behind a network. Starts to connect in tasks on the current tokio runtime, which end
     /// with the predictor; it becomes ready by itself.
-    pub fn remote(settings: &RemoteSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
-        let remote = remote::Remote::start(settings, signature.clone(), Arc::clone(&metrics));
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// When a certificate file cannot be used.
+    pub fn remote(
+        settings: &RemoteSettings,
+        signature: Signature,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let remote = remote::Remote::start(settings, signature.clone(), Arc::clone(&metrics))?;
+        Ok(Self {
             signature,
             permits: Semaphore::new(settings.concurrency),
             metrics,
             backend: Backend::Remote(remote),
-        }
+        })
     }
 
     /// An ONNX model in the process, on `threads` threads of its own: a file's, or the compiled-in

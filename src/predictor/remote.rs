@@ -7,10 +7,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::pool::{Lease, Plan, Pool};
+use super::connect::{Tls, TlsSettings, causes};
+use super::link::Access;
+use super::member::Lease;
+use super::pool::{Plan, Pool};
+use super::protocol::Protocol;
 use super::retry::{Budget, Failure, Retry};
 use super::target::{Address, Resolver, Target};
-use super::{Call, Error, Readiness, Signature, grpc, reply};
+use super::{Call, Error, Readiness, Signature, reply};
 use crate::metrics::Metrics;
 use crate::wire::tensor::Tensor;
 
@@ -22,6 +26,10 @@ const ANSWER_SLACK: usize = 64 * 1024;
 pub struct RemoteSettings {
     /// `--predictor_host`.
     pub targets: Vec<Target>,
+    /// `--predictor_protocol`.
+    pub protocol: Protocol,
+    /// `--predictor_use_ssl`; nothing means plain text.
+    pub tls: Option<TlsSettings>,
     /// `--connections` per address.
     pub connections: usize,
     /// `--concurrency`: calls in flight at most.
@@ -41,6 +49,8 @@ impl RemoteSettings {
     pub fn new(targets: Vec<Target>) -> Self {
         Self {
             targets,
+            protocol: Protocol::Auto,
+            tls: None,
             connections: 1,
             concurrency: 100,
             default_max_batch: 32,
@@ -72,21 +82,26 @@ impl Remote {
         settings: &RemoteSettings,
         signature: Signature,
         metrics: Arc<Metrics>,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let access = Access {
+            protocol: settings.protocol,
+            tls: settings.tls.as_ref().map(Tls::load).transpose()?,
+        };
         let plan = Plan {
             signature,
             connections: settings.connections,
             connect_timeout: settings.connect_timeout,
             default_max_batch: settings.default_max_batch,
+            access,
         };
         let pool = Arc::new(Pool::new(plan, Arc::clone(&metrics)));
         let follow = follow_addresses(Arc::clone(&pool), settings.clone());
-        Self {
+        Ok(Self {
             pool,
             budget: Budget::new(settings.concurrency),
             metrics,
             addresses: tokio::spawn(follow),
-        }
+        })
     }
 
     pub(super) fn readiness(&self) -> &watch::Sender<Readiness> {
@@ -140,7 +155,7 @@ impl Remote {
         };
         let header = lease
             .link
-            .header(signature, shape, &call.id, input.byte_len());
+            .header(signature, &shape, &call.id, input.byte_len());
         let message = input.into_message(&header);
         let data = match message.second.is_empty() {
             true => message.first.slice(header.len()..),
@@ -148,12 +163,12 @@ impl Remote {
         };
         let limit = ANSWER_SLACK + 8 * rows * signature.output_row.iter().product::<i64>() as usize;
         let link = lease.link.clone();
-        let label = lease.label().to_owned();
+        let address = lease.label().to_owned();
         let result = tokio::select! {
-            result = link.infer(message, call, &label, limit) => result,
+            result = link.infer(signature, message, header.len(), call, limit) => result,
             () = lease.silenced() => Err(Failure {
                 error: Error::Unreachable {
-                    address: label.clone(),
+                    address: address.clone(),
                     reason: "it has stopped answering".to_owned(),
                 },
                 retry: Retry::Transport,
@@ -209,7 +224,7 @@ async fn follow_addresses(pool: Arc<Pool>, settings: RemoteSettings) {
                 }
                 Err(error) => {
                     failed = true;
-                    let text = grpc::causes(&error);
+                    let text = causes(&error);
                     pool.no_addresses(&format!("{target} cannot be looked up: {text}"));
                 }
             }

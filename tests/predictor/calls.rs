@@ -65,7 +65,7 @@ async fn never_more_calls_than_permits() {
     let mut settings = settings(&triton.host());
     settings.concurrency = 8;
     let metrics = metrics();
-    let predictor = Predictor::remote(&settings, signature(), metrics.clone());
+    let predictor = Predictor::remote(&settings, signature(), metrics.clone()).unwrap();
     wait_ready(&predictor).await;
     triton.set(|script| script.delay = Duration::from_millis(2));
     let calls = (0..500).map(|row| scores(&predictor, row, 1));

@@ -53,7 +53,7 @@ async fn a_dead_address_costs_no_caller_an_error() {
 #[tokio::test]
 async fn nobody_there_is_told_at_once() {
     let address = nobody().await;
-    let predictor = Predictor::remote(&settings(&address.to_string()), signature(), metrics());
+    let predictor = connecting(&settings(&address.to_string()));
     let reason = wait_not_ready(&predictor, &address.to_string()).await;
     assert!(reason.contains("refused"), "{reason}");
     let error = scores(&predictor, 1, 1).await.unwrap_err();

@@ -4,6 +4,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod addresses;
 mod calls;
 #[path = "../world/fake_rest.rs"]
 mod fake_rest;
@@ -12,6 +13,8 @@ mod fake_triton;
 mod faults;
 mod local;
 mod readiness;
+mod rest;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use facequality_transformer::metrics::Metrics;
 use facequality_transformer::predictor::{
-    Call, Error, Predictor, Readiness, RemoteSettings, Signature, Target,
+    Call, Error, Predictor, Protocol, Readiness, RemoteSettings, Signature, Target,
 };
 use facequality_transformer::timing::{Deadline, Timings};
 use facequality_transformer::wire::tensor::{Tensor, fp32};
@@ -49,17 +52,24 @@ async fn triton() -> FakeTriton {
     FakeTriton::start_with(small).await
 }
 
+/// Over gRPC.
 fn settings(hosts: &str) -> RemoteSettings {
-    RemoteSettings::new(Target::parse_list(hosts, false).unwrap())
+    let mut settings = RemoteSettings::new(Target::parse_list(hosts, false).unwrap());
+    settings.protocol = Protocol::Grpc;
+    settings
 }
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new("test", &[]).unwrap())
 }
 
+fn connecting(settings: &RemoteSettings) -> Predictor {
+    Predictor::remote(settings, signature(), metrics()).unwrap()
+}
+
 /// A predictor with these settings, when it is ready.
 async fn ready(settings: &RemoteSettings) -> Arc<Predictor> {
-    let predictor = Arc::new(Predictor::remote(settings, signature(), metrics()));
+    let predictor = Arc::new(connecting(settings));
     wait_ready(&predictor).await;
     predictor
 }

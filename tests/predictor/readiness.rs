@@ -12,7 +12,8 @@ async fn a_triton_that_starts_after_us() {
         &settings(&address.to_string()),
         signature(),
         metrics.clone(),
-    );
+    )
+    .unwrap();
     wait_not_ready(&predictor, "refused").await;
     assert_eq!(metrics.predictor_ready.get(), 0);
     let _triton = FakeTriton::start_at(address, small).await;
@@ -30,7 +31,7 @@ async fn a_triton_that_starts_after_us() {
 async fn another_input_name_until_it_is_right() {
     let triton = triton().await;
     triton.set(|script| script.input = "images".to_owned());
-    let predictor = Predictor::remote(&settings(&triton.host()), signature(), metrics());
+    let predictor = connecting(&settings(&triton.host()));
     let reason = wait_not_ready(&predictor, "input.1").await;
     assert!(
         reason
@@ -75,7 +76,7 @@ async fn a_predictor_without_configurations() {
     triton.set(|script| script.no_config = true);
     let mut settings = settings(&triton.host());
     settings.default_max_batch = 7;
-    let predictor = Predictor::remote(&settings, signature(), metrics());
+    let predictor = connecting(&settings);
     assert_eq!(wait_ready(&predictor).await, 7);
 }
 
@@ -92,7 +93,7 @@ async fn models_without_a_batch_axis_of_tritons_making() {
             script.max_batch_size = 0;
             script.input_row = dims.to_vec();
         });
-        let predictor = Predictor::remote(&settings(&triton.host()), signature(), metrics());
+        let predictor = connecting(&settings(&triton.host()));
         assert_eq!(wait_ready(&predictor).await, max_batch);
         let expected: Vec<_> = (0..rows).map(|row| row as f32).collect();
         assert_eq!(scores(&predictor, 0, rows).await.unwrap(), expected);

@@ -25,7 +25,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -179,6 +180,48 @@ impl FakeTriton {
         }
     }
 
+    /// One on a Unix socket at this path.
+    pub(crate) fn start_unix(path: &std::path::Path, change: impl FnOnce(&mut Script)) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let state = State::new(change);
+        let accepting = state.clone();
+        let listener = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                accepting.clone().spawn(async move { Some(stream) });
+            }
+        });
+        Self {
+            address: ([0, 0, 0, 0], 0).into(),
+            state,
+            listener,
+        }
+    }
+
+    /// One behind TLS, whose certificate is for `localhost`.
+    pub(crate) async fn start_tls(
+        config: rustls::ServerConfig,
+        change: impl FnOnce(&mut Script),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State::new(change);
+        let accepting = state.clone();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                accepting
+                    .clone()
+                    .spawn(async move { acceptor.accept(stream).await.ok() });
+            }
+        });
+        Self {
+            address,
+            state,
+            listener,
+        }
+    }
+
     /// `host:port`, as `--predictor_host` takes it.
     pub(crate) fn host(&self) -> String {
         self.address.to_string()
@@ -220,21 +263,13 @@ impl Drop for FakeTriton {
 
 async fn accept(listener: TcpListener, state: State) {
     while let Ok((stream, _)) = listener.accept().await {
-        state.seen.send_modify(|seen| seen.connections += 1);
-        let state = state.clone();
-        tokio::spawn(async move {
-            let mut cut = state.cut.subscribe();
-            let _ = stream.set_nodelay(true);
-            tokio::select! {
-                () = serve(TokioIo::new(stream), state) => (),
-                _ = cut.changed() => (),
-            }
-        });
+        let _ = stream.set_nodelay(true);
+        state.clone().spawn(async move { Some(stream) });
     }
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(
+async fn serve(
     stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     state: State,
 ) {
@@ -293,6 +328,26 @@ impl State {
             seen: Arc::new(watch::Sender::new(Seen::default())),
             cut: Arc::new(watch::Sender::new(())),
         }
+    }
+
+    /// Serves a connection once it stands, until it ends or is cut.
+    fn spawn<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        self,
+        stream: impl Future<Output = Option<S>> + Send + 'static,
+    ) {
+        self.seen.send_modify(|seen| seen.connections += 1);
+        tokio::spawn(async move {
+            let mut cut = self.cut.subscribe();
+            let serve = async {
+                if let Some(stream) = stream.await {
+                    serve(TokioIo::new(stream), self.clone()).await;
+                }
+            };
+            tokio::select! {
+                () = serve => (),
+                _ = cut.changed() => (),
+            }
+        });
     }
 
     /// Comes back when the fake is not silent.
