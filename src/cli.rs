@@ -90,8 +90,8 @@ pub struct ServeArgs {
 
     /// Where the predictor is: HOST[:PORT], several by comma, unix:/PATH or dns:///NAME:PORT;
     /// without it the embedded model answers
-    #[arg(long, value_delimiter = ',', help_heading = "Predictor")]
-    pub predictor_host: Vec<String>,
+    #[arg(long, help_heading = "Predictor")]
+    pub predictor_host: Option<String>,
     /// Protocol towards the predictor
     #[arg(long, value_enum, default_value_t = PredictorProtocol::Auto, help_heading = "Predictor")]
     pub predictor_protocol: PredictorProtocol,
@@ -231,7 +231,11 @@ impl ServeArgs {
     ///
     /// When a flag is wrong.
     pub fn from_flags(flags: &[String]) -> Result<Self, clap::Error> {
-        let command = Self::augment_args(clap::Command::new("serve").no_binary_name(true));
+        let command = Self::augment_args(
+            clap::Command::new("serve")
+                .no_binary_name(true)
+                .args_override_self(true),
+        );
         Self::from_arg_matches(&command.try_get_matches_from(flags)?)
     }
 }

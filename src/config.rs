@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cli::{Exif, LogFormat, OnImageError, PredictorProtocol, ServeArgs};
 use crate::front::headers::Forwarded;
 use crate::pixel::{ExifOrientation, JPEG_DECODER, Options};
+use crate::predictor::Target;
 use crate::transformer::batch::ImageErrors;
 use crate::{admission, engine, item};
 
@@ -73,8 +74,8 @@ pub struct Front {
 /// Who runs the model.
 #[derive(Debug)]
 pub struct Predictor {
-    /// Addresses as they were given; none: in this process.
-    pub hosts: Vec<String>,
+    /// Where it is; nowhere: in this process.
+    pub targets: Vec<Target>,
     /// How to call.
     pub protocol: PredictorProtocol,
     /// TLS.
@@ -112,6 +113,13 @@ pub struct Log {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// A single problem, found when a file that a flag names was opened.
+    pub fn from_one(problem: impl std::fmt::Display) -> Self {
+        Self(vec![problem.to_string()])
+    }
+}
 
 impl Settings {
     /// Judges what was typed.
@@ -178,10 +186,9 @@ impl Settings {
             path.as_ref()
                 .map_or("none".to_owned(), |path| path.display().to_string())
         };
-        let hosts = match predictor.hosts.as_slice() {
-            [] if cfg!(feature = "embedded") => "none: the embedded model answers".to_owned(),
-            [] => "none".to_owned(),
-            hosts => hosts.join(","),
+        let hosts = match predictor.targets.as_slice() {
+            [] => "none: the embedded model answers".to_owned(),
+            targets => join(targets),
         };
         let forwarded: Vec<String> = front.forward_headers.iter().map(Forwarded::text).collect();
         vec![
@@ -278,6 +285,12 @@ pub fn threads(asked: usize) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         asked => asked,
     }
+}
+
+/// Targets as `--predictor_host` takes them.
+pub fn join(targets: &[Target]) -> String {
+    let targets: Vec<_> = targets.iter().map(Target::to_string).collect();
+    targets.join(",")
 }
 
 fn seconds(duration: Duration) -> String {
@@ -393,23 +406,24 @@ fn item_settings(args: &ServeArgs, problems: &mut Vec<String>) -> item::Settings
 }
 
 fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> Predictor {
-    let hosts: Vec<String> = args
-        .predictor_host
-        .iter()
-        .map(|host| host.trim().to_owned())
-        .filter(|host| !host.is_empty())
-        .collect();
-    if hosts.is_empty() && !cfg!(feature = "embedded") {
+    let targets = match args.predictor_host.as_deref() {
+        None | Some("") => Vec::new(),
+        Some(text) => Target::parse_list(text, args.predictor_use_ssl).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Vec::new()
+        }),
+    };
+    if args.predictor_host.is_none() && !cfg!(feature = "embedded") {
         problems.push(
             "--predictor_host is needed: this build has no embedded model (feature embedded)"
                 .to_owned(),
         );
     }
-    if !hosts.is_empty() && args.embedded_model.is_some() {
+    if !targets.is_empty() && args.embedded_model.is_some() {
         problems.push("--embedded_model has no effect beside --predictor_host".to_owned());
     }
     Predictor {
-        hosts,
+        targets,
         protocol: args.predictor_protocol,
         tls: args.predictor_use_ssl,
         ca_file: args
@@ -429,18 +443,13 @@ fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> Predictor {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
     use std::net::IpAddr;
 
     use super::*;
-    use crate::command::{Cli, Command};
 
-    fn settings(args: &[&str]) -> Result<Settings, Problems> {
-        let args = ["x", "serve"].iter().chain(args).map(OsString::from);
-        match Cli::from_args(args).unwrap().command {
-            Command::Serve(args) => Settings::new(&args),
-            other => panic!("{other:?}"),
-        }
+    fn settings(flags: &[&str]) -> Result<Settings, Problems> {
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Settings::new(&ServeArgs::from_flags(&flags).unwrap())
     }
 
     #[test]
@@ -475,9 +484,6 @@ mod tests {
             SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 8080)
         );
         assert_eq!(front.grpc.map(|address| address.port()), Some(8081));
-        assert_eq!(
-            settings(&["--enable_grpc", "false"]).unwrap().front.grpc,
-            None
-        );
+        assert_eq!(settings(&["--enable_grpc=false"]).unwrap().front.grpc, None);
     }
 }

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use crate::admission::{Admission, Reserved};
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
+use crate::pixel::JPEG_DECODER;
 use crate::predictor::{Call, Readiness, Signature};
 use crate::statistics::{Snapshot, Statistics};
 use crate::timing::{Deadline, Timings};
@@ -240,6 +241,11 @@ impl Engine {
     /// From now on no model is ready; requests that come all the same are still answered.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// What decodes JPEGs.
+    pub fn jpeg_decoder(&self) -> &'static str {
+        JPEG_DECODER
     }
 
     /// Whether [`Self::drain`] was called.

@@ -173,6 +173,15 @@ impl Classify for wire::common_data::ParseError {
     }
 }
 
+impl Classify for wire::v2::ParseError {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+    fn hop(&self) -> Hop {
+        Hop::Caller
+    }
+}
+
 impl Classify for pixel::Error {
     fn kind(&self) -> Kind {
         Kind::Invalid

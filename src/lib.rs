@@ -20,6 +20,7 @@ pub mod engine;
 pub mod error;
 pub mod front;
 pub mod item;
+pub mod loadtest;
 pub mod metrics;
 pub mod pixel;
 pub mod predictor;

@@ -40,10 +40,8 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(cli.command.run()) {
         Ok(code) => code,
-        Err(error) => match error.downcast_ref::<Problems>() {
-            Some(problems) => usage(problems),
-            None => failed(&format!("{error:#}")),
-        },
+        Err(error) if error.is::<Problems>() => usage(&error),
+        Err(error) => failed(&format!("{error:#}")),
     }
 }
 

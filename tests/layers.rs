@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each module may use, besides what serves all of them.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("main", &["command", "cli", "config", "telemetry"]),
     (
         "command",
@@ -39,7 +39,15 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("cli", &[]),
     (
         "front",
-        &["engine", "admission", "transformer", "predictor", "wire"],
+        &[
+            "engine",
+            "admission",
+            "transformer",
+            "item",
+            "pixel",
+            "predictor",
+            "wire",
+        ],
     ),
     ("loadtest", &["predictor", "wire"]),
     (
@@ -58,14 +66,16 @@ const ARROWS: [(&str, &[&str]); 16] = [
         &["admission", "item", "pixel", "predictor", "wire"],
     ),
     ("metrics", &["timing"]),
+    ("statistics", &["timing"]),
     ("workers", &[]),
 ];
 
 /// Usable from everywhere but the leaves.
-const SERVING_ALL: [&str; 6] = [
+const SERVING_ALL: [&str; 7] = [
     "error",
     "timing",
     "metrics",
+    "statistics",
     "workers",
     "telemetry",
     "shutdown",

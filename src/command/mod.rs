@@ -2,9 +2,12 @@
 //! read by a person.
 
 pub mod config;
+pub mod loadtest;
 pub mod predict;
+pub mod predictor;
 pub mod serve;
 pub mod service;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -52,6 +55,12 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Score picture files, in this process or by a running service
     Predict(Box<predict::Args>),
+    /// Put load on a running service, or on Triton itself, and report what it did
+    Loadtest(Box<loadtest::Args>),
+    /// Compare tensors and scores with those that the predecessor's environment wrote
+    Verify(Box<verify::Args>),
+    /// Serve the embedded model, or zeros, as a Triton would: to try things without one
+    Predictor(Box<predictor::Args>),
     /// Print the effective settings of `serve` with these flags and leave
     Config(Box<ServeArgs>),
 }
@@ -81,6 +90,9 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(Settings::new(&args)?).await,
             Self::Predict(args) => predict::run(*args).await,
+            Self::Predictor(args) => predictor::run(*args).await,
+            Self::Loadtest(args) => loadtest::run(*args).await,
+            Self::Verify(args) => verify::run(*args).await,
             Self::Config(args) => config::run(&args),
         }
     }
@@ -96,7 +108,8 @@ impl Cli {
         let mut command = Self::command();
         for name in ["serve", "config"] {
             command = command.mut_subcommand(name, |serve| {
-                serve.mut_args(|arg| {
+                // Of a flag that is given twice the last one counts, as with KServe's SDK.
+                serve.args_override_self(true).mut_args(|arg| {
                     let variable = format!("{ENV_PREFIX}{}", arg.get_id().as_str().to_uppercase());
                     arg.env(variable).hide_env(true)
                 })
@@ -154,8 +167,10 @@ mod tests {
         assert_eq!(serve(&["--http-port", "1"]).http_port, 1);
         assert_eq!(serve(&["--http_port=2"]).http_port, 2);
         assert_eq!(
-            serve(&["serve", "--predictor-host=a-b:1,c"]).predictor_host,
-            ["a-b:1", "c"]
+            serve(&["serve", "--predictor-host=a-b:1,c"])
+                .predictor_host
+                .unwrap(),
+            "a-b:1,c"
         );
     }
 

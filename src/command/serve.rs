@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::service::Service;
-use crate::config::Settings;
+use crate::config::{Settings, join};
 use crate::pixel::JPEG_DECODER;
 use crate::shutdown;
 
@@ -16,9 +16,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     for (flag, reason) in &settings.without_effect {
         tracing::info!("--{flag} has no effect: {reason}");
     }
-    let predictor = match settings.predictor.hosts.as_slice() {
+    let predictor = match settings.predictor.targets.as_slice() {
         [] => "embedded model".to_owned(),
-        hosts => hosts.join(","),
+        targets => join(targets),
     };
     let model = settings.model_name.clone();
     let service = Service::start(settings).await?;

@@ -11,13 +11,18 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
-use crate::config::Settings;
+use crate::cli::PredictorProtocol;
+use crate::config::{Problems, Settings};
 use crate::engine::Engine;
+use crate::front::http::Connections;
+use crate::front::served::Served;
 use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::metrics::Metrics;
 use crate::pixel::JPEG_DECODER;
-use crate::predictor::{Predictor, Signature};
+use crate::predictor::{
+    LocalSettings, Predictor, Protocol, RemoteSettings, Resolver, Signature, TlsSettings,
+};
 use crate::shutdown::{self, Control, Phase};
 use crate::transformer::Transformer;
 use crate::transformer::batch::{Desk, Model, PixelThreads};
@@ -26,6 +31,9 @@ use crate::transformer::face_quality::FaceQuality;
 /// Jobs waiting for each pixel thread. `--queue` bounds the pictures; this bounds only how many of
 /// them stand in line as jobs.
 const JOBS_PER_THREAD: usize = 256;
+
+/// How long a connection to a predictor may take to be opened.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A service that runs.
 pub struct Service {
@@ -81,7 +89,51 @@ fn predictor(
     signature: Signature,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    todo!()
+    let metrics = Arc::clone(metrics);
+    let choice = &settings.predictor;
+    if choice.targets.is_empty() {
+        return embedded(settings, signature, metrics);
+    }
+    let remote = RemoteSettings {
+        targets: choice.targets.clone(),
+        protocol: match choice.protocol {
+            PredictorProtocol::Auto => Protocol::Auto,
+            PredictorProtocol::GrpcV2 => Protocol::Grpc,
+            PredictorProtocol::V2 => Protocol::Rest,
+        },
+        tls: choice.tls.then(|| TlsSettings {
+            ca_file: choice.ca_file.clone(),
+        }),
+        connections: choice.connections,
+        concurrency: choice.concurrency,
+        default_max_batch: choice.max_batch,
+        connect_timeout: CONNECT_TIMEOUT,
+        dns_refresh: choice.dns_refresh,
+        resolver: Resolver::system(),
+    };
+    Predictor::remote(&remote, signature, metrics).map_err(|error| Problems::from_one(error).into())
+}
+
+#[cfg(feature = "embedded")]
+fn embedded(
+    settings: &Settings,
+    signature: Signature,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Predictor> {
+    let file = settings.predictor.embedded_model.as_deref();
+    let local = LocalSettings {
+        concurrency: settings.predictor.concurrency,
+        max_batch: settings.predictor.max_batch,
+        delay: Duration::ZERO,
+    };
+    Predictor::embedded(file, settings.pixel_threads, &local, signature, metrics)
+        .map_err(|error| Problems::from_one(error).into())
+}
+
+#[cfg(not(feature = "embedded"))]
+fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predictor> {
+    // Settings without addresses were refused.
+    anyhow::bail!("this build has no embedded model")
 }
 
 /// The metrics of the settings.
@@ -107,7 +159,26 @@ impl Service {
             let listener = TcpListener::bind(address).await;
             listener.with_context(|| format!("{address} cannot be listened on"))
         };
+        let tls = match &door.tls {
+            Some((chain, key)) => {
+                Some(front::tls::acceptor(chain, key).map_err(Problems::from_one)?)
+            }
+            None => None,
+        };
         let http = listen(door.http).await?;
+        let grpc = match door.grpc {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let routes = front::grpc::routes(
+            Arc::clone(&engine) as Arc<dyn Served>,
+            front::grpc::Settings {
+                max_body_bytes: door.max_body_bytes,
+                concurrency: settings.predictor.concurrency,
+                forward_headers: door.forward_headers.clone(),
+                metrics: Arc::clone(&metrics),
+            },
+        )?;
         let (control, shutdown) = shutdown::channel();
         let app = Arc::new(App {
             engine: Arc::clone(&engine),
@@ -117,20 +188,35 @@ impl Service {
                 body_read_timeout: door.body_read_timeout,
                 forward_headers: door.forward_headers,
             },
+            grpc: routes.clone(),
         });
-        let connections = front::http::Connections {
+        let connections = Connections {
             permits: Arc::new(Semaphore::new(door.max_connections)),
             header_read_timeout: door.header_read_timeout,
             idle_timeout: door.idle_timeout,
             max_age: None,
-            tls: None,
+            tls,
         };
         let mut servers = JoinSet::new();
         let http_address = http.local_addr()?;
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = grpc {
+            let connections = Connections {
+                max_age: door.max_connection_age,
+                ..connections.clone()
+            };
+            let routes = Arc::new(routes);
+            servers.spawn(front::http::serve(
+                listener,
+                routes,
+                connections,
+                shutdown.clone(),
+            ));
+        }
         servers.spawn(front::http::serve(http, app, connections, shutdown));
         Ok(Self {
             http: http_address,
-            grpc: None,
+            grpc: grpc_address,
             engine,
             control,
             servers,

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
-use super::App;
+use super::encoding::Encoding;
+use super::served::Served;
+use super::{Settings, Visit};
 use crate::admission::Reserved;
 use crate::error::{Error, Kind};
-use crate::timing::{Stage, Timings};
+use crate::timing::Stage;
 
 /// Room is taken in such steps for a body that does not tell its length.
 const STEP: usize = 256 * 1024;
@@ -28,47 +28,72 @@ pub struct Read {
     pub reserved: Vec<Reserved>,
 }
 
-/// Reads a body of at most `--max_body_bytes` within `--body_read_timeout_seconds`.
+/// Reads a body of at most `--max_body_bytes`, also when inflated, within
+/// `--body_read_timeout_seconds`.
 ///
 /// # Errors
 ///
-/// When it is too large, encoded, too slow or cut short, or there is no room for it.
+/// When it is too large, damaged, too slow or cut short, or there is no room for it.
 pub async fn read(
-    app: &App,
-    headers: &HeaderMap,
+    served: &dyn Served,
+    settings: &Settings,
+    visit: &Visit,
     mut body: Incoming,
-    timings: &Timings,
 ) -> Result<Read, Error> {
-    let _clock = timings.stage(Stage::Read);
-    let result = read_within(app, headers, &mut body).await;
+    let _clock = visit.timings.stage(Stage::Read);
+    let encoding = Encoding::of_request(&visit.headers);
+    let result = match &encoding {
+        Ok(_) => read_within(served, settings, &mut body).await,
+        Err(error) => Err(error.clone()),
+    };
     if result.is_err() {
         let rest = async { while let Some(Ok(_)) = body.frame().await {} };
         let _ = tokio::time::timeout(DISCARD, rest).await;
     }
-    result
+    match encoding? {
+        Some(encoding) => inflate(served, settings, result?, encoding).await,
+        None => result,
+    }
 }
 
-async fn read_within(app: &App, headers: &HeaderMap, body: &mut Incoming) -> Result<Read, Error> {
-    if let Some(encoding) = headers.get(CONTENT_ENCODING)
-        && encoding.as_bytes() != b"identity"
-    {
-        return Err(Error::new(
-            Kind::Encoding,
-            "this content-encoding is not understood; send the body as it is",
-        ));
-    }
-    let limit = app.settings.max_body_bytes;
+async fn inflate(
+    served: &dyn Served,
+    settings: &Settings,
+    read: Read,
+    encoding: Encoding,
+) -> Result<Read, Error> {
+    let limit = settings.max_body_bytes;
+    let Read { bytes, reserved } = read;
+    let compressed = bytes.len();
+    let bytes = served
+        .aside(compressed, move || encoding.inflate(&bytes, limit))
+        .await??;
+    // Given back first: those who hold room and ask for more would wait for each other.
+    drop(reserved);
+    let reserved = served.reserve(bytes.len()).await?;
+    Ok(Read {
+        bytes,
+        reserved: reserved.into_iter().collect(),
+    })
+}
+
+async fn read_within(
+    served: &dyn Served,
+    settings: &Settings,
+    body: &mut Incoming,
+) -> Result<Read, Error> {
+    let limit = settings.max_body_bytes;
     let announced = body.size_hint().exact().map(|length| length as usize);
     let mut reserved = Vec::new();
     if let Some(length) = announced {
         within(length, limit)?;
-        reserved.push(app.engine.reserve(length).await?);
+        reserved.extend(served.reserve(length).await?);
     }
-    let time = app.settings.body_read_timeout;
+    let time = settings.body_read_timeout;
     let read = async {
         match announced {
             Some(_) => Ok(body.collect().await.map_err(cut_short)?.to_bytes()),
-            None => grow(app, body, limit, &mut reserved).await,
+            None => grow(served, body, limit, &mut reserved).await,
         }
     };
     let bytes = tokio::time::timeout(time, read).await.map_err(|_| {
@@ -84,7 +109,7 @@ async fn read_within(app: &App, headers: &HeaderMap, body: &mut Incoming) -> Res
 }
 
 async fn grow(
-    app: &App,
+    served: &dyn Served,
     body: &mut Incoming,
     limit: usize,
     reserved: &mut Vec<Reserved>,
@@ -97,7 +122,7 @@ async fn grow(
         };
         within(bytes.len() + data.len(), limit)?;
         while room < bytes.len() + data.len() {
-            reserved.push(app.engine.reserve(STEP).await?);
+            reserved.extend(served.reserve(STEP).await?);
             room += STEP;
         }
         bytes.extend_from_slice(&data);

@@ -1,6 +1,7 @@
 //! The doors: each protocol is converted to the engine's request and the rows back to its answer.
 
 pub mod body;
+pub mod encoding;
 pub mod grpc;
 pub mod headers;
 pub mod http;
@@ -9,7 +10,10 @@ pub mod reply;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub mod served;
+pub mod tensors;
+pub mod tls;
 pub mod v1;
+pub mod v2;
 mod watched;
 
 use std::sync::Arc;
@@ -19,6 +23,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
+use self::grpc::GrpcRoutes;
 use self::headers::{Forwarded, REQUEST_ID};
 use self::http::{Body, Routes};
 use crate::engine::Engine;
@@ -45,6 +50,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What is asked of requests.
     pub settings: Settings,
+    /// gRPC, which shares the port.
+    pub grpc: GrpcRoutes,
 }
 
 /// A request on its way through a door.
@@ -57,21 +64,29 @@ pub struct Visit {
     pub timings: Arc<Timings>,
 }
 
+impl Visit {
+    fn new(headers: HeaderMap) -> Self {
+        Self {
+            id: headers::request_id(&headers),
+            headers,
+            timings: Arc::new(Timings::start()),
+        }
+    }
+}
+
 impl Routes for App {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let timings = Arc::new(Timings::start());
+        if grpc::is_grpc(request.headers()) {
+            return Arc::new(self.grpc.clone()).answer(request).await;
+        }
         let (head, body) = request.into_parts();
-        let visit = Visit {
-            id: headers::request_id(&head.headers),
-            headers: head.headers,
-            timings,
-        };
+        let visit = Visit::new(head.headers);
         let span = tracing::info_span!("request", id = visit.id, method = %head.method, path = head.uri.path());
         async {
             let answer = self
                 .route(&head.method, head.uri.path(), &visit, body)
                 .await;
-            self.finish(answer, &visit)
+            finish(&self.metrics, answer, &visit)
         }
         .instrument(span)
         .await
@@ -90,8 +105,13 @@ impl App {
         match segments.as_slice() {
             [""] => reply::get(method, || reply::json(&v1::alive())),
             ["metrics"] => reply::get(method, || probes::metrics(&self.metrics)),
-            ["v2", "health", "live"] => reply::get(method, probes::live),
-            ["v2", "health", "ready"] => reply::get(method, || probes::ready(&self.engine)),
+            ["v2", rest @ ..] => {
+                let door = v2::Door {
+                    served: &*self.engine,
+                    settings: &self.settings,
+                };
+                door.answer(method, rest, visit, body).await
+            }
             ["v1", "models"] => reply::get(method, || v1::models(&self.engine)),
             ["v1", "models", model] => v1::model(self, method, model, visit, body).await,
             _ => Err(Error::new(
@@ -100,30 +120,34 @@ impl App {
             )),
         }
     }
+}
 
-    /// Counts the answer, and adds what every answer carries.
-    fn finish(&self, answer: Result<Response<Body>, Error>, visit: &Visit) -> Response<Body> {
-        let mut answer = answer.unwrap_or_else(|error| {
-            reply::log(&error);
-            reply::error(&error)
-        });
-        let code = answer.status();
-        self.metrics
-            .requests
-            .with_label_values(&["http", code.as_str()])
-            .inc();
-        tracing::debug!(
-            code = code.as_u16(),
-            total_ms = visit.timings.total().as_millis() as u64,
-            "answered"
-        );
-        let headers = answer.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&visit.id) {
-            headers.insert(REQUEST_ID, id);
-        }
-        if let Ok(timing) = HeaderValue::from_str(&visit.timings.header()) {
-            headers.insert("server-timing", timing);
-        }
-        answer
+/// Counts the answer, and adds what every answer carries.
+fn finish(
+    metrics: &Metrics,
+    answer: Result<Response<Body>, Error>,
+    visit: &Visit,
+) -> Response<Body> {
+    let mut answer = answer.unwrap_or_else(|error| {
+        reply::log(&error);
+        reply::error(&error)
+    });
+    let code = answer.status();
+    metrics
+        .requests
+        .with_label_values(&["http", code.as_str()])
+        .inc();
+    tracing::debug!(
+        code = code.as_u16(),
+        total_ms = visit.timings.total().as_millis() as u64,
+        "answered"
+    );
+    let headers = answer.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&visit.id) {
+        headers.insert(REQUEST_ID, id);
     }
+    if let Ok(timing) = HeaderValue::from_str(&visit.timings.header()) {
+        headers.insert("server-timing", timing);
+    }
+    answer
 }

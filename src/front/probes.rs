@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::http::Body;
 use super::reply;
-use crate::engine::Engine;
+use super::served::Served;
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 
@@ -35,8 +35,8 @@ pub fn live() -> Result<Response<Body>, Error> {
 /// # Errors
 ///
 /// None but defects.
-pub fn ready(engine: &Engine) -> Result<Response<Body>, Error> {
-    let reason = engine.not_ready();
+pub fn ready(served: &dyn Served) -> Result<Response<Body>, Error> {
+    let reason = served.not_ready();
     let status = match reason {
         None => StatusCode::OK,
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,

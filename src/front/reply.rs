@@ -11,8 +11,12 @@ use crate::error::{Error, Kind};
 use crate::wire::v1::ErrorBody;
 
 /// An answer with a body that is there already.
-pub fn bytes(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
-    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(body))));
+pub fn bytes(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut answer = Response::new(Either::Left(Full::new(body.into())));
     *answer.status_mut() = status;
     answer
         .headers_mut()

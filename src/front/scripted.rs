@@ -92,6 +92,10 @@ impl Served for Scripted {
         })
     }
 
+    fn jpeg_decoder(&self) -> Option<&'static str> {
+        Some("none")
+    }
+
     fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }

@@ -19,7 +19,6 @@ pub use self::bare::Bare;
 use self::check::{Checked, VERSION, check, check_version};
 use crate::admission::Reserved;
 use crate::error::{Error, Kind};
-use crate::pixel::JPEG_DECODER;
 use crate::predictor::Readiness;
 use crate::statistics::Snapshot;
 use crate::timing::Timings;
@@ -84,6 +83,8 @@ pub struct Context {
     pub headers: HeaderMap,
     /// Where the time goes.
     pub timings: Arc<Timings>,
+    /// Whether BYTES elements were JSON strings: what is no item is a picture in base64.
+    pub strings: bool,
 }
 
 /// Whatever takes tensors.
@@ -105,6 +106,11 @@ pub trait Served: Send + Sync + 'static {
     ///
     /// When there is no such model.
     fn readiness(&self, model: &str) -> Result<Readiness, Error>;
+
+    /// What decodes JPEGs here, if anything does.
+    fn jpeg_decoder(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether this server is about to end.
     fn draining(&self) -> bool {
@@ -164,15 +170,29 @@ impl dyn Served {
             && matches!(self.readiness(&request.name), Ok(Readiness::Ready { .. }))
     }
 
-    /// Name, version and extensions of this server. The version names the JPEG decoder, since
-    /// scores depend on it.
+    /// Name, version and extensions of this server. The version names the JPEG decoder where there
+    /// is one, since scores depend on it.
     pub fn server_metadata(&self) -> ServerMetadataResponse {
         let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
+        let version = env!("CARGO_PKG_VERSION");
         ServerMetadataResponse {
             name: env!("CARGO_PKG_NAME").to_owned(),
-            version: format!("{}+{JPEG_DECODER}", env!("CARGO_PKG_VERSION")),
+            version: match self.jpeg_decoder() {
+                Some(decoder) => format!("{version}+{decoder}"),
+                None => version.to_owned(),
+            },
             extensions: extensions.map(str::to_owned).to_vec(),
         }
+    }
+
+    /// That there is such a model and version.
+    ///
+    /// # Errors
+    ///
+    /// When there is not.
+    pub fn check_model(&self, name: &str, version: &str) -> Result<(), Error> {
+        self.readiness(name)?;
+        check_version(name, version)
     }
 
     /// Names, types and shapes of a model's tensors.
@@ -319,11 +339,14 @@ impl dyn Served {
         let id = request.id.clone();
         let bytes: usize = request.inputs.iter().map(contents::typed_bytes).sum();
         let form = model.clone();
+        let strings = context.strings;
         let Checked {
             input,
             outputs,
             raw,
-        } = self.aside(bytes, move || check(request, &form)).await??;
+        } = self
+            .aside(bytes, move || check(request, &form, strings))
+            .await??;
         let rows = input.count();
         let values = self
             .run(&model.name, input, id.clone(), context)

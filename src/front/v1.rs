@@ -103,7 +103,7 @@ async fn predict(
 ) -> Result<Response<Body>, Error> {
     // Known before the body is read.
     app.engine.readiness(model)?;
-    let read = body::read(app, &visit.headers, incoming, &visit.timings).await?;
+    let read = body::read(&*app.engine, &app.settings, visit, incoming).await?;
     let parsed = {
         let _clock = visit.timings.stage(Stage::Parse);
         let (bytes, max_images) = (read.bytes, app.engine.max_images());

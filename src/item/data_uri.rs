@@ -4,8 +4,8 @@
 //! without I/O, for the pixel threads.
 //!
 //! A clean payload is decoded at memory speed straight into the caller's buffer. One with white
-//! space, of the URL-safe alphabet or without its padding takes a second, forgiving pass, which
-//! also finds the place of what is wrong.
+//! space or of mixed alphabets takes a second, forgiving pass, which also finds the place of what
+//! is wrong.
 
 use super::{Cause, Error};
 
@@ -99,7 +99,6 @@ impl<'a> Payload<'a> {
         if self.decode_clean(out) {
             return Ok(());
         }
-        out.clear();
         self.decode_forgiving(out)
     }
 
@@ -118,14 +117,16 @@ impl<'a> Payload<'a> {
         check_length(bytes_of(symbols), max_bytes)
     }
 
-    /// Whether the whole text is plain standard base64, padded or not; then it is in `out`.
+    /// Whether the whole text is plain base64 of one alphabet, padded or not; then it is in `out`.
     fn decode_clean(&self, out: &mut Vec<u8>) -> bool {
-        let alphabet = if self.text.len().is_multiple_of(4) {
-            base64_simd::STANDARD
+        let alphabets = if self.text.len().is_multiple_of(4) {
+            [base64_simd::STANDARD, base64_simd::URL_SAFE]
         } else {
-            base64_simd::STANDARD_NO_PAD
+            [base64_simd::STANDARD_NO_PAD, base64_simd::URL_SAFE_NO_PAD]
         };
-        alphabet.decode_append(self.text, out).is_ok()
+        alphabets
+            .iter()
+            .any(|alphabet| alphabet.decode_append(self.text, out).is_ok())
     }
 
     /// Symbol by symbol: both alphabets, white space, padding or none.

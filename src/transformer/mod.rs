@@ -7,6 +7,7 @@ pub mod face_quality;
 use bytes::{Bytes, BytesMut};
 
 use crate::error::Error;
+use crate::item::Item;
 use crate::pixel::Scratch;
 use crate::predictor::Signature;
 use crate::wire::tensor::Tensor;
@@ -20,6 +21,15 @@ pub enum Picture {
     Base64(Bytes),
     /// The encoded picture itself.
     Encoded(Bytes),
+}
+
+impl Picture {
+    /// Whether bytes begin as one of the item forms does. No picture format begins so.
+    pub fn is_item(bytes: &[u8]) -> bool {
+        let longest_scheme = bytes.len().min("https://".len());
+        let start = bytes[..longest_scheme].utf8_chunks().next();
+        start.is_some_and(|start| Item::parse(start.valid()).is_ok())
+    }
 }
 
 /// What a request brings.

@@ -7,3 +7,4 @@ mod seen;
 pub mod tensor;
 pub mod triton;
 pub mod v1;
+pub mod v2;

@@ -20,6 +20,12 @@ def binary():
     return os.environ.get("FACEQUALITY_BIN", str(ROOT / "target/debug/facequality-transformer"))
 
 
+def jpeg_decoder():
+    """The one that is built into the binary."""
+    lines = subprocess.run([binary(), "config"], capture_output=True, text=True, check=True, timeout=60).stdout
+    return dict(line.split(maxsplit=1) for line in lines.splitlines())["jpeg_decoder"]
+
+
 def free_ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [s.getsockname()[1] for s in sockets]
@@ -96,6 +102,7 @@ def started(command, http_port, grpc_port, tls=None, wait_path="/v2/health/ready
             process.wait()
 
 
+@contextlib.contextmanager
 def triton():
     """A real Triton with the models of run_triton.py."""
     http_port, grpc_port, metrics_port = free_ports(3)
@@ -103,7 +110,17 @@ def triton():
         str(ROOT / "target/venvs/triton/bin/python"), str(ROOT / "tests/clients/run_triton.py"),
         "--http", str(http_port), "--grpc", str(grpc_port), "--metrics", str(metrics_port),
     ]
-    return started(command, http_port, grpc_port)
+    with started(command, http_port, grpc_port) as server:
+        server.metrics_port = metrics_port
+        yield server
+
+
+def triton_metrics(server):
+    """Triton's counters by name and labels, as its metrics port writes them."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=60)) as connection:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    return {name: float(value) for name, value in (l.rsplit(" ", 1) for l in lines if not l.startswith("#"))}
 
 
 def service(*flags, tls=None, wait_path="/v2/health/ready"):
@@ -111,7 +128,7 @@ def service(*flags, tls=None, wait_path="/v2/health/ready"):
     http_port, grpc_port = free_ports(2)
     command = [
         binary(), "--model_name", "facequality",
-        "--http_port", str(http_port), "--grpc_port", str(grpc_port), *flags,
+        "--http_port", str(http_port), "--grpc_port", str(grpc_port), "--drain_notice_seconds", "0", *flags,
     ]
     return started(command, http_port, grpc_port, tls, wait_path)
 

@@ -67,6 +67,7 @@ impl Inference {
                 .map(|timeout| timeout.saturating_sub(arrival.timings.total())),
             headers: arrival.headers.clone(),
             timings: Arc::new(Timings::start()),
+            strings: false,
         };
         let task = tokio::spawn(async move {
             let result = this.infer(message, context).await;
@@ -196,6 +197,7 @@ impl GrpcInferenceService for Inference {
             timeout: arrival.timeout,
             headers: arrival.headers,
             timings: Arc::clone(&arrival.timings),
+            strings: false,
         };
         let mut answer = self.infer(message, context).await?;
         answer.id = own_id;

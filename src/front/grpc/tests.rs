@@ -809,7 +809,7 @@ async fn a_drain_answers_what_is_under_way() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let mut server = serve(scripted).await;
+    let server = serve(scripted).await;
     let mut client = server.client();
     let call = tokio::spawn(async move { client.model_infer(pictures(&[b"1"])).await });
     until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;

@@ -41,7 +41,11 @@ pub(super) fn check_version(model: &str, version: &str) -> Result<(), Error> {
 }
 
 /// Checks a request against the model's tensors and takes it apart.
-pub(super) fn check(request: ModelInferRequest, model: &Description) -> Result<Checked, Error> {
+pub(super) fn check(
+    request: ModelInferRequest,
+    model: &Description,
+    strings: bool,
+) -> Result<Checked, Error> {
     check_parameters(&request.parameters)?;
     let outputs = check_outputs(request.outputs, model)?;
     let raw = !request.raw_input_contents.is_empty();
@@ -55,7 +59,7 @@ pub(super) fn check(request: ModelInferRequest, model: &Description) -> Result<C
     let input = if model.pictures == Some(name) {
         check_datatype(name, &input.datatype, "BYTES")?;
         let count = picture_count(name, &input.shape)?;
-        Input::Pictures(contents::pictures(name, contents, count)?)
+        Input::Pictures(contents::pictures(name, contents, count, strings)?)
     } else {
         check_datatype(name, &input.datatype, "FP32")?;
         let (rows, values) = tensor_size(name, &input.shape, model)?;

@@ -4,7 +4,6 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::{Error, Kind};
-use crate::item::Item;
 use crate::transformer::Picture;
 use crate::wire::triton::InferTensorContents;
 use crate::wire::triton::model_infer_request::InferInputTensor;
@@ -63,11 +62,12 @@ pub(super) fn values(name: &str, contents: Contents, count: usize) -> Result<Byt
     }
 }
 
-/// `count` pictures: encoded, or texts of items.
+/// `count` pictures: texts of items, or encoded; in base64 where they come as `strings`.
 pub(super) fn pictures(
     name: &str,
     contents: Contents,
     count: usize,
+    strings: bool,
 ) -> Result<Vec<Picture>, Error> {
     let elements = match contents {
         Contents::Raw(bytes) => elements(name, bytes)?,
@@ -82,7 +82,9 @@ pub(super) fn pictures(
     }
     let places = elements.into_iter().enumerate();
     places
-        .map(|(index, element)| picture(element).map_err(|error| error.at(&place(name, index))))
+        .map(|(index, element)| {
+            picture(element, strings).map_err(|error| error.at(&place(name, index)))
+        })
         .collect()
 }
 
@@ -116,9 +118,12 @@ fn elements(name: &str, mut bytes: Bytes) -> Result<Vec<Bytes>, Error> {
 }
 
 /// Tells an item's text from a picture.
-fn picture(element: Bytes) -> Result<Picture, Error> {
-    if !is_item(&element) {
-        return Ok(Picture::Encoded(element));
+fn picture(element: Bytes, strings: bool) -> Result<Picture, Error> {
+    if !Picture::is_item(&element) {
+        return Ok(match strings {
+            true => Picture::Base64(element),
+            false => Picture::Encoded(element),
+        });
     }
     if std::str::from_utf8(&element).is_err() {
         return Err(Error::new(
@@ -127,13 +132,6 @@ fn picture(element: Bytes) -> Result<Picture, Error> {
         ));
     }
     Ok(Picture::Item(element))
-}
-
-/// Whether an element begins as one of the item forms does. No picture format begins so.
-fn is_item(element: &[u8]) -> bool {
-    let longest_scheme = element.len().min("https://".len());
-    let start = element[..longest_scheme].utf8_chunks().next();
-    start.is_some_and(|start| Item::parse(start.valid()).is_ok())
 }
 
 /// The typed fields that hold something, by name.
@@ -177,7 +175,7 @@ mod tests {
     }
 
     fn error(contents: Contents, count: usize) -> String {
-        let result = pictures("image", contents, count);
+        let result = pictures("image", contents, count, false);
         result.map(|_| ()).unwrap_err().text
     }
 
@@ -185,7 +183,7 @@ mod tests {
     fn raw_elements_share_the_message() {
         let bytes = raw(&[b"\xff\xd8\xffpicture", b"data:;base64,AAAA", b"", b"path:a"]);
         let range = bytes.as_ptr_range();
-        let pictures = pictures("image", Contents::Raw(bytes), 4).unwrap();
+        let pictures = pictures("image", Contents::Raw(bytes), 4, false).unwrap();
         let Picture::Encoded(first) = &pictures[0] else {
             panic!("{pictures:?}")
         };

@@ -1,0 +1,52 @@
+//! The doors of something that takes tensors and nothing else: the Open Inference Protocol over
+//! REST and gRPC, together on one port.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::grpc::{self, GrpcRoutes};
+use super::http::{Body, Routes};
+use super::served::Served;
+use super::{Settings, Visit, finish, probes, reply, v2};
+use crate::error::{Error, Kind};
+use crate::metrics::Metrics;
+
+/// A server of tensors as its doors see it.
+pub struct Tensors {
+    /// Who answers.
+    pub served: Arc<dyn Served>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is asked of requests.
+    pub settings: Settings,
+    /// gRPC, which shares the port.
+    pub grpc: GrpcRoutes,
+}
+
+impl Routes for Tensors {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if grpc::is_grpc(request.headers()) {
+            return Arc::new(self.grpc.clone()).answer(request).await;
+        }
+        let (head, body) = request.into_parts();
+        let visit = Visit::new(head.headers);
+        let segments: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
+        let answer = match segments.as_slice() {
+            ["metrics"] => reply::get(&head.method, || probes::metrics(&self.metrics)),
+            ["v2", rest @ ..] => {
+                let door = v2::Door {
+                    served: &*self.served,
+                    settings: &self.settings,
+                };
+                door.answer(&head.method, rest, &visit, body).await
+            }
+            _ => Err(Error::new(
+                Kind::NotFound,
+                "there is no such route; inferences are POST /v2/models/{model}/infer",
+            )),
+        };
+        finish(&self.metrics, answer, &visit)
+    }
+}

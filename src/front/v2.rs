@@ -1,0 +1,256 @@
+//! The Open Inference Protocol over REST, for whatever takes tensors.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::encoding::Encoding;
+use super::headers::forwarded;
+use super::http::Body;
+use super::served::{Context, Served};
+use super::{Settings, Visit, body, probes, reply};
+use crate::error::{Error, Kind};
+use crate::timing::Stage;
+use crate::wire::triton::{
+    ModelConfigRequest, ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest,
+    RepositoryIndexRequest,
+};
+use crate::wire::v1::{ModelStatus, Models};
+use crate::wire::v2;
+
+/// The header that tells how much of a body is JSON; the rest is binary tensors.
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// What a request to a route below `/v2` is answered with.
+#[derive(Clone, Copy)]
+pub struct Door<'a> {
+    /// Who answers.
+    pub served: &'a dyn Served,
+    /// What is asked of requests.
+    pub settings: &'a Settings,
+}
+
+impl Door<'_> {
+    /// Answers a request to `/v2/…`; `segments` are the path's parts behind `v2`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that a request can fail by.
+    pub async fn answer(
+        &self,
+        method: &Method,
+        segments: &[&str],
+        visit: &Visit,
+        body: Incoming,
+    ) -> Result<Response<Body>, Error> {
+        let served = self.served;
+        match segments {
+            [] => reply::get(method, || {
+                reply::json(&v2::server(&served.server_metadata()))
+            }),
+            ["health", "live"] => reply::get(method, probes::live),
+            ["health", "ready"] => reply::get(method, || probes::ready(served)),
+            ["models"] => reply::get(method, || self.models()),
+            ["models", "stats"] => reply::get(method, || self.statistics(Model::default())),
+            ["models", name, "versions", version, rest @ ..] => {
+                let model = Model { name, version };
+                self.of_model(method, model, rest, visit, body).await
+            }
+            ["models", name, rest @ ..] => {
+                let model = Model { name, version: "" };
+                self.of_model(method, model, rest, visit, body).await
+            }
+            ["repository", "index"] => {
+                reply::only(method, &Method::POST)?;
+                self.index(visit, body).await
+            }
+            ["repository", "models", _, "load" | "unload"] => not_built_in(
+                "loading and unloading models is not built in; a model is loaded when the service \
+                 starts",
+            ),
+            ["systemsharedmemory" | "cudasharedmemory", ..] => {
+                not_built_in("shared memory is not built in; send the values in the request")
+            }
+            ["trace", "setting"] | ["logging"] => not_built_in(
+                "settings cannot be changed while running; logs and traces are set up by the \
+                 service's own flags",
+            ),
+            _ => Err(no_route()),
+        }
+    }
+
+    async fn of_model(
+        &self,
+        method: &Method,
+        model: Model<'_>,
+        rest: &[&str],
+        visit: &Visit,
+        body: Incoming,
+    ) -> Result<Response<Body>, Error> {
+        match rest {
+            [] => reply::get(method, || self.metadata(model)),
+            ["ready"] => reply::get(method, || self.ready(model)),
+            ["config"] => reply::get(method, || self.config(model)),
+            ["stats"] => reply::get(method, || self.statistics(model)),
+            ["infer"] => {
+                reply::only(method, &Method::POST)?;
+                self.infer(model, visit, body).await
+            }
+            ["trace", "setting"] => not_built_in(
+                "trace settings are not built in; traces are set up by the service's own flags",
+            ),
+            _ => Err(no_route()),
+        }
+    }
+
+    fn models(&self) -> Result<Response<Body>, Error> {
+        let names = self.served.names();
+        reply::json(&Models {
+            models: names.iter().map(String::as_str).collect(),
+        })
+    }
+
+    fn metadata(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
+        let metadata = self.served.model_metadata(&ModelMetadataRequest {
+            name: model.name.to_owned(),
+            version: model.version.to_owned(),
+        })?;
+        reply::json(&v2::metadata(&metadata))
+    }
+
+    fn ready(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
+        self.served.check_model(model.name, model.version)?;
+        let ready = self.served.model_ready(&ModelReadyRequest {
+            name: model.name.to_owned(),
+            version: model.version.to_owned(),
+        });
+        let status = match ready {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let name = model.name;
+        reply::json_with(status, &ModelStatus { name, ready })
+    }
+
+    fn config(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
+        let response = self.served.model_config(&ModelConfigRequest {
+            name: model.name.to_owned(),
+            version: model.version.to_owned(),
+        })?;
+        reply::json(&v2::config(&response.config.unwrap_or_default()))
+    }
+
+    fn statistics(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
+        let statistics = self.served.model_statistics(&ModelStatisticsRequest {
+            name: model.name.to_owned(),
+            version: model.version.to_owned(),
+        })?;
+        reply::json(&v2::statistics(&statistics))
+    }
+
+    async fn index(&self, visit: &Visit, body: Incoming) -> Result<Response<Body>, Error> {
+        let read = body::read(self.served, self.settings, visit, body).await?;
+        let filter = v2::index_filter(&read.bytes)?;
+        let index = self.served.repository_index(&RepositoryIndexRequest {
+            ready: filter,
+            ..Default::default()
+        });
+        reply::json(&v2::index(&index))
+    }
+
+    async fn infer(
+        &self,
+        model: Model<'_>,
+        visit: &Visit,
+        body: Incoming,
+    ) -> Result<Response<Body>, Error> {
+        // Known before the body is read.
+        self.served.check_model(model.name, model.version)?;
+        let json_length = json_length(&visit.headers)?;
+        let read = body::read(self.served, self.settings, visit, body).await?;
+        let mut infer = {
+            let _clock = visit.timings.stage(Stage::Parse);
+            let bytes = read.bytes;
+            let json_bytes = json_length.unwrap_or(bytes.len());
+            let parse = move || v2::parse(&bytes, json_length);
+            self.served.aside(json_bytes, parse).await??
+        };
+        let own_id = std::mem::take(&mut infer.message.id);
+        infer.message.id = match own_id.as_str() {
+            "" => visit.id.clone(),
+            own => own.to_owned(),
+        };
+        infer.message.model_name = model.name.to_owned();
+        infer.message.model_version = model.version.to_owned();
+        let context = Context {
+            timeout: None,
+            headers: forwarded(&self.settings.forward_headers, &visit.headers),
+            timings: visit.timings.clone(),
+            strings: infer.strings,
+        };
+        let mut response = self.served.infer(infer.message, context).await?;
+        drop(read.reserved);
+        response.id = own_id;
+        let answer = v2::answer(&response, &infer.form)
+            .map_err(|error| Error::new(Kind::Bug, format!("internal error: {error}")))?;
+        Ok(encoded(answer, &visit.headers))
+    }
+}
+
+/// A model as a path names it; an empty version is the newest.
+#[derive(Clone, Copy, Default)]
+struct Model<'a> {
+    name: &'a str,
+    version: &'a str,
+}
+
+fn not_built_in(text: &str) -> Result<Response<Body>, Error> {
+    Err(Error::new(Kind::NotBuiltIn, text))
+}
+
+fn no_route() -> Error {
+    Error::new(
+        Kind::NotFound,
+        "there is no such route; inferences are POST /v2/models/{model}/infer",
+    )
+}
+
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Error> {
+    let Some(value) = headers.get(JSON_LENGTH) else {
+        return Ok(None);
+    };
+    let length = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    match length {
+        Some(length) if length > 0 => Ok(Some(length)),
+        _ => Err(Error::new(
+            Kind::Invalid,
+            "Inference-Header-Content-Length must be the number of bytes of JSON in front of the \
+             binary data",
+        )),
+    }
+}
+
+fn encoded(answer: v2::Answer, headers: &HeaderMap) -> Response<Body> {
+    let (body, encoding) = match Encoding::asked(headers) {
+        Some(encoding) => encoding.compress(answer.body),
+        None => (answer.body, None),
+    };
+    let content_type = match answer.json_length {
+        Some(_) => "application/octet-stream",
+        None => "application/json",
+    };
+    let mut response = reply::bytes(StatusCode::OK, content_type, body);
+    let headers = response.headers_mut();
+    if let Some(length) = answer.json_length {
+        headers.insert(JSON_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(encoding) = encoding {
+        headers.insert(http::header::CONTENT_ENCODING, encoding);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! gRPC on bare HTTP/2, with messages framed beforehand: a lane is a call after the other on a
+//! shared connection, or a stream of its own on one.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::{Mutex, mpsc};
+
+use super::{Reply, broken, dial};
+use crate::loadtest::Error;
+use crate::loadtest::fault::{Failure, Fault};
+use crate::loadtest::plan::Request;
+
+/// Bytes in front of each message: a flag and the length.
+const PREFIX: usize = 5;
+
+type Sender = SendRequest<Messages>;
+
+/// The connections that the lanes share.
+#[derive(Debug)]
+pub(super) struct Connections {
+    route: Arc<Route>,
+    slots: Vec<Arc<Mutex<Option<Sender>>>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    authority: String,
+    uri: Uri,
+}
+
+impl Connections {
+    pub(super) fn new(authority: &str, path: &str, count: usize) -> Result<Self, Error> {
+        let uri = format!("http://{authority}{path}")
+            .parse()
+            .map_err(|_| Error::Usage(format!("{authority} is not a host and port (--url)")))?;
+        Ok(Self {
+            route: Arc::new(Route {
+                authority: authority.to_owned(),
+                uri,
+            }),
+            slots: (0..count.max(1)).map(|_| Arc::default()).collect(),
+        })
+    }
+
+    pub(super) fn share(&self, number: usize) -> Share {
+        Share {
+            route: Arc::clone(&self.route),
+            slot: Arc::clone(&self.slots[number % self.slots.len()]),
+        }
+    }
+}
+
+/// One of the connections.
+#[derive(Debug)]
+pub(super) struct Share {
+    route: Arc<Route>,
+    slot: Arc<Mutex<Option<Sender>>>,
+}
+
+impl Share {
+    /// The connection, opened if there is none that works.
+    async fn sender(&self) -> Result<Sender, Failure> {
+        let mut slot = self.slot.lock().await;
+        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let stream = dial(&self.route.authority).await?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            // Until the target's SETTINGS are here, a second call might be one too many for it.
+            .initial_max_send_streams(1)
+            .handshake(stream)
+            .await
+            .map_err(|error| broken(&error))?;
+        // Its failure is the failure of the calls in flight.
+        tokio::spawn(connection);
+        *slot = Some(sender.clone());
+        Ok(sender)
+    }
+
+    /// Starts a call and waits for the answer's headers.
+    async fn call(&self, messages: Messages) -> Result<(HeaderMap, Incoming), Failure> {
+        let mut sender = self.sender().await?;
+        sender.ready().await.map_err(|error| broken(&error))?;
+        let mut request = http::Request::new(messages);
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.route.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| broken(&error))?;
+        let (parts, body) = answer.into_parts();
+        if parts.status != StatusCode::OK {
+            return Err(Failure::new(Fault::Http(parts.status.as_u16()), ""));
+        }
+        // An answer of headers only.
+        check_status(&parts.headers)?;
+        Ok((parts.headers, body))
+    }
+}
+
+/// Unary calls.
+#[derive(Debug)]
+pub(super) struct GrpcLane {
+    share: Share,
+}
+
+impl GrpcLane {
+    pub(super) fn new(share: Share) -> Self {
+        Self { share }
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
+        self.share.sender().await.map(|_| ())
+    }
+
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let messages = Messages::One(Some(request.body.clone()));
+        let (headers, body) = self.share.call(messages).await?;
+        let collected = body.collect().await.map_err(|error| broken(&error))?;
+        if let Some(trailers) = collected.trailers() {
+            check_status(trailers)?;
+        }
+        let mut body = collected.to_bytes();
+        let message = cut_message(&mut body)?.ok_or_else(|| malformed("no message"))?;
+        Ok(Reply {
+            body: message,
+            headers,
+        })
+    }
+}
+
+/// A stream, with one request at a time on it.
+#[derive(Debug)]
+pub(super) struct StreamLane {
+    share: Share,
+    /// None before the first request, and after one that failed.
+    open: Option<Stream>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    requests: mpsc::Sender<Bytes>,
+    answers: Incoming,
+    received: BytesMut,
+    headers: HeaderMap,
+}
+
+impl StreamLane {
+    pub(super) fn new(share: Share) -> Self {
+        Self { share, open: None }
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
+        self.share.sender().await.map(|_| ())
+    }
+
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let ended = || Failure::new(Fault::Broken, "the stream ended");
+        let mut stream = match self.open.take() {
+            Some(stream) => {
+                let sent = stream.requests.send(request.body.clone()).await;
+                sent.map_err(|_| ended())?;
+                stream
+            }
+            None => {
+                // The first message goes first: a server may answer its headers only then.
+                let (requests, receiver) = mpsc::channel(1);
+                let sent = requests.send(request.body.clone()).await;
+                sent.map_err(|_| ended())?;
+                let (headers, answers) = self.share.call(Messages::Many(receiver)).await?;
+                Stream {
+                    requests,
+                    answers,
+                    received: BytesMut::new(),
+                    headers,
+                }
+            }
+        };
+        let message = loop {
+            if let Some(message) = cut_message(&mut stream.received)? {
+                break message;
+            }
+            let frame = stream.answers.frame().await.ok_or_else(ended)?;
+            match frame.map_err(|error| broken(&error))?.into_data() {
+                Ok(data) => stream.received.extend_from_slice(&data),
+                Err(other) => {
+                    check_status(other.trailers_ref().unwrap_or(&HeaderMap::new()))?;
+                    return Err(ended());
+                }
+            }
+        };
+        let headers = stream.headers.clone();
+        self.open = Some(stream);
+        Ok(Reply {
+            body: message,
+            headers,
+        })
+    }
+}
+
+/// Cuts the first message off, once it is there as a whole.
+fn cut_message<B: Buf + AsRef<[u8]>>(received: &mut B) -> Result<Option<Bytes>, Failure> {
+    let Some((prefix, rest)) = received.as_ref().split_first_chunk::<PREFIX>() else {
+        return Ok(None);
+    };
+    let [flag, length @ ..] = *prefix;
+    if flag != 0 {
+        return Err(malformed("a compressed message that was not asked for"));
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if rest.len() < length {
+        return Ok(None);
+    }
+    received.advance(PREFIX);
+    Ok(Some(received.copy_to_bytes(length)))
+}
+
+fn malformed(text: &str) -> Failure {
+    Failure::new(Fault::Malformed, text)
+}
+
+fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(status) = headers.get("grpc-status") else {
+        return Ok(());
+    };
+    match status.to_str().ok().and_then(|code| code.parse().ok()) {
+        Some(0) => Ok(()),
+        Some(code) => {
+            let text = headers.get("grpc-message").map(HeaderValue::as_bytes);
+            let text = String::from_utf8_lossy(text.unwrap_or_default()).replace("%20", " ");
+            Err(Failure::new(Fault::Grpc(code), text))
+        }
+        None => Err(malformed("grpc-status is not a number")),
+    }
+}
+
+/// A request's body: ready-made frames.
+#[derive(Debug)]
+enum Messages {
+    One(Option<Bytes>),
+    Many(mpsc::Receiver<Bytes>),
+}
+
+impl Body for Messages {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::One(message) => Poll::Ready(message.take()),
+            Self::Many(receiver) => receiver.poll_recv(context),
+        }
+        .map(|message| message.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::One(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::One(message) => {
+                SizeHint::with_exact(message.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Self::Many(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! HTTP/1.1: a lane is a connection.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use serde::Deserialize;
+
+use super::{Reply, broken, dial};
+use crate::loadtest::Error;
+use crate::loadtest::fault::{Failure, Fault};
+use crate::loadtest::plan::{Protocol, Request};
+
+/// The header that says where the JSON of a V2 body ends.
+pub(in crate::loadtest) const JSON_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
+
+/// Where requests go, and their headers, made once.
+#[derive(Debug)]
+pub(super) struct Route {
+    authority: String,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Route {
+    pub(super) fn new(authority: &str, path: &str, protocol: Protocol) -> Result<Self, Error> {
+        let bad = || Error::Usage(format!("{authority}{path} is not a URL (--url, --model)"));
+        let mut headers = HeaderMap::new();
+        let host = HeaderValue::from_str(authority).map_err(|_| bad())?;
+        headers.insert(HOST, host);
+        let media = match protocol {
+            Protocol::V1 => "application/json",
+            _ => "application/octet-stream",
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        Ok(Self {
+            authority: authority.to_owned(),
+            uri: path.parse().map_err(|_| bad())?,
+            headers,
+        })
+    }
+
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+#[derive(Debug)]
+pub(super) struct HttpLane {
+    route: Arc<Route>,
+    /// None before the first request, and after one whose answer was not read to its end.
+    sender: Option<Sender>,
+}
+
+impl HttpLane {
+    pub(super) fn new(route: Arc<Route>) -> Self {
+        Self {
+            route,
+            sender: None,
+        }
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
+        self.sender = Some(connect(&self.route.authority).await?);
+        Ok(())
+    }
+
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let mut kept = self.sender.take();
+        if let Some(sender) = &mut kept
+            && sender.ready().await.is_err()
+        {
+            // Closed by the target since its last answer.
+            kept = None;
+        }
+        let mut sender = match kept {
+            Some(sender) => sender,
+            None => connect(&self.route.authority).await?,
+        };
+        let mut message = http::Request::new(Full::new(request.body.clone()));
+        *message.method_mut() = Method::POST;
+        *message.uri_mut() = self.route.uri.clone();
+        *message.headers_mut() = self.route.headers.clone();
+        if let Some(length) = request.json_length {
+            message
+                .headers_mut()
+                .insert(JSON_LENGTH, HeaderValue::from(length));
+        }
+        let (status, reply) = exchange(&mut sender, message).await?;
+        self.sender = Some(sender);
+        if status == StatusCode::OK {
+            Ok(reply)
+        } else {
+            Err(Failure::new(
+                Fault::Http(status.as_u16()),
+                error_text(&reply.body),
+            ))
+        }
+    }
+}
+
+/// One GET on a connection of its own.
+pub(super) async fn get(authority: &str, path: &str) -> Result<Bytes, Failure> {
+    let mut sender = connect(authority).await?;
+    let failed = |error: http::Error| Failure::new(Fault::Connect, error.to_string());
+    let message = http::Request::get(path)
+        .header(HOST, authority)
+        .body(Full::default())
+        .map_err(failed)?;
+    let (status, reply) = exchange(&mut sender, message).await?;
+    if status == StatusCode::OK {
+        Ok(reply.body)
+    } else {
+        Err(Failure::new(Fault::Http(status.as_u16()), ""))
+    }
+}
+
+async fn connect(authority: &str) -> Result<Sender, Failure> {
+    let stream = dial(authority).await?;
+    let (sender, connection) = http1::handshake(stream).await.map_err(|e| broken(&e))?;
+    // Its failure is the failure of the request in flight.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn exchange(
+    sender: &mut Sender,
+    message: http::Request<Full<Bytes>>,
+) -> Result<(StatusCode, Reply), Failure> {
+    let answer = sender
+        .send_request(message)
+        .await
+        .map_err(|error| broken(&error))?;
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|error| broken(&error))?;
+    let reply = Reply {
+        body: body.to_bytes(),
+        headers: parts.headers,
+    };
+    Ok((parts.status, reply))
+}
+
+/// The `error` field, or the text itself.
+fn error_text(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        error: String,
+    }
+    match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(body) => body.error,
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    }
+}

@@ -1,0 +1,265 @@
+//! `--predictor_host`: what was written, and the addresses it stands for.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A predictor as the operator names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `HOST[:PORT]`: one address, its name resolved at each connect.
+    Host {
+        /// A name or an IP address.
+        host: String,
+        /// 80, or 443 with TLS, when none is written: what KServe's controller means by it.
+        port: u16,
+    },
+    /// `unix:/path`: a Triton in the same pod.
+    Unix(PathBuf),
+    /// `dns:///NAME[:PORT]`: all addresses of the name, looked up again and again.
+    Dns {
+        /// The name.
+        name: String,
+        /// As for a host.
+        port: u16,
+    },
+}
+
+impl Target {
+    /// Reads `--predictor_host`: one target or several, separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which of them.
+    pub fn parse_list(text: &str, tls: bool) -> Result<Vec<Self>, String> {
+        let default_port = if tls { 443 } else { 80 };
+        text.split(',')
+            .map(|part| Self::parse(part.trim(), default_port))
+            .collect()
+    }
+
+    fn parse(text: &str, default_port: u16) -> Result<Self, String> {
+        let wrong = |what: &str| {
+            format!(
+                "--predictor_host {text:?}: {what}; write HOST[:PORT], unix:/path or dns:///name:port"
+            )
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            // `unix:///path` is gRPC's other spelling.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                return Err(wrong("no path"));
+            }
+            return Ok(Self::Unix(path.into()));
+        }
+        let (text, dns) = match text.strip_prefix("dns:") {
+            Some(rest) => (rest.trim_start_matches('/'), true),
+            None => (text, false),
+        };
+        if text.contains('/') {
+            return Err(wrong("neither a scheme nor a path belongs here"));
+        }
+        let (host, port) =
+            split_port(text).ok_or_else(|| wrong("the port is not a number from 1 to 65535"))?;
+        if host.is_empty() {
+            return Err(wrong("no host"));
+        }
+        let (host, port) = (host.to_owned(), port.unwrap_or(default_port));
+        Ok(match dns {
+            true => Self::Dns { name: host, port },
+            false => Self::Host { host, port },
+        })
+    }
+
+    /// The addresses it stands for now.
+    pub(super) async fn addresses(&self, resolver: &Resolver) -> std::io::Result<Vec<Address>> {
+        match self {
+            Self::Host { host, port } => Ok(vec![Address {
+                place: Place::Name(host.clone(), *port),
+                host: host.clone(),
+            }]),
+            Self::Unix(path) => Ok(vec![Address {
+                place: Place::Unix(path.clone()),
+                host: "localhost".to_owned(),
+            }]),
+            Self::Dns { name, port } => {
+                let found = resolver.0(name.clone(), *port).await?;
+                let address = |socket| Address {
+                    place: Place::Socket(socket),
+                    host: name.clone(),
+                };
+                Ok(found.into_iter().map(address).collect())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { host, port } => write!(f, "{}", authority(host, *port)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Dns { name, port } => write!(f, "dns:///{}", authority(name, *port)),
+        }
+    }
+}
+
+/// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`; a bare IPv6 address has no port. Nothing when the
+/// port is not one.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, rest)) => (host, Some(rest.strip_prefix(':')?)),
+        None if text.matches(':').count() > 1 => (text, None),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    match port {
+        Some(port) => match port.parse() {
+            Ok(0) | Err(_) => None,
+            Ok(port) => Some((host, Some(port))),
+        },
+        None => Some((host, None)),
+    }
+}
+
+fn authority(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// One place to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) place: Place,
+    /// The name by which the predictor is asked for and its certificate is checked.
+    pub(super) host: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Name(String, u16),
+    Socket(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The port, where there is one.
+    pub(super) fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Name(_, port) => Some(*port),
+            Place::Socket(address) => Some(address.port()),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// What stands in `host` and `:authority`.
+    pub(super) fn authority(&self) -> String {
+        match self.port() {
+            Some(port) => authority(&self.host, port),
+            None => self.host.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Name(host, port) => write!(f, "{}", authority(host, *port)),
+            Place::Socket(address) => write!(f, "{address}"),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+type Lookup = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// How the names of `dns:///` are looked up.
+#[derive(Clone)]
+pub struct Resolver(Arc<dyn Fn(String, u16) -> Lookup + Send + Sync>);
+
+impl Resolver {
+    /// The system's.
+    pub fn system() -> Self {
+        Self::scripted(|name, port| async move {
+            Ok(tokio::net::lookup_host((name, port)).await?.collect())
+        })
+    }
+
+    /// Another one: name and port to addresses.
+    pub fn scripted<F>(lookup: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        Self(Arc::new(move |name, port| Box::pin(lookup(name, port))))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(host: &str, port: u16) -> Target {
+        let host = host.to_owned();
+        Target::Host { host, port }
+    }
+
+    #[test]
+    fn all_forms() {
+        let parse = |text| Target::parse_list(text, false).unwrap();
+        assert_eq!(parse("triton:8001"), [host("triton", 8001)]);
+        assert_eq!(parse("a.b-predictor.ns"), [host("a.b-predictor.ns", 80)]);
+        assert_eq!(parse("a:1, b:2"), [host("a", 1), host("b", 2)]);
+        assert_eq!(parse("[::1]:8001"), [host("::1", 8001)]);
+        assert_eq!(parse("::1"), [host("::1", 80)]);
+        assert_eq!(
+            parse("unix:/run/t.sock"),
+            [Target::Unix("/run/t.sock".into())]
+        );
+        assert_eq!(
+            parse("unix:///run/t.sock"),
+            [Target::Unix("/run/t.sock".into())]
+        );
+        let name = "triton.ns.svc".to_owned();
+        assert_eq!(
+            parse("dns:///triton.ns.svc:8001"),
+            [Target::Dns { name, port: 8001 }]
+        );
+        assert_eq!(
+            Target::parse_list("triton", true).unwrap(),
+            [host("triton", 443)]
+        );
+        assert_eq!(parse("[::1]:8001")[0].to_string(), "[::1]:8001");
+    }
+
+    #[test]
+    fn wrong_ones_are_named() {
+        for text in [
+            "",
+            "a,,b",
+            "a:0",
+            "a:x",
+            "a:70000",
+            "http://a:80",
+            "unix:",
+            "dns:///",
+            ":80",
+            "[::1]8001",
+        ] {
+            let error = Target::parse_list(text, false).unwrap_err();
+            assert!(error.starts_with("--predictor_host \""), "{error}");
+        }
+    }
+}

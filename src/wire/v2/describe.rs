@@ -1,0 +1,226 @@
+//! What a server says of itself and its models, as JSON with Triton's keys.
+
+use serde::Serialize;
+
+use crate::wire::triton::{
+    InferBatchStatistics, ModelConfig, ModelMetadataResponse, ModelStatistics,
+    ModelStatisticsResponse, RepositoryIndexResponse, ServerMetadataResponse, StatisticDuration,
+    model_metadata_response::TensorMetadata, repository_index_response::ModelIndex,
+};
+
+/// `GET /v2`
+pub fn server(metadata: &ServerMetadataResponse) -> impl Serialize + '_ {
+    Server {
+        name: &metadata.name,
+        version: &metadata.version,
+        extensions: &metadata.extensions,
+    }
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    name: &'a str,
+    version: &'a str,
+    extensions: &'a [String],
+}
+
+/// `GET /v2/models/{model}`
+pub fn metadata(metadata: &ModelMetadataResponse) -> impl Serialize + '_ {
+    Metadata {
+        name: &metadata.name,
+        versions: &metadata.versions,
+        platform: &metadata.platform,
+        inputs: metadata.inputs.iter().map(Tensor::from).collect(),
+        outputs: metadata.outputs.iter().map(Tensor::from).collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+    versions: &'a [String],
+    platform: &'a str,
+    inputs: Vec<Tensor<'a>>,
+    outputs: Vec<Tensor<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tensor<'a> {
+    name: &'a str,
+    datatype: &'a str,
+    shape: &'a [i64],
+}
+
+impl<'a> From<&'a TensorMetadata> for Tensor<'a> {
+    fn from(tensor: &'a TensorMetadata) -> Self {
+        Self {
+            name: &tensor.name,
+            datatype: &tensor.datatype,
+            shape: &tensor.shape,
+        }
+    }
+}
+
+/// `GET /v2/models/{model}/config`
+pub fn config(config: &ModelConfig) -> impl Serialize + '_ {
+    let inputs = config.input.iter().map(|input| ConfigTensor {
+        name: &input.name,
+        data_type: input.data_type().as_str_name(),
+        dims: &input.dims,
+        optional: Some(input.optional),
+    });
+    let outputs = config.output.iter().map(|output| ConfigTensor {
+        name: &output.name,
+        data_type: output.data_type().as_str_name(),
+        dims: &output.dims,
+        optional: None,
+    });
+    Config {
+        name: &config.name,
+        platform: &config.platform,
+        backend: &config.backend,
+        max_batch_size: config.max_batch_size,
+        input: inputs.collect(),
+        output: outputs.collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Config<'a> {
+    name: &'a str,
+    platform: &'a str,
+    backend: &'a str,
+    max_batch_size: i32,
+    input: Vec<ConfigTensor<'a>>,
+    output: Vec<ConfigTensor<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConfigTensor<'a> {
+    name: &'a str,
+    data_type: &'a str,
+    dims: &'a [i64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    optional: Option<bool>,
+}
+
+/// `GET /v2/models/{model}/stats`, `GET /v2/models/stats`
+pub fn statistics(statistics: &ModelStatisticsResponse) -> impl Serialize + '_ {
+    Statistics {
+        model_stats: statistics.model_stats.iter().map(Model::from).collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Statistics<'a> {
+    model_stats: Vec<Model<'a>>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    name: &'a str,
+    version: &'a str,
+    last_inference: u64,
+    inference_count: u64,
+    execution_count: u64,
+    inference_stats: Stages,
+    batch_stats: Vec<Batch>,
+}
+
+#[derive(Default, Serialize)]
+struct Stages {
+    success: Duration,
+    fail: Duration,
+    queue: Duration,
+    compute_input: Duration,
+    compute_infer: Duration,
+    compute_output: Duration,
+    cache_hit: Duration,
+    cache_miss: Duration,
+}
+
+#[derive(Default, Serialize)]
+struct Duration {
+    count: u64,
+    ns: u64,
+}
+
+#[derive(Serialize)]
+struct Batch {
+    batch_size: u64,
+    compute_input: Duration,
+    compute_infer: Duration,
+    compute_output: Duration,
+}
+
+impl From<&Option<StatisticDuration>> for Duration {
+    fn from(duration: &Option<StatisticDuration>) -> Self {
+        duration
+            .as_ref()
+            .map_or_else(Self::default, |duration| Self {
+                count: duration.count,
+                ns: duration.ns,
+            })
+    }
+}
+
+impl From<&InferBatchStatistics> for Batch {
+    fn from(batch: &InferBatchStatistics) -> Self {
+        Self {
+            batch_size: batch.batch_size,
+            compute_input: Duration::from(&batch.compute_input),
+            compute_infer: Duration::from(&batch.compute_infer),
+            compute_output: Duration::from(&batch.compute_output),
+        }
+    }
+}
+
+impl<'a> From<&'a ModelStatistics> for Model<'a> {
+    fn from(model: &'a ModelStatistics) -> Self {
+        let stages = model.inference_stats.as_ref();
+        Self {
+            name: &model.name,
+            version: &model.version,
+            last_inference: model.last_inference,
+            inference_count: model.inference_count,
+            execution_count: model.execution_count,
+            inference_stats: stages.map_or_else(Stages::default, |stages| Stages {
+                success: Duration::from(&stages.success),
+                fail: Duration::from(&stages.fail),
+                queue: Duration::from(&stages.queue),
+                compute_input: Duration::from(&stages.compute_input),
+                compute_infer: Duration::from(&stages.compute_infer),
+                compute_output: Duration::from(&stages.compute_output),
+                cache_hit: Duration::from(&stages.cache_hit),
+                cache_miss: Duration::from(&stages.cache_miss),
+            }),
+            batch_stats: model.batch_stats.iter().map(Batch::from).collect(),
+        }
+    }
+}
+
+/// `POST /v2/repository/index`
+pub fn index(index: &RepositoryIndexResponse) -> impl Serialize + '_ {
+    let models = index.models.iter();
+    models.map(IndexEntry::from).collect::<Vec<_>>()
+}
+
+#[derive(Serialize)]
+struct IndexEntry<'a> {
+    name: &'a str,
+    version: &'a str,
+    state: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+}
+
+impl<'a> From<&'a ModelIndex> for IndexEntry<'a> {
+    fn from(model: &'a ModelIndex) -> Self {
+        Self {
+            name: &model.name,
+            version: &model.version,
+            state: &model.state,
+            reason: &model.reason,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+"""The README's table of flags is that of the binary, and its curl does what it says."""
+
+import re
+import subprocess
+
+import pytest
+
+import pictures
+import processes
+
+README = (processes.ROOT / "README.md").read_text()
+
+
+def flags_of_help():
+    """Name and default of each flag that `serve --help` shows."""
+    text = subprocess.run(
+        [processes.binary(), "serve", "--help"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    flags = {}
+    for line in text.splitlines():
+        if name := re.match(r"\s+(?:-\w, )?(--\w+)", line):
+            current = flags[name[1]] = []
+        elif default := re.search(r"\[default: (.*)\]", line):
+            current.append(default[1])
+    flags.pop("--help")
+    return {name: default[0] if default else "–" for name, default in flags.items()}
+
+
+def flags_of_readme():
+    rows = re.findall(r"^\| (`--.*?) \| (.*?) \| .* \|$", README, re.MULTILINE)
+    return {name: default for names, default in rows for name in re.findall(r"--\w+", names)}
+
+
+def test_every_flag_stands_in_the_readme_with_its_default():
+    assert flags_of_readme() == flags_of_help()
+
+
+def test_the_readmes_curl_is_answered_as_it_says(embedded):
+    body = (processes.ROOT / "data/requests/face.json").read_bytes()
+    # curl's own content type for -d.
+    status, _, answer = embedded.post(
+        "/v1/models/facequality:predict", body, "application/x-www-form-urlencoded"
+    )
+    assert status == 200, answer
+    shown = next(line for line in README.splitlines() if line.startswith('{"multi_data":[{"data":[{"score":0.92'))
+    # Another processor sums in another order, another JPEG decoder gives slightly other pixels.
+    assert pictures.scores(answer) == pytest.approx(pictures.scores(shown), abs=1e-3)
+    assert answer == pictures.answer(pictures.scores(answer))
+
+
+def test_no_link_of_the_documents_is_broken():
+    documents = [*processes.ROOT.glob("*.md"), *processes.ROOT.glob("docs/*.md"), *processes.ROOT.glob("*/*/README.md")]
+    missing = [
+        f"{document.name}: {link}"
+        for document in documents
+        if "target" not in document.parts
+        for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text())
+        if not (document.parent / link).exists()
+    ]
+    assert missing == []

@@ -1,0 +1,35 @@
+"""Triton's own load generator completes against the service, fed with pictures, by gRPC, by a gRPC stream and by HTTP."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+import pictures
+import processes
+
+PERF = processes.ROOT / "target/venvs/perf"
+
+
+@pytest.fixture(scope="session")
+def input_data(tmp_path_factory):
+    file = tmp_path_factory.mktemp("perf") / "pictures.json"
+    items = [pictures.data_uri(picture) for picture in pictures.different(8)]
+    file.write_text(json.dumps({"data": [{"image": {"content": [item], "shape": [1]}} for item in items]}))
+    return file
+
+
+@pytest.mark.parametrize("how", [["-i", "grpc"], ["-i", "grpc", "--streaming"], ["-i", "http"]], ids=" ".join)
+def test_perf_analyzer_completes(service, input_data, how):
+    libraries = PERF / "lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
+    command = [
+        str(PERF / "bin/perf_analyzer"), "-m", "facequality", "-u", service.http, *how,
+        "--input-data", str(input_data), "--async", "--concurrency-range", "4:4",
+        "--measurement-interval", "1000", "--stability-percentage", "90", "--max-trials", "3",
+    ]
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=os.environ | {"LD_LIBRARY_PATH": str(libraries)}
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Throughput:" in run.stdout and "Failed" not in run.stdout, run.stdout

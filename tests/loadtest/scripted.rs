@@ -1,0 +1,293 @@
+//! Targets that do as they are told. The score of a picture is its length in bytes / 1000, that of
+//! a tensor its first value.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use facequality_transformer::wire::triton::grpc_inference_service_server::{
+    GrpcInferenceService, GrpcInferenceServiceServer,
+};
+use facequality_transformer::wire::triton::model_infer_response::InferOutputTensor;
+use facequality_transformer::wire::triton::{
+    ModelInferRequest, ModelInferResponse, ModelStreamInferResponse,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Status, Streaming};
+
+/// What an HTTP target does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script {
+    /// Before each answer.
+    pub(crate) delay: Duration,
+    /// So many answers at a time; the others queue.
+    pub(crate) places: Option<usize>,
+    /// Each such request is answered 503.
+    pub(crate) refuse_every: Option<u64>,
+    /// Each such request gets another score.
+    pub(crate) wrong_every: Option<u64>,
+    /// In each first span, for the second one, nothing is answered.
+    pub(crate) stall: Option<(Duration, Duration)>,
+    /// After so many requests connections are closed without an answer, for good.
+    pub(crate) hang_up_after: Option<u64>,
+}
+
+struct State {
+    script: Script,
+    start: Instant,
+    received: AtomicU64,
+    refused: AtomicU64,
+    /// When each place is free again: the capacity is exact, however late a timer is.
+    places: Mutex<Vec<Instant>>,
+}
+
+/// A target that speaks V1 and V2 over HTTP/1.1.
+pub(crate) struct HttpTarget {
+    pub(crate) url: String,
+    state: Arc<State>,
+}
+
+impl HttpTarget {
+    pub(crate) async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let start = Instant::now();
+        let state = Arc::new(State {
+            places: Mutex::new(vec![start; script.places.unwrap_or(0)]),
+            script,
+            start,
+            received: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
+                let state = Arc::clone(&shared);
+                let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                let connection =
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection);
+            }
+        });
+        Self { url, state }
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.state.received.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.state.refused.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug)]
+struct HangUp;
+
+impl std::fmt::Display for HangUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hang up")
+    }
+}
+
+impl std::error::Error for HangUp {}
+
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, HangUp> {
+    let path = request.uri().path().to_owned();
+    let text = |status: u16, body: String| {
+        let response = Response::builder().status(status);
+        Ok(response.body(Full::from(body)).unwrap())
+    };
+    if request.method() == "GET" {
+        return text(404, "no such page".to_owned());
+    }
+    let head_length = request.headers().get("inference-header-content-length");
+    let head_length = head_length.map(|value| value.to_str().unwrap().parse::<usize>().unwrap());
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let number = state.received.fetch_add(1, Ordering::SeqCst) + 1;
+    let script = &state.script;
+    if script.hang_up_after.is_some_and(|last| number > last) {
+        return Err(HangUp);
+    }
+    wait(&state).await;
+    let every = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
+    if every(script.refuse_every) {
+        state.refused.fetch_add(1, Ordering::SeqCst);
+        return text(503, json!({"error": "full"}).to_string());
+    }
+    let mut scores: Vec<f64> = match head_length {
+        Some(length) => elements(&body[length..]).map(score).collect(),
+        None if body.starts_with(b"{") => {
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let one = vec![body.clone()];
+            let requests = body["multi_data"].as_array().unwrap_or(&one);
+            let picture = |request: &serde_json::Value| {
+                let item = request["data"]["item"].as_str().unwrap();
+                let (_, payload) = item.split_once(',').unwrap();
+                base64_simd::STANDARD.decode_to_vec(payload).unwrap()
+            };
+            requests
+                .iter()
+                .map(|request| score(&picture(request)))
+                .collect()
+        }
+        None => vec![score(&body)],
+    };
+    if every(script.wrong_every) {
+        scores[0] += 0.1;
+    }
+    let response = Response::builder().header("server-timing", "predict;dur=1.5, total;dur=2");
+    if path.starts_with("/v2") {
+        let values: Vec<u8> = scores
+            .iter()
+            .flat_map(|s| (*s as f32).to_le_bytes())
+            .collect();
+        let head = json!({"outputs": [{
+            "name": "score", "datatype": "FP32", "shape": [scores.len(), 1],
+            "parameters": {"binary_data_size": values.len()},
+        }]})
+        .to_string();
+        let length = head.len();
+        let body = [head.as_bytes(), &values].concat();
+        let response = response.header("inference-header-content-length", length);
+        Ok(response.body(Full::from(body)).unwrap())
+    } else {
+        let entry =
+            |score: &f64| json!({"data": [{"score": score}], "extra_info": {"source": "s"}});
+        let entries: Vec<_> = scores.iter().map(entry).collect();
+        let body = json!({"multi_data": entries}).to_string();
+        Ok(response.body(Full::from(body)).unwrap())
+    }
+}
+
+async fn wait(state: &State) {
+    let mut now = Instant::now();
+    if let Some((period, length)) = state.script.stall {
+        // The stall is the end of each period.
+        let into = (now - state.start).as_nanos() % period.as_nanos();
+        let left = period - Duration::from_nanos(into as u64);
+        if left < length {
+            tokio::time::sleep(left).await;
+            now = Instant::now();
+        }
+    }
+    let free = {
+        let mut places = state.places.lock().await;
+        match places.iter_mut().min() {
+            Some(place) => {
+                *place = (*place).max(now) + state.script.delay;
+                *place
+            }
+            None => now + state.script.delay,
+        }
+    };
+    if free > now {
+        tokio::time::sleep_until(free.into()).await;
+    }
+}
+
+/// The elements of a BYTES tensor.
+fn elements(mut tensor: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = tensor.split_first_chunk::<4>()?;
+        let (element, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        tensor = rest;
+        Some(element)
+    })
+}
+
+fn score(picture: &[u8]) -> f64 {
+    picture.len() as f64 / 1000.0
+}
+
+/// A target that speaks ModelInfer and ModelStreamInfer.
+pub(crate) struct GrpcTarget {
+    pub(crate) url: String,
+}
+
+impl GrpcTarget {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let server = tonic::transport::Server::builder()
+            // Fewer streams than lanes on a connection: the rest must wait, not fail.
+            .max_concurrent_streams(1)
+            .add_service(GrpcInferenceServiceServer::new(Model));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Self {
+            url: format!("grpc://{address}"),
+        }
+    }
+}
+
+struct Model;
+
+fn infer(request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
+    if request.model_name != "facequality" {
+        return Err(Status::not_found("no such model"));
+    }
+    let input = &request.inputs[0];
+    let raw = &request.raw_input_contents[0];
+    let scores: Vec<f32> = match input.name.as_str() {
+        "image" => elements(raw).map(|picture| score(picture) as f32).collect(),
+        _ => raw
+            .chunks(3 * 112 * 112 * 4)
+            .map(|row| f32::from_le_bytes(row[..4].try_into().unwrap()))
+            .collect(),
+    };
+    assert_eq!(input.shape[0], scores.len() as i64);
+    Ok(ModelInferResponse {
+        outputs: vec![InferOutputTensor {
+            name: "score".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![scores.len() as i64, 1],
+            ..Default::default()
+        }],
+        raw_output_contents: vec![
+            scores
+                .iter()
+                .flat_map(|score| score.to_le_bytes())
+                .collect(),
+        ],
+        ..Default::default()
+    })
+}
+
+#[async_trait::async_trait]
+impl GrpcInferenceService for Model {
+    async fn model_infer(
+        &self,
+        request: tonic::Request<ModelInferRequest>,
+    ) -> Result<tonic::Response<ModelInferResponse>, Status> {
+        infer(request.get_ref()).map(tonic::Response::new)
+    }
+
+    async fn model_stream_infer(
+        &self,
+        request: tonic::Request<Streaming<ModelInferRequest>>,
+    ) -> Result<tonic::Response<tonic::codegen::BoxStream<ModelStreamInferResponse>>, Status> {
+        let answers = request.into_inner().map(|request| {
+            Ok(ModelStreamInferResponse {
+                infer_response: Some(infer(&request?)?),
+                ..Default::default()
+            })
+        });
+        Ok(tonic::Response::new(Box::pin(answers)))
+    }
+}

@@ -1,0 +1,14 @@
+//! What a client sees: the real service in front of a scripted Triton that speaks the real
+//! protocol.
+
+mod bad_input;
+mod drain;
+mod items;
+mod load;
+mod v1;
+mod world;
+
+#[path = "../world/fake_rest.rs"]
+mod fake_rest;
+#[path = "../world/fake_triton.rs"]
+mod fake_triton;

@@ -1,0 +1,217 @@
+//! KServe's V1 protocol.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::world::{World, grey, item, multi, read, score_of_grey, single};
+
+#[tokio::test]
+async fn one_picture_and_many() {
+    let world = World::new().await;
+    let score = score_of_grey(200);
+    let entry = format!(
+        r#"{{"data":[{{"score":{score}}}],"extra_info":{{"source":"face_quality_score"}}}}"#
+    );
+    let answer = world.predict(single(&item(&grey(200)))).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text, format!(r#"{{"multi_data":[{entry}]}}"#));
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let answer = world.predict(multi(&vec![grey(200); 3])).await;
+    assert_eq!(
+        answer.text,
+        format!(r#"{{"multi_data":[{entry},{entry},{entry}]}}"#)
+    );
+}
+
+#[tokio::test]
+async fn the_bare_picture_is_a_request() {
+    let world = World::new().await;
+    let answer = world.predict(grey(10)).await;
+    assert_eq!(answer.scores(), [score_of_grey(10)]);
+}
+
+#[tokio::test]
+async fn quirks_of_existing_clients_score() {
+    let world = World::new().await;
+    let picture = grey(99);
+    let base64 = base64_simd::STANDARD.encode_to_string(&picture);
+    let bodies = [
+        // Python's f-string over bytes.
+        single(&format!("data:image/jpeg;base64,b'{base64}'")),
+        // A pydantic dict with every optional field.
+        json!({"data": {"item": item(&picture)}, "multi_data": null, "instances": null,
+               "extra_info": {"type": null, "others": null, "image_errors": null}})
+        .to_string(),
+        // PNG bytes under another type.
+        single(&format!("data:image/jpeg;base64,{base64}")),
+        single(&item(&picture)).replace('/', "\\/"),
+        format!("\n {}", single(&item(&picture))),
+    ];
+    for body in bodies {
+        let answer = world.predict(body.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.scores(), [score_of_grey(99)]);
+    }
+    let request = world
+        .client
+        .post(world.url("/v1/models/facequality%3Apredict"))
+        .header("content-type", "text/plain; charset=utf-8")
+        .body(single(&item(&picture)));
+    assert_eq!(
+        read(request.send().await.unwrap()).await.scores(),
+        [score_of_grey(99)]
+    );
+}
+
+#[tokio::test]
+async fn instances_give_predictions() {
+    let world = World::new().await;
+    let base64 = base64_simd::STANDARD.encode_to_string(grey(1));
+    let body = json!({"instances": [
+        {"b64": base64}, {"image": {"b64": base64}}, {"image_bytes": {"b64": base64}}, item(&grey(2))
+    ]});
+    let answer = world.predict(body.to_string()).await;
+    let (one, two) = (score_of_grey(1), score_of_grey(2));
+    assert_eq!(
+        answer.text,
+        format!(r#"{{"predictions":[{one},{one},{one},{two}]}}"#)
+    );
+}
+
+#[tokio::test]
+async fn routes() {
+    let world = World::new().await;
+    for (method, path, status, text) in [
+        ("GET", "/", 200, r#"{"status":"alive"}"#),
+        ("GET", "/v1/models", 200, r#"{"models":["facequality"]}"#),
+        ("GET", "/v1/models/", 200, r#"{"models":["facequality"]}"#),
+        (
+            "GET",
+            "/v1/models/facequality",
+            200,
+            r#"{"name":"facequality","ready":true}"#,
+        ),
+        ("GET", "/v2/health/live", 200, r#"{"live":true}"#),
+        ("GET", "/v2/health/ready", 200, r#"{"ready":true}"#),
+    ] {
+        let answer = world
+            .send(Method::from_bytes(method.as_bytes()).unwrap(), path, "")
+            .await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.text, text, "{method} {path}");
+    }
+    for (method, path, status, allow) in [
+        ("GET", "/nothing", 404, None),
+        ("GET", "/v1/models/other", 404, None),
+        ("POST", "/v1/models/other:predict", 404, None),
+        ("POST", "/v1/models/facequality:other", 404, None),
+        ("POST", "/v1/models/facequality:explain", 501, None),
+        ("GET", "/v1/models/facequality:predict", 405, Some("POST")),
+        (
+            "DELETE",
+            "/v1/models/facequality:predict",
+            405,
+            Some("POST"),
+        ),
+        ("POST", "/v1/models", 405, Some("GET")),
+        ("POST", "/v2/health/live", 405, Some("GET")),
+    ] {
+        let answer = world
+            .send(Method::from_bytes(method.as_bytes()).unwrap(), path, "")
+            .await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(!answer.error().is_empty());
+        let allowed = answer
+            .headers
+            .get("allow")
+            .map(|value| value.to_str().unwrap());
+        assert_eq!(allowed, allow, "{method} {path}");
+    }
+    let answer = world.send(Method::HEAD, "/v1/models", "").await;
+    assert_eq!(answer.status, 405);
+}
+
+#[tokio::test]
+async fn every_answer_names_its_request_and_its_times() {
+    let world = World::new().await;
+    let answer = world.predict(single(&item(&grey(1)))).await;
+    assert_eq!(answer.headers["x-request-id"].len(), 36);
+    let timing = answer.headers["server-timing"].to_str().unwrap();
+    for stage in [
+        "read;dur=",
+        "parse;",
+        "preprocess;",
+        "predict;",
+        "postprocess;",
+        "total;",
+    ] {
+        assert!(timing.contains(stage), "{timing}");
+    }
+    let request = world
+        .client
+        .post(world.url("/v1/models/facequality:predict"))
+        .header("x-request-id", "mine")
+        .body(single(&item(&grey(1))));
+    assert_eq!(
+        read(request.send().await.unwrap()).await.headers["x-request-id"],
+        "mine"
+    );
+    assert_eq!(world.triton.seen().id, "mine");
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let world = World::new().await;
+    world.predict(multi(&[grey(1), grey(2)])).await;
+    world.predict("{}").await;
+    let text = world.get("/metrics").await.text;
+    for line in [
+        r#"facequality_pictures_total{model_name="facequality",outcome="score"} 2"#,
+        r#"facequality_requests_total{code="400",protocol="http"} 1"#,
+        r#"request_preprocess_seconds_count{model_name="facequality"} 1"#,
+        r#"request_predict_seconds_count{model_name="facequality"} 1"#,
+        "facequality_pictures_in_house 0",
+        "facequality_predictor_calls_in_flight 0",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_broken_picture_is_reported_in_its_place() {
+    let world = World::new().await;
+    let mut pictures: Vec<_> = (0..100).map(grey).collect();
+    pictures[41] = b"no picture".to_vec();
+    pictures[77].truncate(40);
+    for _ in 0..3 {
+        let answer = world.predict(multi(&pictures)).await;
+        assert_eq!(answer.status, 400);
+        assert!(
+            answer.error().starts_with("multi_data[41].data.item: "),
+            "{}",
+            answer.text
+        );
+    }
+    let mut body: serde_json::Value = serde_json::from_str(&multi(&pictures)).unwrap();
+    body["extra_info"] = json!({"image_errors": "report"});
+    let answer = world.predict(body.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let entries = answer.json()["multi_data"].as_array().unwrap().clone();
+    assert_eq!(entries.len(), 100);
+    for (index, entry) in entries.iter().enumerate() {
+        if index == 41 || index == 77 {
+            assert_eq!(entry["data"], json!([]));
+            assert!(!entry["extra_info"]["error"].as_str().unwrap().is_empty());
+        } else {
+            assert_eq!(
+                entry["data"][0]["score"].as_f64().unwrap(),
+                score_of_grey(index as u8)
+            );
+        }
+    }
+    let all_bad = json!({"multi_data": [{"data": {"item": "data:,"}}], "extra_info": {"image_errors": "report"}});
+    assert_eq!(world.predict(all_bad.to_string()).await.status, 200);
+}
