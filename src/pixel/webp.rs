@@ -17,13 +17,13 @@ pub(super) fn decode(
 ) -> Result<Decoded, Error> {
     // The outer chunk's length, which the decoder does not look at.
     let length = picture.get(4..8).and_then(<[u8]>::first_chunk);
-    if length.is_none_or(|length| picture.len() - 8 < u32::from_le_bytes(*length) as usize) {
-        return Err(Error::Truncated { format: FORMAT });
-    }
+    let end = length.map(|length| (u32::from_le_bytes(*length) as usize).saturating_add(8));
+    let picture = end.and_then(|end| picture.get(..end));
+    let picture = picture.ok_or(Error::Truncated { format: FORMAT })?;
     let mut decoder = WebPDecoder::new(Cursor::new(picture)).map_err(refusal)?;
     let (width, height) = decoder.dimensions();
     let size = Size::check(FORMAT, width.into(), height.into(), options)?;
-    check_frames(&picture[12..], width, height)?;
+    check_frames(picture.get(12..).unwrap_or_default(), width, height)?;
     let channels = if decoder.has_alpha() { 4 } else { 3 };
     let buffer = first(&mut buffers.pixels, size.pixels() * channels);
     decoder.read_image(buffer).map_err(refusal)?;
