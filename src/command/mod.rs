@@ -4,6 +4,7 @@
 pub mod config;
 pub mod loadtest;
 pub mod predict;
+pub mod predictor;
 pub mod serve;
 pub mod service;
 pub mod verify;
@@ -58,6 +59,8 @@ pub enum Command {
     Loadtest(Box<loadtest::Args>),
     /// Compare tensors and scores with those that the predecessor's environment wrote
     Verify(Box<verify::Args>),
+    /// Serve the embedded model, or zeros, as a Triton would: to try things without one
+    Predictor(Box<predictor::Args>),
     /// Print the effective settings of `serve` with these flags and leave
     Config(Box<ServeArgs>),
 }
@@ -87,6 +90,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(Settings::new(&args)?).await,
             Self::Predict(args) => predict::run(*args).await,
+            Self::Predictor(args) => predictor::run(*args).await,
             Self::Loadtest(args) => loadtest::run(*args).await,
             Self::Verify(args) => verify::run(*args).await,
             Self::Config(args) => config::run(&args),
