@@ -51,6 +51,10 @@ impl Door<'_> {
             ["health", "ready"] => reply::get(method, || probes::ready(served)),
             ["models"] => reply::get(method, || self.models()),
             ["models", "stats"] => reply::get(method, || self.statistics(Model::default())),
+            // A path with something else is of another route.
+            ["models", _, "versions", version, ..] if version.parse::<u64>().is_err() => {
+                Err(no_version(version))
+            }
             ["models", name, "versions", version, rest @ ..] => {
                 let model = Model { name, version };
                 self.of_model(method, model, rest, visit, body).await
@@ -205,6 +209,11 @@ struct Model<'a> {
 
 fn not_built_in(text: &str) -> Result<Response<Body>, Error> {
     Err(Error::new(Kind::NotBuiltIn, text))
+}
+
+fn no_version(version: &str) -> Error {
+    let text = format!("version {version:?} is no number; a model's version is \"1\"");
+    Error::new(Kind::NotFound, text)
 }
 
 fn no_route() -> Error {

@@ -56,6 +56,7 @@ async fn serve_with(
     let served = Arc::new(scripted);
     let settings = Settings {
         max_body_bytes,
+        body_read_timeout: Duration::from_secs(30),
         concurrency: 8,
         forward_headers: [REQUEST_ID, "traceparent"]
             .map(|name| Forwarded::parse(name).unwrap())
@@ -292,8 +293,8 @@ async fn what_is_wrong_is_said() {
         ),
         (
             change(&|r| r.model_version = "x".into()),
-            NotFound,
-            "no version \"x\"",
+            InvalidArgument,
+            "no positive number",
         ),
         (
             change(&|r| r.inputs.clear()),
@@ -919,4 +920,30 @@ fn timeouts_of_the_header() {
     for wrong in ["", "m", "5", "5x", "-5m", "123456789S", "5 m"] {
         assert_eq!(timeout(wrong), None, "{wrong}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_stops_on_its_way_is_given_up() {
+    let settings = Settings {
+        max_body_bytes: 1000,
+        body_read_timeout: Duration::from_secs(30),
+        concurrency: 8,
+        forward_headers: Vec::new(),
+        metrics: Arc::new(Metrics::new("none", &[]).unwrap()),
+    };
+    let mut routes = routes(Arc::new(Scripted::default()), settings).unwrap();
+    // The header of 100 bytes, three of them, and no end.
+    let first = Bytes::from_static(&[0, 0, 0, 0, 100, 1, 2, 3]);
+    let frames = stream::iter([Ok::<_, Status>(http_body::Frame::data(first))]);
+    let body = http_body_util::StreamBody::new(frames.chain(stream::pending()));
+    let request = Request::builder()
+        .method("POST")
+        .uri("/inference.GRPCInferenceService/ModelInfer")
+        .header("content-type", "application/grpc")
+        .body(tonic::body::Body::new(body))
+        .unwrap();
+    let response = routes.call(request).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "3");
+    let message = response.headers()["grpc-message"].to_str().unwrap();
+    assert!(message.contains("--body_read_timeout_seconds"), "{message}");
 }
