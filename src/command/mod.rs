@@ -4,8 +4,10 @@
 pub mod config;
 pub mod loadtest;
 pub mod predict;
+pub mod predictor;
 pub mod serve;
 pub mod service;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -55,6 +57,10 @@ pub enum Command {
     Predict(Box<predict::Args>),
     /// Put load on a running service, or on Triton itself, and report what it did
     Loadtest(Box<loadtest::Args>),
+    /// Compare tensors and scores with those that the predecessor's environment wrote
+    Verify(Box<verify::Args>),
+    /// Serve the embedded model, or zeros, as a Triton would: to try things without one
+    Predictor(Box<predictor::Args>),
     /// Print the effective settings of `serve` with these flags and leave
     Config(Box<ServeArgs>),
 }
@@ -84,7 +90,9 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(Settings::new(&args)?).await,
             Self::Predict(args) => predict::run(*args).await,
+            Self::Predictor(args) => predictor::run(*args).await,
             Self::Loadtest(args) => loadtest::run(*args).await,
+            Self::Verify(args) => verify::run(*args).await,
             Self::Config(args) => config::run(&args),
         }
     }

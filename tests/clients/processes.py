@@ -128,7 +128,7 @@ def service(*flags, tls=None, wait_path="/v2/health/ready"):
     http_port, grpc_port = free_ports(2)
     command = [
         binary(), "--model_name", "facequality",
-        "--http_port", str(http_port), "--grpc_port", str(grpc_port), *flags,
+        "--http_port", str(http_port), "--grpc_port", str(grpc_port), "--drain_notice_seconds", "0", *flags,
     ]
     return started(command, http_port, grpc_port, tls, wait_path)
 

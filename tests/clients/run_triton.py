@@ -69,8 +69,8 @@ def write_repository(repository):
     write_model(repository, "other_input", 32, input="image")
     # The batch axis is part of the shape.
     write_model(repository, "no_batching", 0)
-    # One picture at a time, a second each: what waits behind it can be cancelled.
-    write_model(repository, "slow", 1, delay_ms=1000, more=DYNAMIC_BATCHING)
+    # One picture at a time, half a second each: what waits behind it can be cancelled.
+    write_model(repository, "slow", 1, delay_ms=500, more=DYNAMIC_BATCHING)
 
 
 def write_backends(backends):
@@ -99,6 +99,7 @@ def command(args, work):
         "--http-address=127.0.0.1", f"--http-port={args.http}",
         "--grpc-address=127.0.0.1", f"--grpc-port={args.grpc}",
         "--metrics-address=127.0.0.1", f"--metrics-port={args.metrics}",
+        "--log-info=false",
         f"--backend-config=python,shm-region-prefix-name=facequality{os.getpid()}",
     ]
 
