@@ -4,6 +4,7 @@
 pub mod config;
 pub mod loadtest;
 pub mod predict;
+pub mod predictor;
 pub mod serve;
 pub mod service;
 
@@ -55,6 +56,8 @@ pub enum Command {
     Predict(Box<predict::Args>),
     /// Put load on a running service, or on Triton itself, and report what it did
     Loadtest(Box<loadtest::Args>),
+    /// Serve the embedded model, or zeros, as a Triton would: to try things without one
+    Predictor(Box<predictor::Args>),
     /// Print the effective settings of `serve` with these flags and leave
     Config(Box<ServeArgs>),
 }
@@ -84,6 +87,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(Settings::new(&args)?).await,
             Self::Predict(args) => predict::run(*args).await,
+            Self::Predictor(args) => predictor::run(*args).await,
             Self::Loadtest(args) => loadtest::run(*args).await,
             Self::Config(args) => config::run(&args),
         }

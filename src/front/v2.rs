@@ -251,3 +251,6 @@ fn encoded(answer: v2::Answer, headers: &HeaderMap) -> Response<Body> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ const ASIDE_QUEUE: usize = 64;
 #[derive(Debug)]
 pub struct Bare {
     predictor: Arc<Predictor>,
+    max_batch: usize,
+    delay: Duration,
     statistics: Statistics,
     aside: Workers<()>,
 }
@@ -40,9 +42,21 @@ impl Bare {
     pub fn new(predictor: Arc<Predictor>) -> std::io::Result<Self> {
         Ok(Self {
             predictor,
+            max_batch: usize::MAX,
+            delay: Duration::ZERO,
             statistics: Statistics::default(),
             aside: Workers::start("aside", 1, ASIDE_QUEUE, || ())?,
         })
+    }
+
+    /// The same with a smaller max_batch_size than the predictor's.
+    pub fn with_max_batch(self, max_batch: usize) -> Self {
+        Self { max_batch, ..self }
+    }
+
+    /// The same with calls that take longer.
+    pub fn with_delay(self, delay: Duration) -> Self {
+        Self { delay, ..self }
     }
 
     fn known(&self, model: &str) -> Result<(), Error> {
@@ -70,7 +84,7 @@ impl Served for Bare {
             name: signature.model.clone(),
             platform: "onnxruntime_onnx",
             max_batch: match self.predictor.readiness() {
-                Readiness::Ready { max_batch } => max_batch.max(1),
+                Readiness::Ready { max_batch } => max_batch.min(self.max_batch).max(1),
                 Readiness::NotReady(_) => 1,
             },
             pictures: None,
@@ -120,7 +134,12 @@ impl Served for Bare {
         };
         let result = {
             let _clock = timings.stage(Stage::Predict);
-            let infer = self.predictor.infer(tensor, &call, timings);
+            let infer = async {
+                if !self.delay.is_zero() {
+                    tokio::time::sleep(self.delay).await;
+                }
+                self.predictor.infer(tensor, &call, timings).await
+            };
             tokio::time::timeout_at(call.deadline.instant().into(), infer).await
         };
         let result = match result {
