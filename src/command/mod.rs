@@ -7,6 +7,7 @@ pub mod predict;
 pub mod predictor;
 pub mod serve;
 pub mod service;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ pub enum Command {
     Predict(Box<predict::Args>),
     /// Put load on a running service, or on Triton itself, and report what it did
     Loadtest(Box<loadtest::Args>),
+    /// Compare tensors and scores with those that the predecessor's environment wrote
+    Verify(Box<verify::Args>),
     /// Serve the embedded model, or zeros, as a Triton would: to try things without one
     Predictor(Box<predictor::Args>),
     /// Print the effective settings of `serve` with these flags and leave
@@ -89,6 +92,7 @@ impl Command {
             Self::Predict(args) => predict::run(*args).await,
             Self::Predictor(args) => predictor::run(*args).await,
             Self::Loadtest(args) => loadtest::run(*args).await,
+            Self::Verify(args) => verify::run(*args).await,
             Self::Config(args) => config::run(&args),
         }
     }

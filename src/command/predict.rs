@@ -23,7 +23,7 @@ use crate::transformer::{Input, Picture};
 const EXTENSIONS: [&str; 6] = ["bmp", "jpe", "jpeg", "jpg", "png", "webp"];
 
 /// Pictures in flight: enough to keep every core and a service busy.
-const IN_FLIGHT: usize = 16;
+pub(super) const IN_FLIGHT: usize = 16;
 
 /// From so many pictures on progress is shown.
 const PROGRESS_FROM: usize = 20;
@@ -41,6 +41,15 @@ pub struct Args {
     /// One JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Who scores
+    #[command(flatten)]
+    pub scoring: Scoring,
+}
+
+/// Flags that say who scores.
+#[derive(clap::Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct Scoring {
     /// A running service to ask, such as http://127.0.0.1:8080; else the pictures are scored in
     /// this process
     #[arg(long, conflicts_with = "predictor_host")]
@@ -54,6 +63,13 @@ pub struct Args {
     /// Name of the model on Triton
     #[arg(long, default_value = "face_quality_trt_fp16")]
     pub predictor_model: String,
+}
+
+impl Scoring {
+    /// Whether a service or a predictor is named.
+    pub fn names_one(&self) -> bool {
+        self.url.is_some() || self.predictor_host.is_some()
+    }
 }
 
 /// A file's result.
@@ -74,7 +90,7 @@ struct Line {
 /// own and makes the exit code 1.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let files = pictures(&args.files)?;
-    let scorer = Scorer::new(&args).await?;
+    let scorer = Scorer::new(&args.scoring).await?;
     let progress = progress(files.len());
     let names = files.clone();
     let mut scores = futures_util::stream::iter(files)
@@ -187,7 +203,7 @@ fn table(out: &mut impl Write, lines: &[Line]) -> std::io::Result<()> {
 }
 
 /// Who scores.
-enum Scorer {
+pub(super) enum Scorer {
     Here {
         engine: Arc<Engine>,
         model: String,
@@ -220,7 +236,8 @@ struct Refusal {
 }
 
 impl Scorer {
-    async fn new(args: &Args) -> anyhow::Result<Self> {
+    /// Ready to score.
+    pub(super) async fn new(args: &Scoring) -> anyhow::Result<Self> {
         if let Some(url) = &args.url {
             // An error means that one is installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -247,7 +264,8 @@ impl Scorer {
         })
     }
 
-    async fn score(&self, file: PathBuf) -> anyhow::Result<f64> {
+    /// The score of a picture file.
+    pub(super) async fn score(&self, file: PathBuf) -> anyhow::Result<f64> {
         let picture = Bytes::from(tokio::fs::read(file).await?);
         match self {
             Self::Here { engine, model } => {

@@ -53,6 +53,7 @@ pub use units::parse_duration;
 use check::Check;
 use plan::Plan;
 use run::Runner;
+use search::Trial;
 use target::Target;
 
 /// Lanes of a gRPC target share at most this many connections.
@@ -238,10 +239,14 @@ pub async fn execute(settings: &Settings) -> Result<Report, Error> {
                 let runs = &mut report.runs;
                 report.found_rate = search::highest(start, async |rate| {
                     let run = runner.open(rate, arrival, length).await;
-                    let held = slo.judge(&run).iter().all(|verdict| verdict.held)
-                        && run.growth <= summary::GROWTH;
+                    let held = slo.judge(&run).iter().all(|verdict| verdict.held);
+                    let trial = match run.growth {
+                        growth if growth > summary::OVERRUN => Trial::FarOff,
+                        growth if held && growth <= summary::GROWTH => Trial::Held,
+                        _ => Trial::Missed,
+                    };
                     runs.push(run);
-                    Ok::<_, Error>(held)
+                    Ok::<_, Error>(trial)
                 })
                 .await?;
             }

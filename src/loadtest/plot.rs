@@ -37,8 +37,13 @@ pub(super) struct Axis {
 pub(super) const fn plain(name: &'static str) -> Axis {
     Axis {
         name,
-        label: |value| format!("{value}"),
+        label: number,
     }
+}
+
+/// A tick's value, without the noise of its last digits.
+fn number(value: &f64) -> String {
+    ((value * 1e6).round() / 1e6).to_string()
 }
 
 /// Where a quantile lies on an axis on which each further nine takes the same room.
@@ -67,6 +72,7 @@ pub(super) fn lines(title: &str, axis: &Axis, vertical: &str, lines: &[Line]) ->
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 17))
             .margin(12)
+            .margin_right(32)
             .x_label_area_size(38)
             .y_label_area_size(64)
             .build_cartesian_2d(left..right, 0.0..ceiling(top))?;
@@ -78,6 +84,7 @@ pub(super) fn lines(title: &str, axis: &Axis, vertical: &str, lines: &[Line]) ->
             .x_desc(axis.name)
             .y_desc(vertical)
             .x_label_formatter(&axis.label)
+            .y_label_formatter(&number)
             .draw()?;
         for (line, &colour) in lines.iter().zip(COLOURS.iter().cycle()) {
             chart
@@ -116,11 +123,13 @@ pub(super) fn bars(
     bars: &[(String, f64, String)],
 ) -> Option<String> {
     let longest = bars.iter().map(|bar| bar.1).reduce(f64::max)?;
-    let count = bars.len() as i32;
+    // A segmented axis of one segment has no length.
+    let count = bars.len().max(2) as i32;
     svg(|area| {
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 17))
             .margin(12)
+            .margin_right(32)
             .x_label_area_size(38)
             .y_label_area_size(150)
             // Room on the right for the value.
@@ -136,8 +145,9 @@ pub(super) fn bars(
             .light_line_style(WHITE)
             .disable_y_mesh()
             .x_labels(6)
-            .y_labels(bars.len())
+            .y_labels(count as usize)
             .x_desc(horizontal)
+            .x_label_formatter(&number)
             .y_label_formatter(&name)
             .draw()?;
         let place = |number: usize| count - 1 - number as i32;

@@ -6,18 +6,31 @@ const PRECISION: f64 = 1.03;
 /// Rates below which, and above which, nothing is searched.
 const LIMITS: (f64, f64) = (0.5, 1e6);
 
-/// Finds the highest rate for which `holds` says so; none if there is none.
-///
-/// A rate is given up only after failing twice: a hiccup of the machine is not its end.
+/// How a rate did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// It held.
+    Held,
+    /// It did not, perhaps for a hiccup of the machine: another try decides.
+    Missed,
+    /// It did not by far.
+    FarOff,
+}
+
+/// Finds the highest rate that holds; none if there is none.
 pub(super) async fn highest<E>(
     start: f64,
-    mut holds: impl AsyncFnMut(f64) -> Result<bool, E>,
+    mut probe: impl AsyncFnMut(f64) -> Result<Trial, E>,
 ) -> Result<Option<f64>, E> {
     let mut good = None;
     let mut bad = None;
     let mut rate = start.clamp(LIMITS.0, LIMITS.1);
     loop {
-        if holds(rate).await? || holds(rate).await? {
+        let mut trial = probe(rate).await?;
+        if trial == Trial::Missed {
+            trial = probe(rate).await?;
+        }
+        if trial == Trial::Held {
             good = Some(rate);
         } else {
             bad = Some(rate);
@@ -41,7 +54,12 @@ mod tests {
         let mut probes = 0;
         let found = highest(start, async |rate| {
             probes += 1;
-            Ok::<_, ()>(holds(rate))
+            let trial = if holds(rate) {
+                Trial::Held
+            } else {
+                Trial::Missed
+            };
+            Ok::<_, ()>(trial)
         })
         .await
         .unwrap();

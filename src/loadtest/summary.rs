@@ -306,6 +306,9 @@ impl Summary {
 /// Seconds of latency gained per second above which a rate is said to exceed the capacity.
 pub(super) const GROWTH: f64 = 0.02;
 
+/// The same, beyond doubt.
+pub(super) const OVERRUN: f64 = 0.25;
+
 impl Distribution {
     fn of<T: hdrhistogram::Counter>(histogram: &Histogram<T>) -> Self {
         if histogram.is_empty() {

@@ -60,6 +60,9 @@ pub fn text(report: &Report) -> String {
     out.0
 }
 
+/// Picks a figure.
+type Of = fn(&super::Distribution) -> f64;
+
 struct Text(String);
 
 impl Text {
@@ -106,7 +109,7 @@ fn one(out: &mut Text, run: &Summary) {
             "from the sending"
         },
     );
-    let rows: [(&str, fn(&super::Distribution) -> f64); 6] = [
+    let rows: [(&str, Of); 6] = [
         ("mean", |d| d.mean_ms),
         ("p50", |d| d.p50_ms),
         ("p90", |d| d.p90_ms),

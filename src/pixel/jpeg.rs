@@ -14,7 +14,7 @@ mod header;
 
 use super::decode::{Buffers, Decoded, Size, first};
 use super::{Error, Options, orient};
-use header::Colours;
+use header::{Colours, Header};
 
 pub(super) use backend::Decoder;
 
@@ -37,7 +37,7 @@ pub(super) fn decode(
     let rgb = first(pixels, size.pixels() * 3);
     if header.colours.count() == 4 {
         let cmyk = first(stage, size.pixels() * 4);
-        jpeg.decode(picture, size, header.colours, cmyk)?;
+        jpeg.decode(picture, size, &header, cmyk)?;
         for (rgb, cmyk) in rgb
             .as_chunks_mut::<3>()
             .0
@@ -47,7 +47,7 @@ pub(super) fn decode(
             *rgb = ink(*cmyk);
         }
     } else {
-        jpeg.decode(picture, size, header.colours, rgb)?;
+        jpeg.decode(picture, size, &header, rgb)?;
     }
     Ok(Decoded {
         size,

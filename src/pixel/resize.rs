@@ -13,9 +13,6 @@ use super::picture::Picture;
 /// Pixels per step of the vectorised loops; buffers are whole multiples of it.
 const LANES: usize = 16;
 
-/// Two neighbouring RGB pixels.
-type Pair = [u8; 6];
-
 /// Tables and rows of one resize, kept from picture to picture.
 #[derive(Debug, Default)]
 pub struct Resizer {
@@ -35,6 +32,10 @@ struct Columns {
     /// Weights of the left and right pixel, in 1/2048.
     left: Vec<i32>,
     right: Vec<i32>,
+    /// The two pixels of each column, of the row at hand: bytes 0–2 of `near` are the left one,
+    /// bytes 1–3 of `far` the right one.
+    near: Vec<u32>,
+    far: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -180,6 +181,8 @@ impl Columns {
         self.offsets.resize(padded, last);
         self.left.resize(padded, 0);
         self.right.resize(padded, 0);
+        self.near.resize(padded, 0);
+        self.far.resize(padded, 0);
     }
 
     /// The columns of a picture `from` ≥ 2 pixels wide, for an output `to` pixels wide.
@@ -210,8 +213,13 @@ impl Columns {
         self.pad();
     }
 
-    fn across(&self, row: &[u8], padded: usize, planes: &mut [i16]) {
-        across(row, &self.offsets, &self.left, &self.right, padded, planes);
+    fn across(&mut self, row: &[u8], padded: usize, planes: &mut [i16]) {
+        gather(row, &self.offsets, &mut self.near, &mut self.far);
+        let (red, rest) = planes.split_at_mut(padded);
+        let (green, blue) = rest.split_at_mut(padded);
+        for (plane, at) in [(red, 0), (green, 1), (blue, 2)] {
+            weigh(&self.near, &self.far, at, &self.left, &self.right, plane);
+        }
     }
 }
 
@@ -239,45 +247,33 @@ fn planes(row: &[u8], padded: usize, width: usize) -> [&[u8]; 3] {
     [0, 1, 2].map(|plane| &row[plane * padded..][..width])
 }
 
-/// The horizontal pass over one row, `LANES` output pixels at a time: first their pixel pairs are
-/// gathered, then weighed, plane by plane.
+/// The first half of the horizontal pass: each column's two neighbouring pixels. Apart from the
+/// second half, and not multiversioned, since plain loads are faster than gather instructions.
+#[inline(never)]
+fn gather(row: &[u8], offsets: &[u32], near: &mut [u32], far: &mut [u32]) {
+    for ((offset, near), far) in offsets.iter().zip(near).zip(far) {
+        let pair = row
+            .get(*offset as usize..)
+            .and_then(<[u8]>::first_chunk::<6>);
+        // Always there: no column points beyond its row.
+        if let Some(pair) = pair {
+            let mut word = [0; 4];
+            word.copy_from_slice(&pair[..4]);
+            *near = u32::from_le_bytes(word);
+            word.copy_from_slice(&pair[2..]);
+            *far = u32::from_le_bytes(word);
+        }
+    }
+}
+
+/// The second half, for one of the three colours.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn across(
-    row: &[u8],
-    offsets: &[u32],
-    left: &[i32],
-    right: &[i32],
-    padded: usize,
-    planes: &mut [i16],
-) {
-    let (red, rest) = planes.split_at_mut(padded);
-    let (green, blue) = rest.split_at_mut(padded);
-    let lanes = offsets
-        .as_chunks::<LANES>()
-        .0
-        .iter()
-        .zip(left.as_chunks::<LANES>().0)
-        .zip(right.as_chunks::<LANES>().0)
-        .zip(red.as_chunks_mut::<LANES>().0)
-        .zip(green.as_chunks_mut::<LANES>().0)
-        .zip(blue.as_chunks_mut::<LANES>().0);
-    for (((((offsets, left), right), red), green), blue) in lanes {
-        let mut near = [0_u32; LANES];
-        let mut far = [0_u32; LANES];
-        for x in 0..LANES {
-            let pair: &Pair = match row.get(offsets[x] as usize..).and_then(<[u8]>::first_chunk) {
-                Some(pair) => pair,
-                None => &[0; 6],
-            };
-            near[x] = u32::from_le_bytes([pair[0], pair[1], pair[2], pair[3]]);
-            far[x] = u32::from_le_bytes([pair[2], pair[3], pair[4], pair[5]]);
-        }
-        for x in 0..LANES {
-            let byte = |word: u32, at: u32| (word >> (8 * at) & 255) as i32;
-            red[x] = ((byte(near[x], 0) * left[x] + byte(far[x], 1) * right[x]) >> 4) as i16;
-            green[x] = ((byte(near[x], 1) * left[x] + byte(far[x], 2) * right[x]) >> 4) as i16;
-            blue[x] = ((byte(near[x], 2) * left[x] + byte(far[x], 3) * right[x]) >> 4) as i16;
-        }
+fn weigh(near: &[u32], far: &[u32], colour: u32, left: &[i32], right: &[i32], plane: &mut [i16]) {
+    let columns = near.iter().zip(far).zip(left).zip(right).zip(plane);
+    for ((((near, far), left), right), out) in columns {
+        let left = (near >> (8 * colour) & 255) as i32 * left;
+        let right = (far >> (8 * colour + 8) & 255) as i32 * right;
+        *out = ((left + right) >> 4) as i16;
     }
 }
 

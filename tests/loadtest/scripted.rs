@@ -126,7 +126,7 @@ async fn answer(
         return Err(HangUp);
     }
     wait(&state).await;
-    let every = |every: Option<u64>| every.is_some_and(|every| number % every == 0);
+    let every = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
     if every(script.refuse_every) {
         state.refused.fetch_add(1, Ordering::SeqCst);
         return text(503, json!({"error": "full"}).to_string());

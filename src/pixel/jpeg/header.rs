@@ -1,5 +1,7 @@
 //! The segments of a JPEG file, from its start to its end marker.
 
+use std::ops::Range;
+
 use super::FORMAT;
 use crate::pixel::Error;
 
@@ -27,13 +29,18 @@ impl Colours {
 }
 
 /// What the segments say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Header<'a> {
     pub(super) width: u16,
     pub(super) height: u16,
     pub(super) colours: Colours,
     /// The EXIF block, from its TIFF header.
     pub(super) exif: Option<&'a [u8]>,
+    #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
+    pub(super) progressive: bool,
+    /// Where the compressed pixels are.
+    #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
+    pub(super) scans: Vec<Range<usize>>,
     /// Length of the file up to its end marker.
     pub(super) end: usize,
 }
@@ -68,7 +75,8 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
     let mut jfif = false;
     let mut adobe = None;
     let mut exif = None;
-    let mut scans = 0;
+    let mut scans = Vec::new();
+    let mut progressive = false;
     loop {
         let marker = marker(picture, &mut at)?;
         match marker {
@@ -81,7 +89,10 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
         let body = segment(picture, &mut at)?;
         match marker {
             0xC0..=0xC2 if frame.is_some() => return Err(damaged("it has two frame headers")),
-            0xC0..=0xC2 => frame = Some(start_of_frame(body)?),
+            0xC0..=0xC2 => {
+                progressive = marker == 0xC2;
+                frame = Some(start_of_frame(body)?);
+            }
             0xC3 | 0xC5..=0xC7 | 0xC8..=0xCB | 0xCD..=0xCF => {
                 return Err(unsupported("lossless, hierarchical or arithmetic coding"));
             }
@@ -89,11 +100,12 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
                 if frame.is_none() {
                     return Err(damaged("a scan comes before the frame header"));
                 }
-                scans += 1;
-                if scans > MAX_SCANS {
+                if scans.len() == MAX_SCANS {
                     return Err(Error::TooManyScans { limit: MAX_SCANS });
                 }
+                let start = at;
                 skip_scan(picture, &mut at)?;
+                scans.push(start..at);
             }
             0xE0 => jfif |= body.len() >= 12 && body.starts_with(b"JFIF\0"),
             0xE1 => exif = exif.or(body.strip_prefix(b"Exif\0\0")),
@@ -101,13 +113,15 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
             _ => {}
         }
     }
-    let frame = frame.filter(|_| scans > 0);
+    let frame = frame.filter(|_| !scans.is_empty());
     let frame = frame.ok_or(damaged("it ends before its first scan"))?;
     Ok(Header {
         width: frame.width,
         height: frame.height,
         colours: colours(&frame.components, jfif, adobe)?,
         exif,
+        progressive,
+        scans,
         end: at,
     })
 }
@@ -143,17 +157,24 @@ fn segment<'a>(picture: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
     rest.get(2..length).ok_or(TRUNCATED)
 }
 
-/// Moves `at` to the marker after the compressed pixels.
+/// Moves `at` to the marker after the compressed pixels. Restart markers in them are numbered
+/// from 0 to 7, over and over.
 fn skip_scan(picture: &[u8], at: &mut usize) -> Result<(), Error> {
+    let mut restart = 0xD0;
     loop {
         let rest = picture.get(*at..).ok_or(TRUNCATED)?;
         let next = memchr::memchr(0xFF, rest).ok_or(TRUNCATED)?;
         *at += next;
         match picture.get(*at + 1) {
             None => return Err(TRUNCATED),
-            // A stuffed FF of the data, a restart marker, a fill byte.
-            Some(0 | 0xD0..=0xD7) => *at += 2,
+            // A stuffed FF of the data, a fill byte.
+            Some(0) => *at += 2,
             Some(0xFF) => *at += 1,
+            Some(&marker) if marker == restart => {
+                restart = 0xD0 | (restart + 1) & 7;
+                *at += 2;
+            }
+            Some(0xD0..=0xD7) => return Err(damaged("a restart marker is missing")),
             Some(_) => return Ok(()),
         }
     }

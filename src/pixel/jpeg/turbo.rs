@@ -2,12 +2,16 @@
 
 use turbojpeg::{Decompressor, Image, PixelFormat};
 
-use super::{Colours, FORMAT, Size};
+use super::{FORMAT, Header, Size};
 use crate::pixel::Error;
 
-/// libjpeg-turbo's handle, made for the first picture; it holds no pixels between pictures.
+/// How libjpeg-turbo's warning of bytes between the last pixel and the end marker ends.
+const SPARE_BYTES: &str = "extraneous bytes before marker 0xd9";
+
+/// Without state: a handle is made for each picture, since tables of one picture stay in it. A
+/// damaged picture would then spoil all that follow.
 #[derive(Debug, Default)]
-pub(in crate::pixel) struct Decoder(Option<Decompressor>);
+pub(in crate::pixel) struct Decoder;
 
 impl Decoder {
     /// Decodes to RGB, or for four components to CMYK.
@@ -15,19 +19,15 @@ impl Decoder {
         &mut self,
         picture: &[u8],
         size: Size,
-        colours: Colours,
+        header: &Header<'_>,
         pixels: &mut [u8],
     ) -> Result<(), Error> {
-        // Warnings are errors here: libjpeg-turbo warns where it invents pixels.
         let damaged = |_| Error::Damaged {
             format: FORMAT,
             what: "a segment or the compressed pixels are not as they must be",
         };
-        let decompressor = match &mut self.0 {
-            Some(decompressor) => decompressor,
-            none => none.insert(Decompressor::new().map_err(damaged)?),
-        };
-        let format = if colours.count() == 4 {
+        let mut decompressor = Decompressor::new().map_err(damaged)?;
+        let format = if header.colours.count() == 4 {
             PixelFormat::CMYK
         } else {
             PixelFormat::RGB
@@ -39,6 +39,11 @@ impl Decoder {
             height: size.height,
             format,
         };
-        decompressor.decompress(picture, output).map_err(damaged)
+        match decompressor.decompress(picture, output) {
+            // Warnings arrive as errors, the first one with its text. libjpeg-turbo warns where it
+            // invents pixels; but this one means that all were there, and then some bytes more.
+            Err(turbojpeg::Error::TurboJpegError(text)) if text.ends_with(SPARE_BYTES) => Ok(()),
+            other => other.map_err(damaged),
+        }
     }
 }

@@ -6,12 +6,20 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Colours, FORMAT, Size};
+use super::{Colours, FORMAT, Header, Size};
 use crate::pixel::Error;
 
-/// Stateless: a decoder is made for each picture.
+/// Ones, as a JPEG stores them. No Huffman code is all ones, so a decoder that reads on into these
+/// finds an error, where at a marker it would find zeros and invent pixels of them.
+const WALL: [u8; 16] = [
+    0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0,
+];
+
+/// A zune decoder is made for each picture; kept is the file with walls in it.
 #[derive(Debug, Default)]
-pub(in crate::pixel) struct Decoder;
+pub(in crate::pixel) struct Decoder {
+    walled: Vec<u8>,
+}
 
 impl Decoder {
     /// Decodes to RGB, or for four components to CMYK.
@@ -19,9 +27,11 @@ impl Decoder {
         &mut self,
         picture: &[u8],
         size: Size,
-        colours: Colours,
+        header: &Header<'_>,
         pixels: &mut [u8],
     ) -> Result<(), Error> {
+        let colours = header.colours;
+        let picture = self.walled(picture, header);
         let options = DecoderOptions::default()
             .set_max_width(size.width)
             .set_max_height(size.height)
@@ -62,6 +72,37 @@ impl Decoder {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The file with a wall before every marker that restarts or ends a scan. No wall where the
+    /// decoder wants the marker at once: after a progressive picture's first scan, and between
+    /// sequential scans.
+    fn walled<'a>(&'a mut self, picture: &'a [u8], header: &Header<'_>) -> &'a [u8] {
+        let scans = match header.scans.as_slice() {
+            [_, later @ ..] if header.progressive => later,
+            [only] => std::slice::from_ref(only),
+            _ => return picture,
+        };
+        let walled = &mut self.walled;
+        walled.clear();
+        let mut copied = 0;
+        for scan in scans {
+            let mut at = scan.start;
+            while let Some(found) = memchr::memchr(0xFF, &picture[at..scan.end]) {
+                at += found;
+                if let Some(0xD0..=0xD7) = picture.get(at + 1) {
+                    walled.extend_from_slice(&picture[copied..at]);
+                    walled.extend_from_slice(&WALL);
+                    copied = at;
+                }
+                at = (at + 2).min(scan.end);
+            }
+            walled.extend_from_slice(&picture[copied..scan.end]);
+            walled.extend_from_slice(&WALL);
+            copied = scan.end;
+        }
+        walled.extend_from_slice(&picture[copied..]);
+        walled
     }
 }
 

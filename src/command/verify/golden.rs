@@ -1,0 +1,223 @@
+//! A golden set: what OpenCV made of pictures, and how this program's tensors compare with it.
+//!
+//! `data/golden/write_golden.py` writes one: a folder with `manifest.json`, and for each picture the
+//! tensor (`NAME.tensor.f32`, FP32 little-endian, red, green and blue plane) unless it was told to
+//! leave it at the hashes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use bytes::BytesMut;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
+
+/// What one grey level is in a tensor.
+const GREY_LEVEL: f32 = 1.0 / 128.0;
+
+/// The files are the user's own, so that no limit but memory is of use.
+const OPTIONS: Options = Options {
+    max_pixels: u64::MAX,
+    exif_orientation: ExifOrientation::Ignore,
+};
+
+/// A golden set.
+#[derive(Debug)]
+pub struct Golden {
+    folder: PathBuf,
+    pictures: PathBuf,
+    manifest: Manifest,
+}
+
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    opencv: String,
+    files: BTreeMap<String, Entry>,
+}
+
+/// What is known of one picture.
+#[derive(Debug, Deserialize)]
+pub struct Entry {
+    /// Why OpenCV refused it; then nothing else is known.
+    error: Option<String>,
+    /// Of the picture's file, so that a wrong one is noticed.
+    file_sha256: Option<String>,
+    tensor_sha256: Option<String>,
+    /// What the predictor made of the tensor.
+    pub score: Option<f64>,
+}
+
+/// How a picture's tensor compares with the golden one.
+#[derive(Debug, PartialEq)]
+pub enum Tensor {
+    /// All bits are equal.
+    Equal,
+    /// Both refuse the picture.
+    RefusedAlike,
+    /// Values differ.
+    Differs(Difference),
+    /// Its hash differs, and the set does not hold the values.
+    AnotherHash,
+    /// Only this program refuses the picture, and why.
+    RefusedHere(String),
+    /// Only OpenCV refuses the picture.
+    TakenHere,
+}
+
+/// How far a tensor is from the golden one, and where most.
+#[derive(Debug, PartialEq)]
+pub struct Difference {
+    /// Values that differ.
+    pub values: usize,
+    /// The largest difference, in grey levels.
+    pub grey_levels: f32,
+    /// Index of the value that differs most.
+    index: usize,
+    golden: f32,
+    here: f32,
+}
+
+impl Golden {
+    /// Reads the manifest of a set; the pictures are in the same folder or in `pictures`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no set, or it is empty.
+    pub fn open(folder: &Path, pictures: Option<&Path>) -> anyhow::Result<Self> {
+        let file = folder.join("manifest.json");
+        let name = || file.display().to_string();
+        let text = std::fs::read(&file).with_context(name)?;
+        let manifest: Manifest = serde_json::from_slice(&text).with_context(name)?;
+        ensure!(!manifest.files.is_empty(), "{} names no pictures", name());
+        Ok(Self {
+            folder: folder.to_owned(),
+            pictures: pictures.unwrap_or(folder).to_owned(),
+            manifest,
+        })
+    }
+
+    /// The version of OpenCV that made it.
+    pub fn opencv(&self) -> &str {
+        &self.manifest.opencv
+    }
+
+    /// The names of the pictures, in order, and what is known of each.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        let entries = self.manifest.files.iter();
+        entries.map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// The file of a picture.
+    pub fn picture(&self, name: &str) -> PathBuf {
+        self.pictures.join(name)
+    }
+
+    /// Makes the tensor of a picture and compares it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or is not the one that the set was made from.
+    pub fn compare(
+        &self,
+        name: &str,
+        entry: &Entry,
+        scratch: &mut Scratch,
+    ) -> anyhow::Result<Tensor> {
+        let file = self.picture(name);
+        let picture = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        if let Some(expected) = &entry.file_sha256 {
+            ensure!(
+                sha256(&picture) == *expected,
+                "{} is not the picture that the golden set was made from",
+                file.display()
+            );
+        }
+        let mut planes: [BytesMut; 3] = Default::default();
+        let made = pixel::to_planes(&picture, &OPTIONS, scratch, &mut planes);
+        match (made, &entry.error) {
+            (Err(_), Some(_)) => return Ok(Tensor::RefusedAlike),
+            (Err(why), None) => return Ok(Tensor::RefusedHere(why.to_string())),
+            (Ok(()), Some(_)) => return Ok(Tensor::TakenHere),
+            (Ok(()), None) => {}
+        }
+        let here = planes.concat();
+        let values = self.folder.join(format!("{name}.tensor.f32"));
+        if let Some(golden) = read_if_there(&values)? {
+            ensure!(
+                golden.len() == 3 * PLANE_BYTES,
+                "{} is no tensor of 3 × {SIDE} × {SIDE} values",
+                values.display()
+            );
+            return Ok(difference(&golden, &here).map_or(Tensor::Equal, Tensor::Differs));
+        }
+        match &entry.tensor_sha256 {
+            Some(hash) if *hash == sha256(&here) => Ok(Tensor::Equal),
+            Some(_) => Ok(Tensor::AnotherHash),
+            None => bail!(
+                "the golden set has neither {} nor a tensor_sha256 for it",
+                values.display()
+            ),
+        }
+    }
+}
+
+/// Compares two tensors of the same size bit by bit.
+fn difference(golden: &[u8], here: &[u8]) -> Option<Difference> {
+    let values = |bytes: &[u8]| {
+        let (values, _) = bytes.as_chunks::<4>();
+        values
+            .iter()
+            .map(|value| f32::from_le_bytes(*value))
+            .collect::<Vec<_>>()
+    };
+    let (golden, here) = (values(golden), values(here));
+    let different = || {
+        let pairs = golden.iter().zip(&here).enumerate();
+        pairs.filter(|(_, (golden, here))| golden.to_bits() != here.to_bits())
+    };
+    // A NaN is further away than any number.
+    let distance = |(_, (golden, here)): &(usize, (&f32, &f32))| (*golden - *here).abs();
+    let farthest = different().max_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    let (index, (&golden, &here)) = farthest;
+    Some(Difference {
+        values: different().count(),
+        grey_levels: distance(&farthest) / GREY_LEVEL,
+        index,
+        golden,
+        here,
+    })
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plane, within) = (self.index / (SIDE * SIDE), self.index % (SIDE * SIDE));
+        write!(
+            f,
+            "{} of {} values differ, most by {} grey levels at plane {}, row {}, column {}: {} \
+             instead of {}",
+            self.values,
+            3 * SIDE * SIDE,
+            self.grey_levels,
+            ["red", "green", "blue"][plane],
+            within / SIDE,
+            within % SIDE,
+            self.here,
+            self.golden,
+        )
+    }
+}
+
+fn read_if_there(file: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match std::fs::read(file) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| file.display().to_string()),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
