@@ -20,7 +20,7 @@ use crate::front::served::{Bare, Served};
 use crate::front::tensors::Tensors;
 use crate::metrics::Metrics;
 use crate::pixel::SIDE;
-use crate::predictor::{Null, Predictor, Signature};
+use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::shutdown::{self, Control, Phase};
 
 /// Calls that run side by side; more wait, as they do in Triton.
@@ -193,27 +193,37 @@ fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predicto
         output_row: vec![1],
     };
     let metrics = Arc::clone(metrics);
+    let local = LocalSettings {
+        concurrency: CONCURRENCY,
+        max_batch: args.max_batch as usize,
+        delay: Duration::ZERO,
+    };
     if args.null {
-        let null = Null {
-            max_batch: args.max_batch as usize,
-            delay: Duration::ZERO,
-        };
-        let predictor = Predictor::null(null, CONCURRENCY, signature, metrics);
+        let predictor = Predictor::null(&local, signature, metrics);
         return Ok(Arc::new(predictor));
     }
-    embedded(args, signature, metrics).map(Arc::new)
+    embedded(args, &local, signature, metrics).map(Arc::new)
 }
 
 #[cfg(feature = "embedded")]
-fn embedded(args: &Args, signature: Signature, metrics: Arc<Metrics>) -> anyhow::Result<Predictor> {
+fn embedded(
+    args: &Args,
+    local: &LocalSettings,
+    signature: Signature,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Predictor> {
     let file = args.embedded_model.as_deref();
-    let threads = threads(args.threads);
-    Predictor::embedded(file, threads, CONCURRENCY, signature, metrics)
-        .context("the model cannot be loaded")
+    Predictor::embedded(file, threads(args.threads), local, signature, metrics)
+        .map_err(|error| anyhow::anyhow!("the model cannot be loaded: {error}"))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded(_: &Args, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predictor> {
+fn embedded(
+    _: &Args,
+    _: &LocalSettings,
+    _: Signature,
+    _: Arc<Metrics>,
+) -> anyhow::Result<Predictor> {
     anyhow::bail!("this build has no embedded model; --null answers zeros")
 }
 

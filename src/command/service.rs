@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
+use crate::cli::PredictorProtocol;
 use crate::config::{Problems, Settings};
 use crate::engine::Engine;
 use crate::front::http::Connections;
@@ -19,7 +20,9 @@ use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::metrics::Metrics;
 use crate::pixel::JPEG_DECODER;
-use crate::predictor::{Predictor, RemoteSettings, Resolver, Signature};
+use crate::predictor::{
+    LocalSettings, Predictor, Protocol, RemoteSettings, Resolver, Signature, TlsSettings,
+};
 use crate::shutdown::{self, Control, Phase};
 use crate::transformer::Transformer;
 use crate::transformer::batch::{Desk, Model, PixelThreads};
@@ -93,6 +96,14 @@ fn predictor(
     }
     let remote = RemoteSettings {
         targets: choice.targets.clone(),
+        protocol: match choice.protocol {
+            PredictorProtocol::Auto => Protocol::Auto,
+            PredictorProtocol::GrpcV2 => Protocol::Grpc,
+            PredictorProtocol::V2 => Protocol::Rest,
+        },
+        tls: choice.tls.then(|| TlsSettings {
+            ca_file: choice.ca_file.clone(),
+        }),
         connections: choice.connections,
         concurrency: choice.concurrency,
         default_max_batch: choice.max_batch,
@@ -100,7 +111,7 @@ fn predictor(
         dns_refresh: choice.dns_refresh,
         resolver: Resolver::system(),
     };
-    Ok(Predictor::remote(remote, signature, metrics))
+    Predictor::remote(&remote, signature, metrics).map_err(|error| Problems::from_one(error).into())
 }
 
 #[cfg(feature = "embedded")]
@@ -110,15 +121,13 @@ fn embedded(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let file = settings.predictor.embedded_model.as_deref();
-    let concurrency = settings.predictor.concurrency;
-    Predictor::embedded(
-        file,
-        settings.pixel_threads,
-        concurrency,
-        signature,
-        metrics,
-    )
-    .map_err(|error| Problems::from_one(error).into())
+    let local = LocalSettings {
+        concurrency: settings.predictor.concurrency,
+        max_batch: settings.predictor.max_batch,
+        delay: Duration::ZERO,
+    };
+    Predictor::embedded(file, settings.pixel_threads, &local, signature, metrics)
+        .map_err(|error| Problems::from_one(error).into())
 }
 
 #[cfg(not(feature = "embedded"))]

@@ -15,6 +15,11 @@ pub(super) fn decode(
     options: &Options,
     buffers: &mut Buffers,
 ) -> Result<Decoded, Error> {
+    // The outer chunk's length, which the decoder does not look at.
+    let length = picture.get(4..8).and_then(<[u8]>::first_chunk);
+    if length.is_none_or(|length| picture.len() - 8 < u32::from_le_bytes(*length) as usize) {
+        return Err(Error::Truncated { format: FORMAT });
+    }
     let mut decoder = WebPDecoder::new(Cursor::new(picture)).map_err(refusal)?;
     let (width, height) = decoder.dimensions();
     let size = Size::check(FORMAT, width.into(), height.into(), options)?;

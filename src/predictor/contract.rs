@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn batch_sizes() {
         let (any, one, none) = ([-1, 3, 2, 2], [1, 3, 2, 2], [3, 2, 2]);
-        let cases: [(&[i64], &[i64], Option<ModelConfig>, usize, bool); 7] = [
+        type Case<'a> = (&'a [i64], &'a [i64], Option<ModelConfig>, usize, bool);
+        let cases: [Case; 7] = [
             (&any, &[-1, 1], config(32), 32, true),
             (&any, &[-1, 1], config(0), usize::MAX, true),
             (&one, &[1, 1], config(0), 1, true),

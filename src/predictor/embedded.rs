@@ -1,162 +1,174 @@
-//! The model in this process: an ONNX file run by rten, pictures side by side.
+//! The model in this process. Each picture is a run of its own, so that a score is the same to the
+//! last bit whatever it was batched with; the pictures of a call run side by side.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::try_join_all;
-use rten::{Model, NodeId, RunOptions, ThreadPool};
-use rten_tensor::TensorView;
-use rten_tensor::prelude::*;
+use rten::{
+    DataType, Dimension, Model, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView,
+};
 
-use super::Signature;
+use super::{Error, Signature};
 use crate::wire::tensor::{Tensor, fp32};
 use crate::workers::Workers;
 
-/// The demonstration model; see data/models.
-static BUILT_IN: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
+/// The demonstration model that is compiled in.
+static FACE_QUALITY: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
 
-/// Rows in one call. Pictures run one by one, so that it is only the size of a request's share.
-pub(super) const MAX_BATCH: usize = 32;
+/// Pictures that may wait for a thread; callers beyond that wait for a place in the queue.
+const QUEUE: usize = 1024;
 
-/// Pictures that wait for a thread, per thread.
-const WAITING_PER_THREAD: usize = 256;
-
-/// Why a model cannot be embedded.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file cannot be read, or is no ONNX model that rten runs.
-    #[error("--embedded_model {file}: {reason}")]
-    Load {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The system gives no threads.
-    #[error("threads for the embedded model cannot be started: {0}")]
-    Threads(std::io::Error),
-}
-
-/// A loaded model and the threads it runs on.
+/// A loaded model and the threads that run it.
 #[derive(Debug)]
-pub struct Embedded {
+pub(super) struct Embedded {
     model: Arc<Loaded>,
-    threads: Workers<Arc<ThreadPool>>,
+    threads: Workers<Thread>,
 }
 
-/// The model and its ends.
 struct Loaded {
     model: Model,
     input: NodeId,
     output: NodeId,
+    /// `[1, …row]`.
     shape: Vec<usize>,
+    output_values: usize,
 }
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded")
-            .field("shape", &self.shape)
-            .finish_non_exhaustive()
+        f.debug_struct("Loaded").finish_non_exhaustive()
     }
 }
 
+/// What a thread keeps.
+#[derive(Debug)]
+struct Thread {
+    /// One thread for each run: pictures run side by side already.
+    pool: Arc<ThreadPool>,
+    values: Vec<f32>,
+}
+
 impl Embedded {
-    /// Loads the built-in model or a file, and tries it once.
+    /// Loads the compiled-in model, or a file's, for `threads` runs at once.
     pub(super) fn load(
         file: Option<&Path>,
         signature: &Signature,
         threads: usize,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, String> {
+        let place = file.map_or("the compiled-in model".into(), Path::to_string_lossy);
         let model = match file {
-            None => Model::load_static_slice(BUILT_IN),
             Some(file) => Model::load_file(file),
+            None => Model::load_static_slice(FACE_QUALITY),
         };
-        let failed = |reason: String| Error::Load {
-            file: file.map_or("(built in)".to_owned(), |file| file.display().to_string()),
-            reason,
+        let model = model.map_err(|error| format!("{place} cannot be loaded: {error}"))?;
+        let loaded = Loaded::fit(model, signature).map_err(|text| format!("{place} {text}"))?;
+        let thread = || Thread {
+            pool: Arc::new(ThreadPool::with_num_threads(1)),
+            values: Vec::new(),
         };
-        let model = model.map_err(|error| failed(error.to_string()))?;
-        let node = |what: &str, name: &str| {
-            model
-                .node_id(name)
-                .map_err(|_| failed(format!("it has no {what} {name:?}")))
-        };
-        let mut shape = vec![1];
-        shape.extend(signature.input_row.iter().map(|&side| side as usize));
-        let loaded = Loaded {
-            input: node("input", &signature.input)?,
-            output: node("output", &signature.output)?,
-            shape,
-            model,
-        };
-        let threads = Workers::start("model", threads, threads * WAITING_PER_THREAD, || {
-            // One thread a picture: the next picture is better work for another core than a part
-            // of this one.
-            Arc::new(ThreadPool::with_num_threads(1))
-        })
-        .map_err(Error::Threads)?;
-        let row = signature.input_row.iter().product::<i64>() as usize;
-        let zeros = Bytes::from(vec![0; row * size_of::<f32>()]);
-        let wanted = signature.output_row.iter().product::<i64>() as usize;
-        let values = loaded
-            .run(&zeros, Arc::new(ThreadPool::with_num_threads(1)))
-            .map_err(failed)?;
-        if values.len() != wanted {
-            return Err(failed(format!(
-                "its output {:?} has {} values per picture, expected {wanted}",
-                signature.output,
-                values.len()
-            )));
-        }
         Ok(Self {
             model: Arc::new(loaded),
-            threads,
+            threads: Workers::start("model", threads.max(1), QUEUE, thread)
+                .map_err(|error| format!("no thread for the model: {error}"))?,
         })
     }
 
-    /// Runs the rows side by side; each alone, so that a score does not depend on its neighbours.
     pub(super) async fn infer(
         &self,
-        input: Tensor,
         signature: &Signature,
-    ) -> Result<Tensor, super::Error> {
+        input: Tensor,
+    ) -> Result<Tensor, Error> {
         let rows = input.rows();
-        let runs = input.split(1).into_iter().map(|row| {
-            let (model, row) = (Arc::clone(&self.model), row.into_data());
-            self.threads
-                .run(move |pool| model.run(&row, Arc::clone(pool)))
+        let row_bytes = input.byte_len() / rows.max(1);
+        let data = input.into_data();
+        let runs = (0..rows).map(|row| {
+            let model = Arc::clone(&self.model);
+            let row = data.slice(row * row_bytes..(row + 1) * row_bytes);
+            self.threads.run(move |thread| model.run(&row, thread))
         });
-        let outputs = try_join_all(runs)
-            .await
-            .map_err(|panicked| super::Error::Bug(panicked.to_string()))?;
-        let mut data = BytesMut::new();
+        let outputs = try_join_all(runs).await;
+        let outputs = outputs.map_err(|panicked| Error::Bug(panicked.to_string()))?;
+        let mut bytes = BytesMut::with_capacity(rows * self.model.output_values * 4);
         for output in outputs {
-            for value in output.map_err(super::Error::Bug)? {
-                data.put_f32_le(value);
-            }
+            output?.iter().for_each(|&value| bytes.put_f32_le(value));
         }
-        Ok(Tensor::shared(data.freeze(), rows, &signature.output_row))
+        Ok(Tensor::shared(bytes.freeze(), rows, &signature.output_row))
     }
 }
 
 impl Loaded {
-    /// One row's output.
-    fn run(&self, row: &[u8], pool: Arc<ThreadPool>) -> Result<Vec<f32>, String> {
-        let values: Vec<f32> = fp32(row).collect();
-        let input = TensorView::from_data(self.shape.as_slice(), values.as_slice());
-        let options = RunOptions::default().with_thread_pool(Some(pool));
+    /// Finds the tensors of the signature in the model.
+    fn fit(model: Model, signature: &Signature) -> Result<Self, String> {
+        let find = |what: &str, name: &str, row: &[i64], ids: &[NodeId]| {
+            let names = ids.iter().filter_map(|&id| model.node_info(id)?.name());
+            let names: Vec<_> = names.collect();
+            let Some(id) = model.find_node(name).filter(|id| ids.contains(id)) else {
+                return Err(format!("has no {what} {name:?}; it has {names:?}"));
+            };
+            let info = model.node_info(id);
+            let kind = info.as_ref().and_then(|info| info.dtype());
+            if kind.is_some_and(|kind| kind != ValueType::Tensor(DataType::Float)) {
+                return Err(format!("has {what} {name:?} that is not FP32"));
+            }
+            let shape = info.and_then(|info| info.shape()).unwrap_or_default();
+            let fits = |(size, expected): (&Dimension, &i64)| match size {
+                Dimension::Fixed(size) => *size as i64 == *expected,
+                Dimension::Symbolic(_) => true,
+            };
+            let row_fits = shape.is_empty()
+                || shape.len() == row.len() + 1 && shape.iter().skip(1).zip(row).all(fits);
+            match row_fits {
+                true => Ok(id),
+                false => Err(format!(
+                    "has {what} {name:?} with another shape than [N, …{row:?}]"
+                )),
+            }
+        };
+        let input = find(
+            "input",
+            &signature.input,
+            &signature.input_row,
+            model.input_ids(),
+        )?;
+        let output = find(
+            "output",
+            &signature.output,
+            &signature.output_row,
+            model.output_ids(),
+        )?;
+        let row = signature.input_row.iter().map(|&size| size as usize);
+        Ok(Self {
+            input,
+            output,
+            shape: std::iter::once(1).chain(row).collect(),
+            output_values: signature.output_row.iter().product::<i64>() as usize,
+            model,
+        })
+    }
+
+    /// One picture.
+    fn run(&self, row: &Bytes, thread: &mut Thread) -> Result<Vec<f32>, Error> {
+        // The bytes of a message need not lie as floats must.
+        thread.values.clear();
+        thread.values.extend(fp32(row));
+        let view = ValueView::from_shape(&self.shape, &thread.values)
+            .map_err(|error| Error::Bug(error.to_string()))?;
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&thread.pool)));
         let [output] = self
             .model
             .run_n(
-                vec![(self.input, input.into())],
+                vec![(self.input, view.into())],
                 [self.output],
                 Some(options),
             )
-            .map_err(|error| format!("the embedded model cannot run: {error}"))?;
-        let output: rten_tensor::Tensor<f32> = output
-            .try_into()
-            .map_err(|_| "the embedded model's output is not FP32".to_owned())?;
-        Ok(output.to_vec())
+            .map_err(|error| Error::Answered {
+                code: "INTERNAL".to_owned(),
+                message: error.to_string(),
+            })?;
+        let values = Value::into_tensor::<f32>(output).map(|tensor| tensor.into_data());
+        let values = values.filter(|values| values.len() == self.output_values);
+        values.ok_or_else(|| Error::Nonsense("the model gives another output shape".to_owned()))
     }
 }

@@ -7,7 +7,6 @@
 //! The connection is hyper's own, and not a tonic `Channel`, because the pool must know when it is
 //! lost: a `Channel` hides that and reconnects by itself, with the next calls as its victims.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body::Frame;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -27,8 +25,10 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::connect::Stream;
+use super::body::ReadyMade;
+use super::connect::{Stream, causes};
 use super::retry::{Failure, Retry};
+use super::target::Address;
 use super::{Call, Error, Signature};
 use crate::wire::tensor::Message;
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -44,29 +44,29 @@ const FRAME_BYTES: usize = 5;
 const RAW_CONTENTS_TAG: u8 = 7 << 3 | 2;
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
-/// A connection. Clones share it.
-#[derive(Clone, Debug)]
+/// A connection.
+#[derive(Debug)]
 pub(super) struct Link {
     sender: http2::SendRequest<Body>,
-    /// Streams that the predictor allows at once, as the connection last heard.
-    max_streams: Arc<AtomicUsize>,
     /// `http://authority`; the scheme is `https` with TLS.
     origin: Uri,
     /// `origin` with ModelInfer's path.
     infer: Uri,
+    max_calls: Arc<AtomicUsize>,
+    address: String,
 }
 
 /// What comes before the tensor in a ModelInfer message: the gRPC header, the protobuf, and the
 /// tag and length of the raw contents. Protobuf's writers put fields in the order of their
 /// numbers, and `raw_input_contents` has the highest.
-pub(super) fn header(signature: &Signature, shape: Vec<i64>, id: &str, tensor: usize) -> Vec<u8> {
+pub(super) fn header(signature: &Signature, shape: &[i64], id: &str, tensor: usize) -> Vec<u8> {
     let request = ModelInferRequest {
         model_name: signature.model.clone(),
         id: id.to_owned(),
         inputs: vec![InferInputTensor {
             name: signature.input.clone(),
             datatype: "FP32".to_owned(),
-            shape,
+            shape: shape.to_vec(),
             ..InferInputTensor::default()
         }],
         outputs: vec![InferRequestedOutputTensor {
@@ -91,9 +91,10 @@ impl Link {
     /// says why; those under way may still be answered.
     pub(super) async fn open(
         stream: Stream,
-        authority: &str,
+        address: &Address,
     ) -> Result<(Self, impl Future<Output = String> + Send + use<>), String> {
         let scheme = if stream.is_tls() { "https" } else { "http" };
+        let authority = address.authority();
         let uri = |path: &str| {
             format!("{scheme}://{authority}{path}")
                 .parse::<Uri>()
@@ -105,31 +106,32 @@ impl Link {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| causes(&error))?;
-        let max_streams = Arc::new(AtomicUsize::new(usize::MAX));
-        let heard = Arc::clone(&max_streams);
-        let connection = poll_fn(move |cx| {
+        let max_calls = Arc::new(AtomicUsize::new(usize::MAX));
+        let current = Arc::clone(&max_calls);
+        let ended = poll_fn(move |cx| {
             let ended = Pin::new(&mut connection).poll(cx);
-            heard.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            current.store(connection.current_max_send_streams(), Ordering::Relaxed);
             ended
         });
         let closed = async move {
-            match connection.await {
+            match ended.await {
                 Ok(()) => "the predictor closed the connection".to_owned(),
                 Err(error) => causes(&error),
             }
         };
         let link = Self {
             sender,
-            max_streams,
             origin,
             infer,
+            max_calls,
+            address: address.to_string(),
         };
         Ok((link, closed))
     }
 
     /// Streams that the predictor allows at once.
     pub(super) fn max_calls(&self) -> usize {
-        self.max_streams.load(Ordering::Relaxed)
+        self.max_calls.load(Ordering::Relaxed)
     }
 
     fn client(&self) -> GrpcInferenceServiceClient<Generated> {
@@ -173,16 +175,16 @@ impl Link {
         &self,
         message: Message,
         call: &Call,
-        address: &str,
         limit: usize,
     ) -> Result<ModelInferResponse, Failure> {
+        // Without a content-length, as gRPC messages go.
         let mut request = Request::post(self.infer.clone())
             .body(Body::new(ReadyMade::new(message)))
             .map_err(|error| Failure::never(Error::Bug(error.to_string())))?;
         set_headers(request.headers_mut(), call);
         let lost = |error: &(dyn std::error::Error + 'static)| Failure {
             error: Error::Unreachable {
-                address: address.to_owned(),
+                address: self.address.clone(),
                 reason: causes(error),
             },
             retry: Retry::Transport,
@@ -193,10 +195,10 @@ impl Link {
         // An error may come with the headers alone, without a body.
         if let Some(status) = Status::from_header_map(&parts.headers) {
             if status.code() != Code::Ok {
-                return Err(answered(&status, address));
+                return Err(answered(&status, &self.address));
             }
         } else if parts.status != StatusCode::OK {
-            return Err(not_grpc(parts.status, address));
+            return Err(not_grpc(parts.status, &self.address));
         }
         let collected = Limited::new(body, limit).collect().await;
         let collected = collected.map_err(|error| match error.downcast::<hyper::Error>() {
@@ -206,7 +208,7 @@ impl Link {
         if let Some(status) = collected.trailers().and_then(Status::from_header_map)
             && status.code() != Code::Ok
         {
-            return Err(answered(&status, address));
+            return Err(answered(&status, &self.address));
         }
         decode(&collected.to_bytes())
     }
@@ -313,21 +315,6 @@ fn text(status: &Status) -> String {
     }
 }
 
-/// An error and what it was caused by.
-pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// The connection as the generated client takes it.
 #[derive(Clone)]
 struct Generated(http2::SendRequest<Body>);
@@ -345,43 +332,6 @@ impl Service<Request<Body>> for Generated {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mut sender = self.0.clone();
         Box::pin(async move { sender.send_request(request).await })
-    }
-}
-
-/// A body whose bytes are there already, in at most two pieces.
-struct ReadyMade {
-    first: Bytes,
-    second: Bytes,
-}
-
-impl ReadyMade {
-    fn new(message: Message) -> Self {
-        Self {
-            first: message.first,
-            second: message.second,
-        }
-    }
-}
-
-impl http_body::Body for ReadyMade {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut piece = std::mem::take(&mut self.first);
-        if piece.is_empty() {
-            piece = std::mem::take(&mut self.second);
-        }
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
-    }
-
-    // So that the last piece carries END_STREAM. The size is not told: gRPC messages go without
-    // a content-length.
-    fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.second.is_empty()
     }
 }
 
@@ -418,7 +368,7 @@ mod tests {
         for rows in [1, 2, 33] {
             let data: Vec<u8> = (0..rows * 48).map(|i| i as u8).collect();
             let tensor = Tensor::shared(data.clone().into(), rows, &[3, 2, 2]);
-            let header = header(&signature(), tensor.shape().to_vec(), "r-1", data.len());
+            let header = header(&signature(), tensor.shape(), "r-1", data.len());
             let message = tensor.into_message(&header);
             let sent = [message.first, message.second].concat();
             let expected = generated(&[rows as i64, 3, 2, 2], &data);

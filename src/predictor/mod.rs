@@ -1,35 +1,44 @@
 //! Tensors in, tensors out: Triton over gRPC, or a model in the process. Knows nothing of faces,
 //! pictures or JSON.
 
+mod body;
 mod connect;
 mod contract;
 #[cfg(feature = "embedded")]
-pub mod embedded;
+mod embedded;
 mod grpc;
 mod link;
+mod member;
 mod pool;
+mod protocol;
 mod remote;
 mod reply;
+mod rest;
 mod retry;
 mod target;
+mod upkeep;
 
 #[cfg(feature = "embedded")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout_at;
 
-use self::remote::Remote;
-pub use self::remote::RemoteSettings;
-pub use self::target::{Resolver, Target};
 use crate::metrics::{Counted, Metrics};
 use crate::timing::{Deadline, Stage, Timings};
 use crate::wire::tensor::Tensor;
 
-/// How we name ourselves to the predictor.
-const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+pub use connect::TlsSettings;
+pub use protocol::Protocol;
+pub use remote::RemoteSettings;
+pub use target::{Resolver, Target};
+
+/// How this service calls itself.
+const AGENT: &str = concat!("facequality-transformer/", env!("CARGO_PKG_VERSION"));
 
 /// The model that is called and the tensors it must have.
 #[derive(Clone, Debug)]
@@ -110,84 +119,139 @@ pub enum Error {
     Bug(String),
 }
 
+impl Error {
+    /// Its name in metrics.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::NotReady(_) => "not_ready",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Deadline => "deadline",
+            Self::Answered { .. } => "answered",
+            Self::Nonsense(_) => "nonsense",
+            Self::Bug(_) => "bug",
+        }
+    }
+}
+
+/// How a predictor in the process behaves.
+#[derive(Clone, Debug)]
+pub struct LocalSettings {
+    /// `--concurrency`: calls in flight at most.
+    pub concurrency: usize,
+    /// `--max_batch`: rows in one call.
+    pub max_batch: usize,
+    /// `--delay_ms`: added to each call.
+    pub delay: Duration,
+}
+
+impl Default for LocalSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: 100,
+            max_batch: 32,
+            delay: Duration::ZERO,
+        }
+    }
+}
+
 /// A predictor of one model.
 #[derive(Debug)]
 pub struct Predictor {
     signature: Signature,
-    runs: Runs,
-    /// `--concurrency`: calls in flight.
+    /// `--concurrency`.
     permits: Semaphore,
     metrics: Arc<Metrics>,
+    backend: Backend,
 }
 
-/// Who runs the model.
 #[derive(Debug)]
-enum Runs {
-    Remote(Remote),
+enum Backend {
+    Remote(remote::Remote),
+    Local(Local),
+}
+
+/// Whatever runs in the process.
+#[derive(Debug)]
+struct Local {
+    runner: Runner,
+    delay: Duration,
+    readiness: watch::Sender<Readiness>,
+}
+
+#[derive(Debug)]
+enum Runner {
+    Null,
     #[cfg(feature = "embedded")]
     Embedded(embedded::Embedded),
-    Null(Null),
-}
-
-/// A predictor that answers zeros.
-#[derive(Clone, Copy, Debug)]
-pub struct Null {
-    /// Rows in one call at most.
-    pub max_batch: usize,
-    /// How long each call takes.
-    pub delay: Duration,
 }
 
 impl Predictor {
-    /// A predictor reached over the network. Its tasks run on the present tokio runtime until it
-    /// is dropped; it is ready when one of them has found that the model fits.
-    pub fn remote(settings: RemoteSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
-        let concurrency = settings.concurrency;
-        let remote = Remote::start(settings, signature.clone(), Arc::clone(&metrics));
-        Self::new(signature, Runs::Remote(remote), concurrency, metrics)
-    }
-
-    /// The model in this process: the built-in one, or an ONNX file. It runs on `threads` threads
-    /// of its own.
+    /// One behind a network. Starts to connect in tasks on the current tokio runtime, which end
+    /// with the predictor; it becomes ready by itself.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is no model that fits, or there are no threads.
+    /// When a certificate file cannot be used.
+    pub fn remote(
+        settings: &RemoteSettings,
+        signature: Signature,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let remote = remote::Remote::start(settings, signature.clone(), Arc::clone(&metrics))?;
+        Ok(Self {
+            signature,
+            permits: Semaphore::new(settings.concurrency),
+            metrics,
+            backend: Backend::Remote(remote),
+        })
+    }
+
+    /// An ONNX model in the process, on `threads` threads of its own: a file's, or the compiled-in
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be loaded, or has other tensors than the signature.
     #[cfg(feature = "embedded")]
     pub fn embedded(
         file: Option<&Path>,
         threads: usize,
-        concurrency: usize,
+        settings: &LocalSettings,
         signature: Signature,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, embedded::Error> {
-        let embedded = embedded::Embedded::load(file, &signature, threads)?;
-        metrics.predictor_ready.set(1);
-        Ok(Self::new(
+    ) -> Result<Self, String> {
+        let runner = embedded::Embedded::load(file, &signature, threads)?;
+        Ok(Self::local(
+            Runner::Embedded(runner),
+            settings,
             signature,
-            Runs::Embedded(embedded),
-            concurrency,
             metrics,
         ))
     }
 
-    /// No model: zeros, to measure everything else.
-    pub fn null(
-        null: Null,
-        concurrency: usize,
+    /// Answers zeros at once: what is left is the cost of everything else.
+    pub fn null(settings: &LocalSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
+        Self::local(Runner::Null, settings, signature, metrics)
+    }
+
+    fn local(
+        runner: Runner,
+        settings: &LocalSettings,
         signature: Signature,
         metrics: Arc<Metrics>,
     ) -> Self {
         metrics.predictor_ready.set(1);
-        Self::new(signature, Runs::Null(null), concurrency, metrics)
-    }
-
-    fn new(signature: Signature, runs: Runs, concurrency: usize, metrics: Arc<Metrics>) -> Self {
+        let max_batch = settings.max_batch;
         Self {
             signature,
-            runs,
-            permits: Semaphore::new(concurrency),
+            permits: Semaphore::new(settings.concurrency),
             metrics,
+            backend: Backend::Local(Local {
+                runner,
+                delay: settings.delay,
+                readiness: watch::Sender::new(Readiness::Ready { max_batch }),
+            }),
         }
     }
 
@@ -198,19 +262,23 @@ impl Predictor {
 
     /// Whether it can be called now. Costs nothing.
     pub fn readiness(&self) -> Readiness {
-        match &self.runs {
-            Runs::Remote(remote) => remote.readiness(),
-            #[cfg(feature = "embedded")]
-            Runs::Embedded(_) => Readiness::Ready {
-                max_batch: embedded::MAX_BATCH,
-            },
-            Runs::Null(null) => Readiness::Ready {
-                max_batch: null.max_batch,
-            },
+        self.readiness_sender().borrow().clone()
+    }
+
+    /// The same, to be told of changes.
+    pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness_sender().subscribe()
+    }
+
+    fn readiness_sender(&self) -> &watch::Sender<Readiness> {
+        match &self.backend {
+            Backend::Remote(remote) => remote.readiness(),
+            Backend::Local(local) => &local.readiness,
         }
     }
 
-    /// Runs the model on at most `max_batch` rows. Waits for a permit of `--concurrency`.
+    /// Runs the model on at most `max_batch` rows. Waits for a permit of `--concurrency`. Dropped,
+    /// it gives the permit back and takes the call back.
     ///
     /// # Errors
     ///
@@ -221,52 +289,43 @@ impl Predictor {
         call: &Call,
         timings: &Timings,
     ) -> Result<Tensor, Error> {
-        let end = call.deadline.instant().into();
         let run = async {
-            let waiting = timings.stage(Stage::Permit);
-            // The semaphore is never closed.
-            let _permit = self.permits.acquire().await;
-            drop(waiting);
+            let permit = {
+                let _clock = timings.stage(Stage::Permit);
+                self.permits.acquire().await
+            };
+            let _permit = permit.map_err(|closed| Error::Bug(closed.to_string()))?;
             let _counted = Counted::add(&self.metrics.calls_in_flight, 1);
-            match &self.runs {
-                Runs::Remote(remote) => remote.infer(input, call).await,
-                #[cfg(feature = "embedded")]
-                Runs::Embedded(embedded) => embedded.infer(input, &self.signature).await,
-                Runs::Null(null) => Ok(null.infer(&input, &self.signature).await),
+            match &self.backend {
+                Backend::Remote(remote) => remote.infer(&self.signature, input, call).await,
+                Backend::Local(local) => {
+                    let result = local.infer(&self.signature, input).await;
+                    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
+                    self.metrics.calls.with_label_values(&[outcome]).inc();
+                    result
+                }
             }
         };
-        let result = tokio::time::timeout_at(end, run)
+        timeout_at(call.deadline.instant().into(), run)
             .await
-            .unwrap_or(Err(Error::Deadline));
-        let outcome = result.as_ref().err().map_or("ok", Error::outcome);
-        self.metrics.calls.with_label_values(&[outcome]).inc();
-        result
+            .unwrap_or(Err(Error::Deadline))
     }
 }
 
-impl Error {
-    /// Its name in metrics.
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::NotReady(_) => "not_ready",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Unavailable { .. } => "unavailable",
-            Self::Deadline => "deadline",
-            Self::Answered { .. } => "answered_error",
-            Self::Nonsense(_) => "wrong_answer",
-            Self::Bug(_) => "bug",
-        }
-    }
-}
-
-impl Null {
-    async fn infer(self, input: &Tensor, signature: &Signature) -> Tensor {
+impl Local {
+    async fn infer(&self, signature: &Signature, input: Tensor) -> Result<Tensor, Error> {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
-        let width = signature.output_row.iter().product::<i64>() as usize;
-        let zeros = vec![0; input.rows() * width * size_of::<f32>()];
-        Tensor::shared(zeros.into(), input.rows(), &signature.output_row)
+        match &self.runner {
+            Runner::Null => {
+                let values = signature.output_row.iter().product::<i64>() as usize;
+                let zeros = Bytes::from(vec![0; input.rows() * values * 4]);
+                Ok(Tensor::shared(zeros, input.rows(), &signature.output_row))
+            }
+            #[cfg(feature = "embedded")]
+            Runner::Embedded(model) => model.infer(signature, input).await,
+        }
     }
 }
 
@@ -274,7 +333,7 @@ impl Null {
 mod tests {
     use super::*;
 
-    /// A small model's, for the unit tests of this module's files.
+    /// A small model: rows of `[3, 2, 2]` to `[1]`.
     pub(super) fn signature() -> Signature {
         Signature {
             model: "m".to_owned(),

@@ -1,145 +1,73 @@
-//! A predictor over the network: the way of one call through the pool, and the addresses that the
-//! pool is to have.
+//! A predictor behind a network: one call from tensor to tensor, with its one retry.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
-use super::pool::{Avoid, Lease, Plan, Pool};
-use super::reply;
+use super::connect::{Tls, TlsSettings, causes};
+use super::link::Access;
+use super::member::Lease;
+use super::pool::{Plan, Pool};
+use super::protocol::Protocol;
 use super::retry::{Budget, Failure, Retry};
 use super::target::{Address, Resolver, Target};
-use super::{Call, Error, Readiness, Signature};
+use super::{Call, Error, Readiness, Signature, reply};
 use crate::metrics::Metrics;
-use crate::wire::tensor::{Message, Tensor};
+use crate::wire::tensor::Tensor;
 
-/// An answer may be so much longer than its values: names, shapes, parameters.
-const ANSWER_SLACK_BYTES: usize = 64 * 1024;
-/// Before names that could not be looked up are looked up again.
-const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+/// What an answer may be longer than its tensor: names, parameters, typed contents.
+const ANSWER_SLACK: usize = 64 * 1024;
 
 /// How a predictor is reached.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RemoteSettings {
-    /// `--predictor_host`
+    /// `--predictor_host`.
     pub targets: Vec<Target>,
-    /// `--connections`, per address.
+    /// `--predictor_protocol`.
+    pub protocol: Protocol,
+    /// `--predictor_use_ssl`; nothing means plain text.
+    pub tls: Option<TlsSettings>,
+    /// `--connections` per address.
     pub connections: usize,
-    /// `--concurrency`: calls in flight, and so the most that one dead predictor can fail at once.
+    /// `--concurrency`: calls in flight at most.
     pub concurrency: usize,
-    /// `--predictor_max_batch`, where the predictor does not tell.
+    /// `--predictor_max_batch`: rows in one call to a predictor that has no model configurations.
     pub default_max_batch: usize,
-    /// How long a connection may take to be opened.
+    /// Until a connection stands.
     pub connect_timeout: Duration,
-    /// `--dns_refresh_seconds`
+    /// `--dns_refresh_seconds`: how often the names of `dns:///` are looked up.
     pub dns_refresh: Duration,
-    /// How names are looked up.
+    /// How they are looked up.
     pub resolver: Resolver,
 }
 
-/// The pool, and who keeps its addresses right.
-#[derive(Debug)]
-pub(super) struct Remote {
-    signature: Signature,
-    pool: Arc<Pool>,
-    budget: Budget,
-    addresses: JoinHandle<()>,
+impl RemoteSettings {
+    /// Settings for these targets, all else as the command line's defaults.
+    pub fn new(targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            protocol: Protocol::Auto,
+            tls: None,
+            connections: 1,
+            concurrency: 100,
+            default_max_batch: 32,
+            connect_timeout: Duration::from_secs(1),
+            dns_refresh: Duration::from_secs(10),
+            resolver: Resolver::system(),
+        }
+    }
 }
 
-impl Remote {
-    pub(super) fn start(
-        settings: RemoteSettings,
-        signature: Signature,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let plan = Plan {
-            signature: signature.clone(),
-            connections: settings.connections,
-            connect_timeout: settings.connect_timeout,
-            default_max_batch: settings.default_max_batch,
-        };
-        let pool = Arc::new(Pool::new(plan, metrics));
-        let budget = Budget::new(settings.concurrency);
-        let addresses = tokio::spawn(follow(settings, Arc::clone(&pool)));
-        Self {
-            signature,
-            pool,
-            budget,
-            addresses,
-        }
-    }
-
-    pub(super) fn readiness(&self) -> Readiness {
-        self.pool.readiness().borrow().clone()
-    }
-
-    /// One call, and perhaps a second one elsewhere.
-    pub(super) async fn infer(&self, input: Tensor, call: &Call) -> Result<Tensor, Error> {
-        self.budget.called();
-        let mut sending = Sending::Tensor(input);
-        let mut avoid: Option<Avoid> = None;
-        loop {
-            let mut lease = self.pool.lease(avoid.as_ref()).await?;
-            let message = sending.message(&lease, &self.signature, &call.id);
-            let failure = match self.send(message, &mut lease, call, sending.rows()).await {
-                Ok(output) => return Ok(output),
-                Err(failure) => failure,
-            };
-            if avoid.is_some() || !self.budget.take(failure.retry) {
-                return Err(failure.error);
-            }
-            tracing::debug!(error = %failure.error, "a call is sent once more");
-            avoid = Some(lease.avoid());
-        }
-    }
-
-    async fn send(
-        &self,
-        message: Message,
-        lease: &mut Lease,
-        call: &Call,
-        rows: usize,
-    ) -> Result<Tensor, Failure> {
-        let width = self.signature.output_row.iter().product::<i64>() as usize;
-        let limit = ANSWER_SLACK_BYTES + rows * width * size_of::<f32>();
-        let (link, label) = (lease.link.clone(), lease.label().to_owned());
-        let answer = tokio::select! {
-            answer = link.infer(message, call, &label, limit) => answer,
-            () = lease.silenced() => {
-                return Err(Failure {
-                    error: Error::Unreachable {
-                        address: label,
-                        reason: "it fell silent".to_owned(),
-                    },
-                    retry: Retry::Transport,
-                });
-            }
-        };
-        match answer {
-            Ok(response) => {
-                lease.heard();
-                reply::output(&self.signature, rows, lease.terms.batch_axis, &response).map_err(
-                    |error| {
-                        lease.doubt();
-                        Failure::never(error)
-                    },
-                )
-            }
-            Err(failure) => {
-                match failure.error {
-                    Error::Unreachable { .. } => lease.suspect(),
-                    Error::Answered { .. } => {
-                        lease.heard();
-                        // Perhaps the model was taken away or replaced.
-                        lease.doubt();
-                    }
-                    _ => lease.heard(),
-                }
-                Err(failure)
-            }
-        }
-    }
+/// A predictor and the tasks that keep it reachable.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pool: Arc<Pool>,
+    budget: Budget,
+    metrics: Arc<Metrics>,
+    addresses: JoinHandle<()>,
 }
 
 impl Drop for Remote {
@@ -148,90 +76,175 @@ impl Drop for Remote {
     }
 }
 
-/// What a call sends: the tensor until it is known to whom, then the message made of it.
-enum Sending {
-    Tensor(Tensor),
-    Message {
-        message: Message,
-        header: Vec<u8>,
-        shape: Vec<i64>,
-    },
-}
-
-impl Sending {
-    fn shape(&self) -> &[i64] {
-        match self {
-            Self::Tensor(tensor) => tensor.shape(),
-            Self::Message { shape, .. } => shape,
-        }
+impl Remote {
+    /// Starts to connect, on the current runtime.
+    pub(super) fn start(
+        settings: &RemoteSettings,
+        signature: Signature,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let access = Access {
+            protocol: settings.protocol,
+            tls: settings.tls.as_ref().map(Tls::load).transpose()?,
+        };
+        let plan = Plan {
+            signature,
+            connections: settings.connections,
+            connect_timeout: settings.connect_timeout,
+            default_max_batch: settings.default_max_batch,
+            access,
+        };
+        let pool = Arc::new(Pool::new(plan, Arc::clone(&metrics)));
+        let follow = follow_addresses(Arc::clone(&pool), settings.clone());
+        Ok(Self {
+            pool,
+            budget: Budget::new(settings.concurrency),
+            metrics,
+            addresses: tokio::spawn(follow),
+        })
     }
 
-    fn rows(&self) -> usize {
-        self.shape().first().map_or(0, |&rows| rows as usize)
+    pub(super) fn readiness(&self) -> &watch::Sender<Readiness> {
+        self.pool.readiness()
     }
 
-    /// The message for this lease. The memory is the same for a second one.
-    fn message(&mut self, lease: &Lease, signature: &Signature, id: &str) -> Message {
-        let shape = self.shape().to_vec();
-        let asked = match lease.terms.batch_axis {
-            true => shape.clone(),
+    /// One call, sent once more on another connection if the first attempt came to nothing. Ends
+    /// at the latest when the caller, who minds the deadline, drops it.
+    pub(super) async fn infer(
+        &self,
+        signature: &Signature,
+        input: Tensor,
+        call: &Call,
+    ) -> Result<Tensor, Error> {
+        self.budget.called();
+        let rows = input.rows();
+        let mut lease = self.pool.lease(None).await?;
+        let (result, data) = self.attempt(&mut lease, signature, input, call).await;
+        let failure = match result {
+            Err(failure) if self.budget.take(failure.retry) => failure,
+            result => return result.map_err(|failure| failure.error),
+        };
+        let avoid = lease.avoid();
+        drop(lease);
+        let Ok(mut lease) = self.pool.lease(Some(&avoid)).await else {
+            // What happened first says more than that there is nobody else.
+            return Err(failure.error);
+        };
+        let input = Tensor::shared(data, rows, &signature.input_row);
+        let (result, _) = self.attempt(&mut lease, signature, input, call).await;
+        result.map_err(|failure| failure.error)
+    }
+
+    /// Sends the tensor over one connection. Also gives back the tensor's values, which share
+    /// their memory with what was sent.
+    async fn attempt(
+        &self,
+        lease: &mut Lease,
+        signature: &Signature,
+        input: Tensor,
+        call: &Call,
+    ) -> (Result<Tensor, Failure>, bytes::Bytes) {
+        let mut outcome = Outcome {
+            metrics: &self.metrics,
+            name: "canceled",
+        };
+        let rows = input.rows();
+        let shape = match lease.terms.batch_axis {
+            true => input.shape().to_vec(),
             false => signature.input_row.clone(),
         };
-        let values = shape.iter().product::<i64>() as usize * size_of::<f32>();
-        let header = lease.link.header(signature, asked, id, values);
-        let message = match std::mem::replace(self, Self::Tensor(Tensor::empty())) {
-            Self::Tensor(tensor) => tensor.into_message(&header),
-            Self::Message {
-                message,
-                header: before,
-                ..
-            } if before == header => message,
-            Self::Message {
-                message,
-                header: before,
-                ..
-            } => message.with_header(before.len(), &header),
+        let header = lease
+            .link
+            .header(signature, &shape, &call.id, input.byte_len());
+        let message = input.into_message(&header);
+        let data = match message.second.is_empty() {
+            true => message.first.slice(header.len()..),
+            false => message.second.clone(),
         };
-        *self = Self::Message {
-            message: message.clone(),
-            header,
-            shape,
+        let limit = ANSWER_SLACK + 8 * rows * signature.output_row.iter().product::<i64>() as usize;
+        let link = lease.link.clone();
+        let address = lease.label().to_owned();
+        let result = tokio::select! {
+            result = link.infer(signature, message, header.len(), call, limit) => result,
+            () = lease.silenced() => Err(Failure {
+                error: Error::Unreachable {
+                    address: address.clone(),
+                    reason: "it has stopped answering".to_owned(),
+                },
+                retry: Retry::Transport,
+            }),
         };
-        message
+        let result = result.and_then(|response| {
+            reply::output(signature, rows, lease.terms.batch_axis, &response)
+                .map_err(Failure::never)
+        });
+        outcome.name = match &result {
+            Ok(_) => "ok",
+            Err(failure) => failure.error.outcome(),
+        };
+        match &result {
+            Err(failure) if failure.retry == Retry::Transport => lease.suspect(),
+            Err(failure) => {
+                lease.heard();
+                if matches!(failure.error, Error::Answered { .. } | Error::Nonsense(_)) {
+                    lease.doubt();
+                }
+            }
+            Ok(_) => lease.heard(),
+        }
+        (result, data)
     }
 }
 
-/// Looks the targets up, again and again where they are names that may change.
-async fn follow(settings: RemoteSettings, pool: Arc<Pool>) {
-    let changing = settings
-        .targets
-        .iter()
-        .any(|target| matches!(target, Target::Dns { .. }));
+/// Counts an attempt when it ends; one that is dropped counts as canceled.
+struct Outcome<'a> {
+    metrics: &'a Metrics,
+    name: &'static str,
+}
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        self.metrics.calls.with_label_values(&[self.name]).inc();
+    }
+}
+
+/// Gives the pool its addresses: once, or again and again where there are names to look up.
+async fn follow_addresses(pool: Arc<Pool>, settings: RemoteSettings) {
+    let is_dns = |target: &Target| matches!(target, Target::Dns { .. });
     let mut known: Vec<Vec<Address>> = vec![Vec::new(); settings.targets.len()];
     loop {
-        let mut pause = settings.dns_refresh;
-        for (target, addresses) in settings.targets.iter().zip(&mut known) {
+        let mut failed = false;
+        for (target, known) in settings.targets.iter().zip(&mut known) {
             match target.addresses(&settings.resolver).await {
-                Ok(found) if !found.is_empty() => *addresses = found,
-                // Those that are known stay: a name server that fails takes no predictor away.
+                Ok(found) if !found.is_empty() => *known = found,
+                // A name server that fails for a while takes no predictor away.
                 Ok(_) => {
-                    pause = pause.min(LOOKUP_PAUSE);
-                    pool.no_addresses(&format!("{target} has no addresses"));
+                    failed = true;
+                    pool.no_addresses(&format!("{target} has no address"));
                 }
                 Err(error) => {
-                    pause = pause.min(LOOKUP_PAUSE);
-                    tracing::debug!(%target, %error, "name not looked up");
-                    pool.no_addresses(&format!("{target} cannot be looked up: {error}"));
+                    failed = true;
+                    let text = causes(&error);
+                    pool.no_addresses(&format!("{target} cannot be looked up: {text}"));
                 }
             }
         }
-        let all = known.concat();
-        if !all.is_empty() {
-            pool.set_addresses(&all);
+        let mut addresses = Vec::new();
+        for address in known.iter().flatten() {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
         }
-        if !changing {
+        if !addresses.is_empty() {
+            pool.set_addresses(&addresses);
+        }
+        if !settings.targets.iter().any(is_dns) {
             return;
         }
-        tokio::time::sleep(pause).await;
+        let pause = match failed && addresses.is_empty() {
+            true => Duration::from_secs(1).min(settings.dns_refresh),
+            false => settings.dns_refresh,
+        };
+        sleep(pause).await;
     }
 }

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_wrong_answer_is_named() {
-        let cases: [(fn(&mut ModelInferResponse), &str); 5] = [
+        type Twist = fn(&mut ModelInferResponse);
+        let cases: [(Twist, &str); 5] = [
             (
                 |r| r.outputs[1].name = "x".to_owned(),
                 r#"no output "1346"; it has ["other", "x"]"#,

@@ -91,11 +91,6 @@ impl Tensor {
         }
     }
 
-    /// A tensor without rows.
-    pub fn empty() -> Self {
-        Self::shared(Bytes::new(), 0, &[])
-    }
-
     /// All axes, rows first.
     pub fn shape(&self) -> &[i64] {
         &self.shape
@@ -175,17 +170,6 @@ pub struct Message {
 }
 
 impl Message {
-    /// The same values behind another header; the one before had `before` bytes.
-    pub fn with_header(&self, before: usize, header: &[u8]) -> Self {
-        Self {
-            first: Bytes::copy_from_slice(header),
-            second: match self.second.is_empty() {
-                true => self.first.slice(before..),
-                false => self.second.clone(),
-            },
-        }
-    }
-
     /// Bytes of both pieces.
     pub fn byte_len(&self) -> usize {
         self.first.len() + self.second.len()

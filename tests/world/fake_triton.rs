@@ -25,7 +25,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -39,7 +40,7 @@ pub(crate) struct Script {
     pub(crate) model: String,
     /// The name of its input.
     pub(crate) input: String,
-    /// The shape of its input, without the batch axis.
+    /// The shape of its input; with `max_batch_size` 0 all of it, else without the batch axis.
     pub(crate) input_row: Vec<i64>,
     /// The name of its output.
     pub(crate) output: String,
@@ -179,6 +180,48 @@ impl FakeTriton {
         }
     }
 
+    /// One on a Unix socket at this path.
+    pub(crate) fn start_unix(path: &std::path::Path, change: impl FnOnce(&mut Script)) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let state = State::new(change);
+        let accepting = state.clone();
+        let listener = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                accepting.clone().spawn(async move { Some(stream) });
+            }
+        });
+        Self {
+            address: ([0, 0, 0, 0], 0).into(),
+            state,
+            listener,
+        }
+    }
+
+    /// One behind TLS, whose certificate is for `localhost`.
+    pub(crate) async fn start_tls(
+        config: rustls::ServerConfig,
+        change: impl FnOnce(&mut Script),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State::new(change);
+        let accepting = state.clone();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                accepting
+                    .clone()
+                    .spawn(async move { acceptor.accept(stream).await.ok() });
+            }
+        });
+        Self {
+            address,
+            state,
+            listener,
+        }
+    }
+
     /// `host:port`, as `--predictor_host` takes it.
     pub(crate) fn host(&self) -> String {
         self.address.to_string()
@@ -220,21 +263,13 @@ impl Drop for FakeTriton {
 
 async fn accept(listener: TcpListener, state: State) {
     while let Ok((stream, _)) = listener.accept().await {
-        state.seen.send_modify(|seen| seen.connections += 1);
-        let state = state.clone();
-        tokio::spawn(async move {
-            let mut cut = state.cut.subscribe();
-            let _ = stream.set_nodelay(true);
-            tokio::select! {
-                () = serve(TokioIo::new(stream), state) => (),
-                _ = cut.changed() => (),
-            }
-        });
+        let _ = stream.set_nodelay(true);
+        state.clone().spawn(async move { Some(stream) });
     }
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(
+async fn serve(
     stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     state: State,
 ) {
@@ -293,6 +328,26 @@ impl State {
             seen: Arc::new(watch::Sender::new(Seen::default())),
             cut: Arc::new(watch::Sender::new(())),
         }
+    }
+
+    /// Serves a connection once it stands, until it ends or is cut.
+    fn spawn<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        self,
+        stream: impl Future<Output = Option<S>> + Send + 'static,
+    ) {
+        self.seen.send_modify(|seen| seen.connections += 1);
+        tokio::spawn(async move {
+            let mut cut = self.cut.subscribe();
+            let serve = async {
+                if let Some(stream) = stream.await {
+                    serve(TokioIo::new(stream), self.clone()).await;
+                }
+            };
+            tokio::select! {
+                () = serve => (),
+                _ = cut.changed() => (),
+            }
+        });
     }
 
     /// Comes back when the fake is not silent.
@@ -405,11 +460,13 @@ impl State {
     }
 }
 
+/// The output's shape as the configuration has it: the batch axis as at the input.
 fn output_row(script: &Script) -> Vec<i64> {
-    match script.max_batch_size {
-        0 => vec![1, 1],
-        _ => vec![1],
-    }
+    let axes = match script.max_batch_size {
+        0 => script.input_row.len() - 3,
+        _ => 0,
+    };
+    [&script.input_row[..axes], &[1]].concat()
 }
 
 /// The mean of each row.
@@ -419,16 +476,24 @@ fn score(
     input: &str,
     shape: &[i64],
 ) -> Result<ModelInferResponse, Status> {
-    let rows = shape.first().copied().unwrap_or_default();
-    let values = script.input_row[script.input_row.len().saturating_sub(3)..]
-        .iter()
-        .product::<i64>();
+    let config = &script.input_row;
+    let (axes, row): (&[i64], &[i64]) = match script.max_batch_size {
+        0 => config.split_at(config.len() - 3),
+        _ => (&[-1], config),
+    };
+    let fits = shape.len() == config.len().max(axes.len() + row.len())
+        && shape.ends_with(row)
+        && (axes.is_empty() || axes[0] == -1 || axes[0] == shape[0]);
+    let rows = if axes.is_empty() { 1 } else { shape[0] };
+    let values = row.iter().product::<i64>();
     let data = request.raw_input_contents.first().cloned();
     let data = data.unwrap_or_default();
-    if input != script.input || data.len() as i64 != rows * values * 4 {
-        return Err(Status::invalid_argument("unexpected input"));
+    if !fits || input != script.input || data.len() as i64 != rows * values * 4 {
+        return Err(Status::invalid_argument(format!(
+            "unexpected shape for input '{input}': {shape:?}"
+        )));
     }
-    if rows < 1 || rows > i64::from(script.max_batch_size.max(1)) {
+    if rows < 1 || script.max_batch_size > 0 && rows > i64::from(script.max_batch_size) {
         return Err(Status::invalid_argument(format!(
             "inference request batch-size must be <= {}",
             script.max_batch_size
@@ -447,7 +512,11 @@ fn score(
         outputs: vec![model_infer_response::InferOutputTensor {
             name: script.output.clone(),
             datatype: "FP32".to_owned(),
-            shape: vec![rows, 1],
+            shape: if axes.is_empty() {
+                vec![1]
+            } else {
+                vec![rows, 1]
+            },
             contents: script.typed.then(|| InferTensorContents {
                 fp32_contents: means,
                 ..InferTensorContents::default()

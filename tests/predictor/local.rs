@@ -1,0 +1,77 @@
+//! Predictors in the process.
+
+use facequality_transformer::predictor::LocalSettings;
+
+use super::*;
+
+#[tokio::test]
+async fn null_answers_zeros() {
+    let predictor = Predictor::null(&LocalSettings::default(), signature(), metrics());
+    assert_eq!(predictor.readiness(), Readiness::Ready { max_batch: 32 });
+    assert_eq!(scores(&predictor, 1, 3).await.unwrap(), [0.0; 3]);
+}
+
+#[cfg(feature = "embedded")]
+mod embedded {
+    use super::*;
+
+    fn model() -> Signature {
+        Signature {
+            input_row: vec![3, 112, 112],
+            ..signature()
+        }
+    }
+
+    fn load(signature: Signature) -> Result<Predictor, String> {
+        Predictor::embedded(None, 2, &LocalSettings::default(), signature, metrics())
+    }
+
+    /// `count` different pictures of noise.
+    fn pictures(count: usize) -> Tensor {
+        let mut data = BytesMut::new();
+        let mut state = 1_u32;
+        for _ in 0..count * 3 * 112 * 112 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            data.put_f32_le((state >> 24) as f32 / 128.0 - 1.0);
+        }
+        Tensor::shared(data.freeze(), count, &[3, 112, 112])
+    }
+
+    #[tokio::test]
+    async fn a_score_is_the_same_whatever_the_batch() {
+        let predictor = load(model()).unwrap();
+        let timings = Timings::start();
+        let batch = predictor.infer(pictures(5), &call(LONG), &timings).await;
+        let batch: Vec<_> = fp32(&batch.unwrap().into_data()).collect();
+        assert!(
+            batch.iter().all(|score| (0.0..=1.0).contains(score)),
+            "{batch:?}"
+        );
+        for (picture, &score) in pictures(5).split(1).into_iter().zip(&batch) {
+            let single = predictor.infer(picture, &call(LONG), &timings).await;
+            let single: Vec<_> = fp32(&single.unwrap().into_data()).collect();
+            assert_eq!(single[0].to_bits(), score.to_bits());
+        }
+    }
+
+    #[tokio::test]
+    async fn another_signature_is_refused() {
+        let names = |change: fn(&mut Signature)| {
+            let mut signature = model();
+            change(&mut signature);
+            load(signature).unwrap_err()
+        };
+        let error = names(|signature| signature.input = "x".to_owned());
+        assert_eq!(
+            error,
+            r#"the compiled-in model has no input "x"; it has ["input.1"]"#
+        );
+        let error = names(|signature| signature.output = "y".to_owned());
+        assert_eq!(
+            error,
+            r#"the compiled-in model has no output "y"; it has ["1346"]"#
+        );
+        let error = names(|signature| signature.input_row = vec![3, 64, 64]);
+        assert!(error.contains("another shape"), "{error}");
+    }
+}

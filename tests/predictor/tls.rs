@@ -1,0 +1,103 @@
+//! TLS towards the predictor.
+
+use std::path::PathBuf;
+
+use facequality_transformer::predictor::{Resolver, TlsSettings};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::*;
+use crate::fake_triton::Speaks;
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/world/tls")
+        .join(name)
+}
+
+async fn tls_triton(speaks: Speaks) -> FakeTriton {
+    let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap();
+    let chain = chain.collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server-key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    FakeTriton::start_tls(config, |script| {
+        small(script);
+        script.speaks = speaks;
+    })
+    .await
+}
+
+fn over_tls(triton: &FakeTriton, host: &str, protocol: Protocol) -> RemoteSettings {
+    let mut settings = settings(&format!("{host}:{}", triton.address.port()));
+    settings.protocol = protocol;
+    settings.tls = Some(TlsSettings {
+        ca_file: Some(file("ca.pem")),
+    });
+    settings
+}
+
+#[tokio::test]
+async fn both_protocols_over_tls() {
+    for (speaks, protocol) in [
+        (Speaks::Grpc, Protocol::Grpc),
+        (Speaks::Grpc, Protocol::Auto),
+        (Speaks::Rest, Protocol::Rest),
+        (Speaks::Rest, Protocol::Auto),
+    ] {
+        let triton = tls_triton(speaks).await;
+        let predictor = ready(&over_tls(&triton, "localhost", protocol)).await;
+        assert_eq!(scores(&predictor, 4, 2).await.unwrap(), [4.0, 5.0]);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_handshake_names_its_cause() {
+    let triton = tls_triton(Speaks::Grpc).await;
+    for protocol in [Protocol::Grpc, Protocol::Rest, Protocol::Auto] {
+        let mut unknown = over_tls(&triton, "localhost", protocol);
+        unknown.tls = Some(TlsSettings {
+            ca_file: Some(file("server.pem")),
+        });
+        let predictor = connecting(&unknown);
+        let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
+        assert!(reason.contains("UnknownIssuer"), "{reason}");
+        let error = scores(&predictor, 1, 1).await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    }
+    let address = triton.address;
+    let mut other_name = over_tls(&triton, "localhost", Protocol::Grpc);
+    other_name.targets = Target::parse_list("dns:///other.test:8001", true).unwrap();
+    other_name.resolver = Resolver::scripted(move |_, _| async move { Ok(vec![address]) });
+    let predictor = connecting(&other_name);
+    let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
+    assert!(reason.contains("other.test"), "{reason}");
+}
+
+#[tokio::test]
+async fn plain_text_where_tls_is_expected() {
+    let triton = triton().await;
+    let predictor = connecting(&over_tls(&triton, "localhost", Protocol::Grpc));
+    wait_not_ready(&predictor, "TLS handshake failed").await;
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_is_none_is_refused() {
+    let triton = triton().await;
+    for name in ["make.sh", "missing.pem"] {
+        let mut settings = over_tls(&triton, "localhost", Protocol::Grpc);
+        settings.tls = Some(TlsSettings {
+            ca_file: Some(file(name)),
+        });
+        let error = Predictor::remote(&settings, signature(), metrics()).unwrap_err();
+        assert!(error.contains("--predictor_ca_file"), "{error}");
+        assert!(error.contains(name), "{error}");
+    }
+}

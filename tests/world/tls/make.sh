@@ -1,0 +1,14 @@
+#!/bin/sh
+# Makes the certificates of the TLS tests: an authority, and a server of it for localhost. Their
+# keys protect nothing.
+set -eu
+cd "$(dirname "$0")"
+openssl ecparam -name prime256v1 -genkey -noout -out ca-key.pem
+openssl req -x509 -new -key ca-key.pem -days 36500 -subj "/CN=test authority" \
+    -addext "basicConstraints=critical,CA:TRUE" -addext "keyUsage=critical,keyCertSign" -out ca.pem
+openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out server-key.pem
+openssl req -new -key server-key.pem -subj "/CN=localhost" -out server.csr
+printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n' >server.ext
+openssl x509 -req -in server.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 36500 \
+    -extfile server.ext -out server.pem
+rm -f ca-key.pem ca.srl server.csr server.ext
