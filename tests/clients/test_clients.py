@@ -41,7 +41,7 @@ def of_triton(triton, sent):
 def front(request, triton):
     """The service on --http_port alone, in its several settings."""
     by_grpc = ["--predictor_host", triton.grpc, "--predictor_protocol", "grpc-v2"]
-    by_rest = ["--predictor_host", triton.http, "--predictor_protocol", "v2"]
+    by_rest = ["--predictor_host", triton.http]  # its protocol is found by asking
     tls = None
     if request.param == "before triton over tls":
         certificates = request.getfixturevalue("certificates")
