@@ -1,6 +1,8 @@
 //! Faces are personal data: at no log level does anything that was sent appear in the log or in an
 //! answer.
 #![cfg(feature = "embedded")]
+// Helpers of tests fail by panicking, as tests do.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
