@@ -108,6 +108,8 @@ pub fn routes(
 
 /// A port that serves gRPC alone.
 impl super::http::Routes for GrpcRoutes {
+    const HTTP1: bool = false;
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let mut routes = GrpcRoutes::clone(&self);
         let Ok(answer) = routes.call(request).await;

@@ -40,7 +40,7 @@ impl Door<'_> {
         method: &Method,
         segments: &[&str],
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         let served = self.served;
         match segments {
@@ -88,7 +88,7 @@ impl Door<'_> {
         model: Model<'_>,
         rest: &[&str],
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         match rest {
             [] => reply::get(method, || self.metadata(model)),
@@ -151,7 +151,7 @@ impl Door<'_> {
         reply::json(&v2::statistics(&statistics))
     }
 
-    async fn index(&self, visit: &Visit, body: Incoming) -> Result<Response<Body>, Error> {
+    async fn index(&self, visit: &Visit, body: &mut Incoming) -> Result<Response<Body>, Error> {
         let read = body::read(self.served, self.settings, visit, body).await?;
         let filter = v2::index_filter(&read.bytes)?;
         let index = self.served.repository_index(&RepositoryIndexRequest {
@@ -165,7 +165,7 @@ impl Door<'_> {
         &self,
         model: Model<'_>,
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
         self.served.check_model(model.name, model.version)?;

@@ -2,7 +2,9 @@
 //! protocol.
 
 mod bad_input;
+mod doors;
 mod drain;
+mod errors;
 mod items;
 mod load;
 mod v1;
