@@ -1,5 +1,7 @@
 //! The log: where lines go and in what form. Payloads never reach it; see `docs/OPERATIONS.md`.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// The crate's name in targets of log lines.
@@ -32,6 +34,8 @@ pub fn start(filter: &str, json: bool) -> Result<(), String> {
         .map_err(|error| format!("--log_level {filter:?} is no filter: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // No colours in a file or a pipe.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = if json {
         log.json().flatten_event(true).try_init()
