@@ -35,6 +35,14 @@ def test_every_flag_stands_in_the_readme_with_its_default():
     assert flags_of_readme() == flags_of_help()
 
 
+def test_every_command_stands_in_the_readme():
+    text = subprocess.run([processes.binary(), "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
+    listed = text.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    commands = {line.split()[0] for line in listed} - {"help"}
+    table = README.split("## Commands")[1].split("## Flags")[0]
+    assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == commands
+
+
 def test_the_readmes_curl_is_answered_as_it_says(embedded):
     body = (processes.ROOT / "data/requests/face.json").read_bytes()
     # curl's own content type for -d.
