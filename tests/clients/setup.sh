@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-[ "$#" -gt 0 ] || set -- triton kserve
+[ "$#" -gt 0 ] || set -- triton kserve perf
 for name in "$@"; do
   requirements="tests/clients/requirements-$name.txt"
   venv="target/venvs/$name"
