@@ -57,6 +57,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     )?;
     let tensors = Tensors::compare(&golden, args.max_grey_levels)?;
     write!(out, "{}", tensors.report())?;
+    if !tensors.faults.is_empty() && JPEG_DECODER != "libjpeg-turbo" {
+        writeln!(
+            out,
+            "  (of a JPEG {JPEG_DECODER} makes other pixels than OpenCV by a few grey levels: build \
+             with the feature turbojpeg, or allow them with --max_grey_levels)"
+        )?;
+    }
     let scores = Scores::compare(&golden, &args.scoring).await?;
     writeln!(out, "{}", scores.report())?;
     let kept = tensors.missed == 0 && scores.within(args.max_difference);
