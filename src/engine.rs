@@ -145,7 +145,11 @@ impl Engine {
             .map_err(|_| {
                 Error::new(
                     Kind::Deadline,
-                    format!("the request was not done within {} ms", timeout.as_millis()),
+                    format!(
+                        "the request was not done within {} ms \
+                         (--predictor_request_timeout_seconds, or the caller's own deadline)",
+                        timeout.as_millis()
+                    ),
                 )
             })
             .flatten();

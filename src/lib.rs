@@ -1,13 +1,15 @@
 //! A KServe transformer between clients and NVIDIA Triton: face pictures in, quality scores out.
 //!
-//! The tree is the diagram; a module uses only what stands to its right.
+//! The tree is the diagram; a module uses only what its arrows lead to.
 //!
 //! ```text
-//! main → cli → config → command → front → engine → admission
-//!                          │                └────→ transformer → item
-//!                          │                             ├─────→ pixel            (imports nothing of ours)
-//!                          │                             └─────→ predictor → wire (imports nothing of ours)
-//!                          └→ loadtest → predictor, wire          front → wire, predictor
+//! main → command → config → cli
+//!            │        └────→ (the settings of what stands below)
+//!            ├→ front → engine → admission
+//!            │             └───→ transformer → item
+//!            │                        ├──────→ pixel            (imports nothing of ours)
+//!            │                        └──────→ predictor → wire (imports nothing of ours)
+//!            └→ loadtest → predictor, wire    front → predictor, wire
 //! ```
 //!
 //! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.

@@ -32,6 +32,8 @@ const STREAM_CONCURRENCY: usize = 256;
 /// Triton takes messages of any length; ours end where protobuf's do.
 const MAX_BODY_BYTES: usize = i32::MAX as usize;
 
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
 const MAX_CONNECTIONS: usize = 10_000;
 
 /// How long what runs may take after the signal to end.
@@ -120,6 +122,7 @@ impl Serving {
         let served: Arc<dyn Served> = Arc::new(bare);
         let settings = grpc::Settings {
             max_body_bytes: MAX_BODY_BYTES,
+            body_read_timeout: BODY_READ_TIMEOUT,
             concurrency: STREAM_CONCURRENCY,
             forward_headers: Vec::new(),
             metrics: Arc::clone(&metrics),
@@ -168,7 +171,7 @@ fn tensors(served: Arc<dyn Served>, metrics: Arc<Metrics>, grpc: GrpcRoutes) -> 
         metrics,
         settings: front::Settings {
             max_body_bytes: MAX_BODY_BYTES,
-            body_read_timeout: Duration::from_secs(30),
+            body_read_timeout: BODY_READ_TIMEOUT,
             forward_headers: Vec::new(),
         },
         grpc,

@@ -174,6 +174,7 @@ impl Service {
             Arc::clone(&engine) as Arc<dyn Served>,
             front::grpc::Settings {
                 max_body_bytes: door.max_body_bytes,
+                body_read_timeout: door.body_read_timeout,
                 concurrency: settings.predictor.concurrency,
                 forward_headers: door.forward_headers.clone(),
                 metrics: Arc::clone(&metrics),

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
@@ -38,22 +40,26 @@ pub async fn read(
     served: &dyn Served,
     settings: &Settings,
     visit: &Visit,
-    mut body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Read, Error> {
     let _clock = visit.timings.stage(Stage::Read);
-    let encoding = Encoding::of_request(&visit.headers);
-    let result = match &encoding {
-        Ok(_) => read_within(served, settings, &mut body).await,
-        Err(error) => Err(error.clone()),
-    };
-    if result.is_err() {
-        let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-        let _ = tokio::time::timeout(DISCARD, rest).await;
+    let encoding = Encoding::of_request(&visit.headers)?;
+    let read = read_within(served, settings, body).await?;
+    match encoding {
+        Some(encoding) => inflate(served, settings, read, encoding).await,
+        None => Ok(read),
     }
-    match encoding? {
-        Some(encoding) => inflate(served, settings, result?, encoding).await,
-        None => result,
+}
+
+/// Reads over what is left of a refused request's body: a connection that is closed while its
+/// sender still writes is reset, and the answer is lost with it. One who waits to be told to go on
+/// has not begun to write.
+pub async fn discard(headers: &HeaderMap, body: &mut Incoming) {
+    if headers.contains_key(EXPECT) {
+        return;
     }
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(DISCARD, rest).await;
 }
 
 async fn inflate(

@@ -22,6 +22,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service;
+use tracing::{Instrument, Span};
 
 use self::body::{Measured, Room};
 use self::health::Health;
@@ -40,6 +41,8 @@ use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServ
 pub struct Settings {
     /// `--max_body_bytes`, for a message as sent and as inflated.
     pub max_body_bytes: usize,
+    /// `--body_read_timeout_seconds`, for a message whose header has come.
+    pub body_read_timeout: Duration,
     /// Requests of one stream that are worked on side by side (`--concurrency`).
     pub concurrency: usize,
     /// Headers that go on to the predictor (`--forward_headers`).
@@ -56,6 +59,8 @@ struct Arrival {
     headers: HeaderMap,
     request_id: HeaderValue,
     room: Room,
+    /// For tasks that outlive the call.
+    span: Span,
 }
 
 /// All gRPC services of this server, as one tower service for any HTTP/2 listener.
@@ -81,9 +86,8 @@ pub fn routes(
         // Messages come measured and inflated; this only makes tonic name what is understood.
         .max_decoding_message_size(usize::MAX)
         .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate);
+        // Answers are not compressed: they are small, and clients offer it by habit.
+        .accept_compressed(CompressionEncoding::Deflate);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -104,6 +108,8 @@ pub fn routes(
 
 /// A port that serves gRPC alone.
 impl super::http::Routes for GrpcRoutes {
+    const HTTP1: bool = false;
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let mut routes = GrpcRoutes::clone(&self);
         let Ok(answer) = routes.call(request).await;
@@ -136,7 +142,8 @@ where
             let response = Status::unimplemented(sentence).into_http();
             return Box::pin(std::future::ready(Ok(response)));
         }
-        let arrival = Arrival::of(request.headers(), &self.settings.forward_headers);
+        let arrival = Arrival::of(&request, &self.settings.forward_headers);
+        let span = arrival.span.clone();
         let request_id = arrival.request_id.clone();
         let (mut head, body) = request.into_parts();
         let coding = body::Coding::take(&mut head.headers);
@@ -145,21 +152,24 @@ where
             coding,
             served: Arc::clone(&self.served),
             limit: self.settings.max_body_bytes,
+            time: self.settings.body_read_timeout,
             room: arrival.room.clone(),
         };
         head.extensions.insert(arrival);
         let mut routes = self.routes.clone();
-        Box::pin(async move {
+        let answer = async move {
             let request = Request::from_parts(head, body.into_body());
             let mut response = routes.call(request).await?;
             response.headers_mut().insert(REQUEST_ID, request_id);
             Ok(response)
-        })
+        };
+        Box::pin(answer.instrument(span))
     }
 }
 
 impl Arrival {
-    fn of(headers: &HeaderMap, forward: &[Forwarded]) -> Self {
+    fn of<B>(request: &Request<B>, forward: &[Forwarded]) -> Self {
+        let headers = request.headers();
         let request_id = HeaderValue::try_from(headers::request_id(headers))
             .unwrap_or(HeaderValue::from_static(""));
         let mut forwarded = headers::forwarded(forward, headers);
@@ -167,12 +177,15 @@ impl Arrival {
         if forward.iter().any(|wanted| wanted.matches(&name)) {
             forwarded.insert(name, request_id.clone());
         }
+        let id = request_id.to_str().unwrap_or_default();
+        let span = tracing::info_span!("request", id, path = request.uri().path());
         Self {
             timings: Arc::new(Timings::start()),
             timeout: headers.get("grpc-timeout").and_then(grpc_timeout),
             headers: forwarded,
             request_id,
             room: Room::default(),
+            span,
         }
     }
 }

@@ -41,6 +41,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who answers the requests of a port.
 pub trait Routes: Send + Sync + 'static {
+    /// Whether HTTP/1 is answered at all. Those who ask a port what it speaks take an answer in
+    /// HTTP/1 for a REST server.
+    const HTTP1: bool = true;
+
     /// Answers one request. Failures are answers too.
     fn answer(
         self: Arc<Self>,
@@ -148,7 +152,10 @@ async fn speak<R: Routes>(
         io: stream,
         activity: Arc::clone(&activity),
     });
-    let builder = builder();
+    let builder = match R::HTTP1 {
+        true => builder(),
+        false => builder().http2_only(),
+    };
     let mut connection = pin!(builder.serve_connection(io, service));
     let silent = async {
         let born = tokio::time::Instant::now();

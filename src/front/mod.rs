@@ -79,13 +79,16 @@ impl Routes for App {
         if grpc::is_grpc(request.headers()) {
             return Arc::new(self.grpc.clone()).answer(request).await;
         }
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let visit = Visit::new(head.headers);
         let span = tracing::info_span!("request", id = visit.id, method = %head.method, path = head.uri.path());
         async {
             let answer = self
-                .route(&head.method, head.uri.path(), &visit, body)
+                .route(&head.method, head.uri.path(), &visit, &mut body)
                 .await;
+            if answer.is_err() {
+                body::discard(&visit.headers, &mut body).await;
+            }
             finish(&self.metrics, answer, &visit)
         }
         .instrument(span)
@@ -99,7 +102,7 @@ impl App {
         method: &Method,
         path: &str,
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match segments.as_slice() {

@@ -71,6 +71,7 @@ impl Served for Scripted {
             platform: "scripted",
             max_batch: self.max_batch,
             pictures: (self.max_batch == 0).then_some("image"),
+            max_pictures: 100,
             input: TensorForm {
                 name: "input.1".to_owned(),
                 row: vec![1, 2, 2],

@@ -47,6 +47,8 @@ pub struct Description {
     pub max_batch: usize,
     /// A BYTES input of shape `[-1]` which takes pictures in place of `input`.
     pub pictures: Option<&'static str>,
+    /// `--max_images`: elements that `pictures` takes.
+    pub max_pictures: usize,
     /// The FP32 input.
     pub input: TensorForm,
     /// The FP32 output.

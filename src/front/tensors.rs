@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::grpc::{self, GrpcRoutes};
 use super::http::{Body, Routes};
 use super::served::Served;
-use super::{Settings, Visit, finish, probes, reply, v2};
+use super::{Settings, Visit, body, finish, probes, reply, v2};
 use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 
@@ -30,7 +30,7 @@ impl Routes for Tensors {
         if grpc::is_grpc(request.headers()) {
             return Arc::new(self.grpc.clone()).answer(request).await;
         }
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let visit = Visit::new(head.headers);
         let segments: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
         let answer = match segments.as_slice() {
@@ -40,13 +40,16 @@ impl Routes for Tensors {
                     served: &*self.served,
                     settings: &self.settings,
                 };
-                door.answer(&head.method, rest, &visit, body).await
+                door.answer(&head.method, rest, &visit, &mut body).await
             }
             _ => Err(Error::new(
                 Kind::NotFound,
                 "there is no such route; inferences are POST /v2/models/{model}/infer",
             )),
         };
+        if answer.is_err() {
+            body::discard(&visit.headers, &mut body).await;
+        }
         finish(&self.metrics, answer, &visit)
     }
 }

@@ -47,7 +47,7 @@ pub async fn model(
     method: &Method,
     segment: &str,
     visit: &Visit,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Response<Body>, Error> {
     // KServe's clients may encode the colon.
     let segment = segment.replace("%3A", ":").replace("%3a", ":");
@@ -99,7 +99,7 @@ async fn predict(
     app: &App,
     model: &str,
     visit: &Visit,
-    incoming: Incoming,
+    incoming: &mut Incoming,
 ) -> Result<Response<Body>, Error> {
     // Known before the body is read.
     app.engine.readiness(model)?;

@@ -40,7 +40,7 @@ impl Door<'_> {
         method: &Method,
         segments: &[&str],
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         let served = self.served;
         match segments {
@@ -51,6 +51,10 @@ impl Door<'_> {
             ["health", "ready"] => reply::get(method, || probes::ready(served)),
             ["models"] => reply::get(method, || self.models()),
             ["models", "stats"] => reply::get(method, || self.statistics(Model::default())),
+            // A path with something else is of another route.
+            ["models", _, "versions", version, ..] if version.parse::<u64>().is_err() => {
+                Err(no_version(version))
+            }
             ["models", name, "versions", version, rest @ ..] => {
                 let model = Model { name, version };
                 self.of_model(method, model, rest, visit, body).await
@@ -84,7 +88,7 @@ impl Door<'_> {
         model: Model<'_>,
         rest: &[&str],
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         match rest {
             [] => reply::get(method, || self.metadata(model)),
@@ -147,7 +151,7 @@ impl Door<'_> {
         reply::json(&v2::statistics(&statistics))
     }
 
-    async fn index(&self, visit: &Visit, body: Incoming) -> Result<Response<Body>, Error> {
+    async fn index(&self, visit: &Visit, body: &mut Incoming) -> Result<Response<Body>, Error> {
         let read = body::read(self.served, self.settings, visit, body).await?;
         let filter = v2::index_filter(&read.bytes)?;
         let index = self.served.repository_index(&RepositoryIndexRequest {
@@ -161,7 +165,7 @@ impl Door<'_> {
         &self,
         model: Model<'_>,
         visit: &Visit,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
         self.served.check_model(model.name, model.version)?;
@@ -205,6 +209,11 @@ struct Model<'a> {
 
 fn not_built_in(text: &str) -> Result<Response<Body>, Error> {
     Err(Error::new(Kind::NotBuiltIn, text))
+}
+
+fn no_version(version: &str) -> Error {
+    let text = format!("version {version:?} is no number; a model's version is \"1\"");
+    Error::new(Kind::NotFound, text)
 }
 
 fn no_route() -> Error {

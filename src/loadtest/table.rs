@@ -191,7 +191,6 @@ fn many(out: &mut Text, report: &Report) {
             ),
         );
     }
-    let mut said: Vec<&str> = Vec::new();
     for run in &report.runs {
         for error in &run.errors {
             out.line(
@@ -202,12 +201,27 @@ fn many(out: &mut Text, report: &Report) {
                 ),
             );
         }
+    }
+    // Of each kind of note the first, and in how many more runs there is one like it.
+    let kind = |note: &str| {
+        let end = note.find(|c: char| c == ':' || c.is_ascii_digit());
+        note[..end.unwrap_or(note.len())].to_owned()
+    };
+    let mut notes: Vec<(&Summary, &str, usize)> = Vec::new();
+    for run in &report.runs {
         for note in &run.notes {
-            if !said.contains(&note.as_str()) {
-                said.push(note);
-                out.line("note", &format!("{}: {note}", run.label));
+            match notes.iter_mut().find(|said| kind(said.1) == kind(note)) {
+                Some(said) => said.2 += 1,
+                None => notes.push((run, note, 0)),
             }
         }
+    }
+    for (run, note, more) in notes {
+        let more = match more {
+            0 => String::new(),
+            more => format!(" (the like in {more} more runs)"),
+        };
+        out.line("note", &format!("{}: {note}{more}", run.label));
     }
 }
 

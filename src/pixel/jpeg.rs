@@ -14,7 +14,7 @@ mod header;
 
 use super::decode::{Buffers, Decoded, Size, first};
 use super::{Error, Options, orient};
-use header::{Colours, Header};
+use header::Header;
 
 pub(super) use backend::Decoder;
 

@@ -13,6 +13,8 @@ mod orient;
 mod picture;
 mod png;
 mod resize;
+#[cfg(test)]
+mod tests;
 mod webp;
 
 use bytes::BytesMut;

@@ -33,6 +33,12 @@ pub(super) fn decode(
     let pixels = size.pixels();
     let buffer = first(&mut buffers.pixels, bytes.max(pixels * 3));
     let frame = reader.next_frame(&mut buffer[..bytes]).map_err(refusal)?;
+    if (frame.width as usize, frame.height as usize) != (size.width, size.height) {
+        return Err(Error::Damaged {
+            format: FORMAT,
+            what: "its first frame is smaller than the picture",
+        });
+    }
     // A file without its last chunk is truncated, even if all pixels are there.
     reader.finish().map_err(refusal)?;
     match frame.color_type {

@@ -324,3 +324,78 @@ fn split_planes(row: &[u8], padded: usize, out: &mut [u8]) {
         [*red, *green, *blue] = *pixel;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules, one output byte at a time.
+    fn by_the_rules(picture: Picture<'_>, width: usize, height: usize) -> Vec<u8> {
+        let at = |x: i64, y: i64, colour: usize| {
+            let y = y.clamp(0, picture.height() as i64 - 1) as usize;
+            i32::from(picture.row(y)[x as usize * 3 + colour])
+        };
+        let last = picture.width() as i64 - 1;
+        let mut out = Vec::new();
+        for (y, x, colour) in (0..height)
+            .flat_map(|y| (0..width).map(move |x| (y, x)))
+            .flat_map(|(y, x)| [(y, x, 0), (y, x, 1), (y, x, 2)])
+        {
+            let (left, fx) = source(x, scale(picture.width(), width));
+            let (left, fx) = if left < 0 {
+                (0, 0.0)
+            } else if left >= last {
+                (last, 0.0)
+            } else {
+                (left, fx)
+            };
+            let (upper, fy) = source(y, scale(picture.height(), height));
+            let (a0, a1) = weights(fx);
+            let (b0, b1) = weights(fy);
+            let row = |y| {
+                let right = (left + 1).min(last);
+                (at(left, y, colour) * a0 + at(right, y, colour) * a1) >> 4
+            };
+            let sum = ((b0 * row(upper)) >> 16) + ((b1 * row(upper + 1)) >> 16);
+            out.push(((sum + 2) >> 2) as u8);
+        }
+        out
+    }
+
+    #[test]
+    fn every_size_follows_the_rules() {
+        let mut resizer = Resizer::default();
+        let noise: Vec<u8> = (0_u32..90 * 70 * 3)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8)
+            .collect();
+        for (from, to) in [
+            ((1, 1), (112, 112)),
+            ((1, 9), (5, 4)),
+            ((2, 1), (7, 3)),
+            ((90, 70), (112, 112)),
+            ((90, 70), (45, 70)),
+            ((90, 70), (90, 35)),
+            ((90, 70), (44, 36)),
+            ((33, 17), (1, 1)),
+            ((70, 90), (17, 31)),
+        ] {
+            let picture = Picture::new(&noise[..from.0 * from.1 * 3], from.0, from.1).unwrap();
+            let mut out = vec![0; to.0 * to.1 * 3];
+            resize(picture, to.0, to.1, &mut resizer, &mut out);
+            assert_eq!(out, by_the_rules(picture, to.0, to.1), "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn half_the_size_is_a_mean_and_the_same_size_a_copy() {
+        let rgb: Vec<u8> = (0..4 * 2 * 3).map(|v| v * 7).collect();
+        let picture = Picture::new(&rgb, 4, 2).unwrap();
+        let mut half = [0; 6];
+        resize(picture, 2, 1, &mut Resizer::default(), &mut half);
+        // (0 + 21 + 84 + 105 + 2) / 4 and so on.
+        assert_eq!(half, [53, 60, 67, 95, 102, 109]);
+        let mut same = [0; 24];
+        resize(picture, 4, 2, &mut Resizer::default(), &mut same);
+        assert_eq!(same, rgb[..]);
+    }
+}

@@ -101,7 +101,10 @@ pub enum Error {
         message: String,
     },
     /// The request's time was up.
-    #[error("the predictor did not answer in time")]
+    #[error(
+        "the predictor did not answer in time (--predictor_request_timeout_seconds, or the caller's \
+         own deadline)"
+    )]
     Deadline,
     /// It answered an error.
     #[error("the predictor answered {code}: {message}")]

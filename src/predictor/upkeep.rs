@@ -127,7 +127,11 @@ async fn watch_over(
         match asked {
             Ok(Ok(now)) => terms = now,
             // Opening it again finds out what to say.
-            Ok(Err(_)) | Err(_) => return End::Lost,
+            Ok(Err(_)) => return End::Lost,
+            Err(_) => {
+                member.silenced.send_replace(());
+                return End::Useless(Reason::Unreachable(silence()));
+            }
         }
         next_question = Instant::now() + PAUSE;
     }

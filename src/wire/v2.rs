@@ -11,9 +11,11 @@ mod describe;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -56,19 +58,19 @@ impl Form {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     parameters: Option<&'a RawValue>,
     #[serde(borrow)]
-    inputs: Option<Vec<Input<'a>>>,
+    inputs: Option<Few<Input<'a>>>,
     #[serde(borrow)]
-    outputs: Option<Vec<Output<'a>>>,
+    outputs: Option<Few<Output<'a>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Input<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
@@ -82,12 +84,45 @@ struct Input<'a> {
     data: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Output<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
     #[serde(borrow)]
     parameters: Option<&'a RawValue>,
+}
+
+/// A list of tensors. No model has more than a few, and a body of empty ones would take many times
+/// its own size.
+struct Few<T>(Vec<T>);
+
+const MAX_TENSORS: usize = 64;
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FewVisitor(PhantomData))
+    }
+}
+
+struct FewVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
+    type Value = Few<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of tensors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
+        let mut tensors = Vec::new();
+        while let Some(tensor) = list.next_element()? {
+            if tensors.len() == MAX_TENSORS {
+                return Err(A::Error::custom("too many tensors"));
+            }
+            tensors.push(tensor);
+        }
+        Ok(Few(tensors))
+    }
 }
 
 /// Reads a body. `json_length` is the value of `Inference-Header-Content-Length`, if it was sent.
@@ -125,7 +160,7 @@ pub fn parse(body: &Bytes, json_length: Option<usize>) -> Result<Infer, ParseErr
 /// serde's own text may quote what it found.
 fn malformed(error: &serde_json::Error) -> ParseError {
     let what = if error.is_data() {
-        "the body must be a JSON object, its inputs and outputs lists of objects, each key once"
+        "the body must be a JSON object, its inputs and outputs lists of at most 64 objects, each key once"
     } else {
         "the body is not JSON"
     };
@@ -134,7 +169,7 @@ fn malformed(error: &serde_json::Error) -> ParseError {
 }
 
 fn request(body: Body<'_>, mut binary: Bytes) -> Result<Infer, ParseError> {
-    let Some(given) = body.inputs else {
+    let Some(Few(given)) = body.inputs else {
         return wrong("inputs is missing: a list of tensors");
     };
     let mut inputs = Vec::with_capacity(given.len());
@@ -191,7 +226,10 @@ fn request(body: Body<'_>, mut binary: Bytes) -> Result<Infer, ParseError> {
         binary: flag(&parameters, "binary_data_output", "the body")?.unwrap_or(false),
         outputs: HashMap::new(),
     };
-    let outputs = outputs(body.outputs.unwrap_or_default(), &mut form)?;
+    let outputs = outputs(
+        body.outputs.map_or_else(Vec::new, |Few(outputs)| outputs),
+        &mut form,
+    )?;
     let message = ModelInferRequest {
         id: match body.id {
             Some(id) => text(Some(id), "id")?,
@@ -234,7 +272,7 @@ fn outputs(
 ///
 /// When it is something else than JSON's object with a boolean.
 pub fn index_filter(body: &[u8]) -> Result<bool, ParseError> {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct Filter {
         ready: Option<bool>,
     }

@@ -26,7 +26,8 @@ def test_perf_analyzer_completes(service, input_data, how):
     command = [
         str(PERF / "bin/perf_analyzer"), "-m", "facequality", "-u", service.http, *how,
         "--input-data", str(input_data), "--async", "--concurrency-range", "4:4",
-        "--measurement-interval", "1000", "--stability-percentage", "90", "--max-trials", "3",
+        # It is to complete, not to measure: on a busy machine its windows never agree.
+        "--measurement-mode", "count_windows", "--measurement-request-count", "50", "--stability-percentage", "999",
     ]
     run = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env=os.environ | {"LD_LIBRARY_PATH": str(libraries)}

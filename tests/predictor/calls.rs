@@ -183,7 +183,8 @@ async fn error_answers_keep_their_words_and_are_not_repeated() {
         ),
         (
             Code::DeadlineExceeded,
-            "the predictor did not answer in time",
+            "the predictor did not answer in time (--predictor_request_timeout_seconds, or the \
+             caller's own deadline)",
         ),
     ];
     for (i, (code, expected)) in cases.into_iter().enumerate() {

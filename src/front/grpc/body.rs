@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
@@ -14,10 +15,12 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::status;
 use crate::admission::Reserved;
+use crate::error::{Error, Kind};
 use crate::front::served::Served;
 
 /// One byte that says whether the message is compressed, four of its length.
@@ -70,6 +73,8 @@ pub(super) struct Measured<B> {
     pub(super) coding: Coding,
     pub(super) served: Arc<dyn Served>,
     pub(super) limit: usize,
+    /// How long a message may take to arrive when its header has.
+    pub(super) time: Duration,
     pub(super) room: Room,
 }
 
@@ -87,6 +92,7 @@ where
             measured: self,
             chunk: Bytes::new(),
             left: 0,
+            until: None,
             ended: false,
         };
         let pieces = stream::unfold(reader, |mut reader| async move {
@@ -105,6 +111,8 @@ struct Reader<B> {
     chunk: Bytes,
     /// Bytes of the current message still to be passed on.
     left: usize,
+    /// When the current message must be complete: it holds room that others wait for.
+    until: Option<Instant>,
     ended: bool,
 }
 
@@ -127,6 +135,9 @@ where
         }
         let piece = self.chunk.split_to(self.left.min(self.chunk.len()));
         self.left -= piece.len();
+        if self.left == 0 {
+            self.until = None;
+        }
         Ok(Some(piece))
     }
 
@@ -143,16 +154,21 @@ where
         }
         let served = Arc::clone(&self.measured.served);
         let reserved = served.reserve(length).await.map_err(status)?;
+        self.until = Some(Instant::now() + self.measured.time);
         let inflate = match (header[0], self.measured.coding) {
             (1, Coding::Gzip) => inflate_gzip,
             (1, Coding::Deflate) => inflate_deflate,
             _ => {
                 self.measured.room.put(reserved);
                 self.left = length;
+                if length == 0 {
+                    self.until = None;
+                }
                 return Ok(Some(header));
             }
         };
         let compressed = self.collect(length).await?;
+        self.until = None;
         if compressed.len() < length {
             return Err(Status::internal("the body ends inside a message"));
         }
@@ -185,7 +201,14 @@ where
     /// Receives the next chunk; false at the end of the body.
     async fn receive(&mut self) -> Result<bool, Status> {
         while self.chunk.is_empty() {
-            let Some(frame) = self.measured.body.frame().await else {
+            let frame = self.measured.body.frame();
+            let frame = match self.until {
+                Some(until) => timeout_at(until, frame)
+                    .await
+                    .map_err(|_| self.too_slow())?,
+                None => frame.await,
+            };
+            let Some(frame) = frame else {
                 self.ended = true;
                 return Ok(false);
             };
@@ -194,6 +217,15 @@ where
             self.chunk = frame.into_data().unwrap_or_default();
         }
         Ok(true)
+    }
+}
+
+impl<B> Reader<B> {
+    fn too_slow(&self) -> Status {
+        let seconds = self.measured.time.as_secs();
+        let text =
+            format!("the message did not arrive within {seconds} s (--body_read_timeout_seconds)");
+        status(Error::new(Kind::Invalid, text))
     }
 }
 

@@ -11,9 +11,11 @@ use tokio::task::JoinHandle;
 use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::{Arrival, Settings, code_name, status};
 use crate::admission::Reserved;
+use crate::front::reply;
 use crate::front::served::{Context, Served};
 use crate::timing::Timings;
 use crate::wire::triton::infer_parameter::ParameterChoice;
@@ -45,7 +47,11 @@ impl Inference {
         message: ModelInferRequest,
         context: Context,
     ) -> Result<ModelInferResponse, Status> {
-        let result = self.served.infer(message, context).await.map_err(status);
+        let result = self.served.infer(message, context).await;
+        if let Err(error) = &result {
+            reply::log(error);
+        }
+        let result = result.map_err(status);
         let code = result.as_ref().err().map_or(Code::Ok, Status::code);
         self.settings
             .metrics
@@ -69,11 +75,12 @@ impl Inference {
             timings: Arc::new(Timings::start()),
             strings: false,
         };
-        let task = tokio::spawn(async move {
+        let work = async move {
             let result = this.infer(message, context).await;
             drop(room);
             result
-        });
+        };
+        let task = tokio::spawn(work.instrument(arrival.span.clone()));
         Task { id, task }
     }
 }

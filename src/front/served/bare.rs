@@ -88,6 +88,7 @@ impl Served for Bare {
                 Readiness::NotReady(_) => 1,
             },
             pictures: None,
+            max_pictures: 0,
             input: TensorForm {
                 name: signature.input.clone(),
                 row: signature.input_row.clone(),

@@ -29,10 +29,16 @@ fn invalid(text: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, text)
 }
 
-/// The newest version by no name, or the one there is by its name.
+/// The newest version by no name, or the one there is by its name. As in Triton, what is no number
+/// is malformed and not merely unknown.
 pub(super) fn check_version(model: &str, version: &str) -> Result<(), Error> {
     if version.is_empty() || version == VERSION {
         return Ok(());
+    }
+    if version.parse().map_or(true, |number: u64| number == 0) {
+        return Err(invalid(format!(
+            "version {version:?} is no positive number; model {model:?} has version {VERSION:?}"
+        )));
     }
     Err(Error::new(
         Kind::NotFound,
@@ -58,7 +64,7 @@ pub(super) fn check(
     let name = &input.name;
     let input = if model.pictures == Some(name) {
         check_datatype(name, &input.datatype, "BYTES")?;
-        let count = picture_count(name, &input.shape)?;
+        let count = picture_count(name, &input.shape, model.max_pictures)?;
         Input::Pictures(contents::pictures(name, contents, count, strings)?)
     } else {
         check_datatype(name, &input.datatype, "FP32")?;
@@ -211,9 +217,18 @@ fn check_datatype(name: &str, found: &str, expected: &str) -> Result<(), Error> 
 }
 
 /// Pictures by a shape of `[N]` or `[N,1]`.
-fn picture_count(name: &str, shape: &[i64]) -> Result<usize, Error> {
+fn picture_count(name: &str, shape: &[i64], most: usize) -> Result<usize, Error> {
     match *shape {
-        [count] | [count, 1] if count > 0 => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        [count] | [count, 1] if count > 0 => {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            if count > most {
+                return Err(invalid(format!(
+                    "input {name:?}: {count} pictures in one request; at most {most} are allowed \
+                     (--max_images)"
+                )));
+            }
+            Ok(count)
+        }
         [0] | [0, 1] => Err(invalid(format!(
             "input {name:?}: the shape says no pictures; send at least one"
         ))),

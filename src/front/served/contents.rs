@@ -70,15 +70,14 @@ pub(super) fn pictures(
     strings: bool,
 ) -> Result<Vec<Picture>, Error> {
     let elements = match contents {
-        Contents::Raw(bytes) => elements(name, bytes)?,
+        Contents::Raw(bytes) => elements(name, bytes, count)?,
         Contents::Typed(typed) => {
             only(name, "bytes_contents", fields(&typed))?;
             typed.bytes_contents
         }
     };
     if elements.len() != count {
-        let what = format!("{} elements where the shape says {count}", elements.len());
-        return Err(invalid(name, &what));
+        return Err(miscounted(name, &elements.len().to_string(), count));
     }
     let places = elements.into_iter().enumerate();
     places
@@ -92,10 +91,19 @@ fn place(name: &str, index: usize) -> String {
     format!("{name}[{index}]")
 }
 
-/// Cuts raw BYTES into their elements.
-fn elements(name: &str, mut bytes: Bytes) -> Result<Vec<Bytes>, Error> {
+fn miscounted(name: &str, found: &str, count: usize) -> Error {
+    let what = format!("{found} elements where the shape says {count}");
+    invalid(name, &what)
+}
+
+/// Cuts raw BYTES into their `count` elements.
+fn elements(name: &str, mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Error> {
     let mut elements = Vec::new();
     while !bytes.is_empty() {
+        // Elements may be empty: without this, what they are kept in could outgrow their bytes.
+        if elements.len() == count {
+            return Err(miscounted(name, "more", count));
+        }
         let place = place(name, elements.len());
         if bytes.len() < PREFIX {
             let what = format!(

@@ -26,6 +26,7 @@ impl Served for Engine {
             platform: "kserve_transformer",
             max_batch: 0,
             pictures: Some("image"),
+            max_pictures: self.max_images(),
             input: TensorForm {
                 name: signature.input.clone(),
                 row: signature.input_row.clone(),

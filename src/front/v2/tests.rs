@@ -51,6 +51,7 @@ async fn server(scripted: Scripted) -> Server {
     let forward_headers = vec![Forwarded::parse("x-request-id").unwrap()];
     let settings = grpc::Settings {
         max_body_bytes: 100_000,
+        body_read_timeout: Duration::from_secs(30),
         concurrency: 8,
         forward_headers: forward_headers.clone(),
         metrics: Arc::clone(&metrics),

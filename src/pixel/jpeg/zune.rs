@@ -6,7 +6,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Colours, FORMAT, Header, Size};
+use super::header::Colours;
+use super::{FORMAT, Header, Size};
 use crate::pixel::Error;
 
 /// Ones, as a JPEG stores them. No Huffman code is all ones, so a decoder that reads on into these

@@ -92,8 +92,15 @@ fn what_is_wrong_is_named_and_not_quoted() {
         ("[]".to_owned(), "must be a JSON object"),
         (" ".to_owned(), "is empty"),
         ("{}".to_owned(), "inputs is missing"),
-        (r#"{"inputs":"secret"}"#.to_owned(), "lists of objects"),
+        (
+            r#"{"inputs":"secret"}"#.to_owned(),
+            "lists of at most 64 objects",
+        ),
         (r#"{"inputs":[],"inputs":[]}"#.to_owned(), "each key once"),
+        (
+            format!("{{\"inputs\":[{}{{}}]}}", "{},".repeat(64)),
+            "at most 64 objects",
+        ),
         (r#"{"inputs":[],"id":5}"#.to_owned(), "id must be a string"),
         (
             r#"{"inputs":[],"parameters":[]}"#.to_owned(),

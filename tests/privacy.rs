@@ -1,0 +1,127 @@
+//! Faces are personal data: at no log level does anything that was sent appear in the log or in an
+//! answer.
+#![cfg(feature = "embedded")]
+// Helpers of tests fail by panicking, as tests do.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// What must never be seen again: parts of payloads, of a URL's query, of a token.
+const SECRETS: [&str; 5] = [
+    "SECRETPICTURE",
+    "U0VDUkVUUElDVFVSR",
+    "SECRETQUERY",
+    "SECRETTOKEN",
+    "SECRETUSER",
+];
+
+struct Service {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    read: String,
+    url: String,
+}
+
+impl Service {
+    fn start(level: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_facequality-transformer"))
+            .args(["--host=127.0.0.1", "--http_port=0", "--grpc_port=0"])
+            .args(["--drain_notice_seconds=0", "--log_format=json"])
+            .arg(format!("--log_level=info,facequality_transformer={level},facequality_transformer::command=info"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut read = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {read}");
+            read.push_str(&line);
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "listening" {
+                break line["http"].as_str().unwrap().to_owned();
+            }
+        };
+        Self {
+            child,
+            log,
+            read,
+            url: format!("http://{address}"),
+        }
+    }
+
+    /// Ends it and gives all that it wrote.
+    fn log(mut self) -> String {
+        let stop = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(stop.unwrap().success());
+        self.log.read_to_string(&mut self.read).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        self.read
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_was_sent_is_seen_again() {
+    for level in ["error", "warn", "info", "debug", "trace"] {
+        let service = Service::start(level);
+        let client = {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            reqwest::Client::new()
+        };
+        let secret = base64_simd::STANDARD.encode_to_string("SECRETPICTURE ".repeat(9));
+        let good = std::fs::read("data/requests/face.json").unwrap();
+        let wrong_symbol = format!("data:image/png;base64,{secret}*SECRETPICTURE");
+        let mut bodies: Vec<Vec<u8>> = vec![
+            good,
+            b"SECRETPICTURE as it is".to_vec(),
+            format!(r#"{{"data":{{"item":"SECRETPICTURE {secret}"}}"#).into(),
+            format!(r#"{{"data":{{"SECRETPICTURE":"{secret}"}}}}"#).into(),
+        ];
+        for item in [
+            format!("data:image/png;base64,{secret}"),
+            wrong_symbol,
+            format!("data:SECRETPICTURE,{secret}"),
+            "SECRETPICTURE".to_owned(),
+            "http://SECRETUSER:SECRETTOKEN@127.0.0.1:1/a?token=SECRETQUERY".to_owned(),
+            "http://name.invalid/a?token=SECRETQUERY".to_owned(),
+            "http://[::bad/?token=SECRETQUERY".to_owned(),
+        ] {
+            bodies.push(json!({"data": {"item": item}}).to_string().into());
+        }
+        for body in bodies {
+            let answer = client
+                .post(format!(
+                    "{}/v1/models/facequality:predict?token=SECRETQUERY",
+                    service.url
+                ))
+                .header("authorization", "Bearer SECRETTOKEN")
+                .body(body)
+                .send()
+                .await
+                .unwrap();
+            let text = answer.text().await.unwrap();
+            for secret in SECRETS {
+                assert!(
+                    !text.contains(secret),
+                    "{level}: the answer shows it: {text}"
+                );
+            }
+        }
+        let log = service.log();
+        assert!(
+            level != "debug" || log.contains("answered"),
+            "the log is not at this level: {log}"
+        );
+        for secret in SECRETS {
+            assert!(
+                !log.contains(secret),
+                "{level}: the log shows {secret}:\n{log}"
+            );
+        }
+    }
+}
