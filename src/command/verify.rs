@@ -155,7 +155,7 @@ impl Scores {
     async fn compare(golden: &Golden, scoring: &Scoring) -> anyhow::Result<Self> {
         let known: Vec<_> = golden
             .entries()
-            .filter_map(|(name, entry)| Some((name.to_owned(), entry.score?)))
+            .filter_map(|(name, entry)| Some((name.to_owned(), f64::from(entry.score?))))
             .collect();
         if known.is_empty() {
             if scoring.names_one() {

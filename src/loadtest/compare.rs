@@ -82,7 +82,8 @@ pub(super) async fn alternate(
     for round in 1..=settings.rounds.max(1) {
         for (letter, runner) in [("A", a), ("B", b)] {
             let mut run = once(settings.load, runner).await?;
-            run.label = format!("{letter}{round} {}", run.label);
+            let url = &runner.target.endpoint.url;
+            run.label = format!("{letter}{round} {url}, {}", run.label);
             runs.push(run);
         }
     }

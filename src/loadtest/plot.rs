@@ -27,7 +27,7 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// A horizontal axis.
+/// An axis.
 pub(super) struct Axis {
     pub(super) name: &'static str,
     pub(super) label: fn(&f64) -> String,
@@ -40,6 +40,21 @@ pub(super) const fn plain(name: &'static str) -> Axis {
         label: number,
     }
 }
+
+/// Where milliseconds lie on an axis on which each further power of ten takes the same room.
+pub(super) fn decades(milliseconds: f64) -> f64 {
+    milliseconds.max(1e-3).log10()
+}
+
+/// The axis of [`decades`].
+pub(super) const DECADES: Axis = Axis {
+    name: "ms",
+    label: |decades| {
+        let milliseconds = 10f64.powf(*decades);
+        let digits = (1.0 - decades.floor()).clamp(0.0, 3.0) as usize;
+        format!("{milliseconds:.digits$}")
+    },
+};
 
 /// A tick's value, without the noise of its last digits.
 fn number(value: &f64) -> String {
@@ -61,12 +76,13 @@ pub(super) const NINES: Axis = Axis {
     },
 };
 
-/// Lines over an axis, from zero up. None if there is nothing to draw.
-pub(super) fn lines(title: &str, axis: &Axis, vertical: &str, lines: &[Line]) -> Option<String> {
+/// Lines over an axis, from zero (or the lowest below it) up. None if there is nothing to draw.
+pub(super) fn lines(title: &str, axis: &Axis, vertical: &Axis, lines: &[Line]) -> Option<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let left = points().map(|p| p.0).reduce(f64::min)?;
     let right = points().map(|p| p.0).reduce(f64::max)?;
     let top = points().map(|p| p.1).reduce(f64::max)?;
+    let bottom = points().map(|p| p.1).fold(0.0, f64::min);
     let (left, right) = widen(left, right);
     svg(|area| {
         let mut chart = ChartBuilder::on(area)
@@ -75,16 +91,16 @@ pub(super) fn lines(title: &str, axis: &Axis, vertical: &str, lines: &[Line]) ->
             .margin_right(32)
             .x_label_area_size(38)
             .y_label_area_size(64)
-            .build_cartesian_2d(left..right, 0.0..ceiling(top))?;
+            .build_cartesian_2d(left..right, bottom..ceiling(top))?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
             .x_labels(7)
             .y_labels(6)
             .x_desc(axis.name)
-            .y_desc(vertical)
+            .y_desc(vertical.name)
             .x_label_formatter(&axis.label)
-            .y_label_formatter(&number)
+            .y_label_formatter(&vertical.label)
             .draw()?;
         for (line, &colour) in lines.iter().zip(COLOURS.iter().cycle()) {
             chart
@@ -131,7 +147,7 @@ pub(super) fn bars(
             .margin(12)
             .margin_right(32)
             .x_label_area_size(38)
-            .y_label_area_size(150)
+            .y_label_area_size(200)
             // Room on the right for the value.
             .build_cartesian_2d(0.0..ceiling(longest) * 1.2, (0..count - 1).into_segmented())?;
         let name = |value: &SegmentValue<i32>| match value {
@@ -204,7 +220,13 @@ mod tests {
             name: name.to_owned(),
             points: vec![(0.0, 1.0), (1.0, 2.0)],
         };
-        let drawn = lines("Title", &plain("s"), "ms", &[line("first"), line("second")]).unwrap();
+        let drawn = lines(
+            "Title",
+            &plain("s"),
+            &plain("ms"),
+            &[line("first"), line("second")],
+        )
+        .unwrap();
         assert!(drawn.starts_with("<svg") && drawn.contains("polyline"));
         assert!(drawn.contains("first") && drawn.contains("second") && drawn.contains("Title"));
     }
@@ -215,10 +237,12 @@ mod tests {
             name: "one".to_owned(),
             points: vec![(3.0, 0.0)],
         }];
-        assert!(lines("t", &plain("x"), "y", &one).is_some());
-        assert!(lines("t", &plain("x"), "y", &[]).is_none());
+        assert!(lines("t", &plain("x"), &plain("y"), &one).is_some());
+        assert!(lines("t", &plain("x"), &plain("y"), &[]).is_none());
         assert!(bars("t", "x", &[]).is_none());
-        assert!(bars("t", "x", &[("a".to_owned(), 2.0, "2".to_owned())]).is_some());
+        // The background and the bar.
+        let bar = bars("t", "x", &[("a".to_owned(), 2.0, "2".to_owned())]).unwrap();
+        assert_eq!(bar.matches("<rect").count(), 2);
     }
 
     #[test]
@@ -226,5 +250,12 @@ mod tests {
         assert!((nines(0.99) - 2.0).abs() < 1e-9);
         assert_eq!((NINES.label)(&1.0), "90 %");
         assert_eq!((NINES.label)(&3.0), "99.9 %");
+    }
+
+    #[test]
+    fn each_further_power_of_ten_takes_the_same_room() {
+        assert!((decades(100.0) - 2.0).abs() < 1e-9);
+        assert_eq!((DECADES.label)(&2.0), "100");
+        assert_eq!((DECADES.label)(&-1.0), "0.10");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plot::{Line, NINES, bars, lines, nines, plain};
+use super::plot::{DECADES, Line, NINES, bars, decades, lines, nines, plain};
 use super::units::{show_milliseconds, show_rate};
 use super::{Report, Summary, table};
 
@@ -151,7 +151,10 @@ fn plots(report: &Report) -> Vec<Option<String>> {
 fn by_percentile(runs: &[Summary]) -> Option<String> {
     let curve = |name: String, curve: &[(f64, f64)]| Line {
         name,
-        points: curve.iter().map(|&(q, ms)| (nines(q), ms)).collect(),
+        points: curve
+            .iter()
+            .map(|&(q, ms)| (nines(q), decades(ms)))
+            .collect(),
     };
     let drawn = match runs {
         [run] if run.offered.is_some() => vec![
@@ -164,7 +167,7 @@ fn by_percentile(runs: &[Summary]) -> Option<String> {
             .map(|run| curve(run.label.clone(), &run.latency.curve))
             .collect(),
     };
-    lines("Latency by percentile", &NINES, "ms", &drawn)
+    lines("Latency by percentile", &NINES, &DECADES, &drawn)
 }
 
 /// Places a run's points behind those of the runs before it.
@@ -193,7 +196,7 @@ fn over_time(runs: &[Summary]) -> Option<String> {
             points: in_sequence(runs, |point| point.p99_ms),
         },
     ];
-    lines("Latency over time", &plain("seconds"), "ms", &drawn)
+    lines("Latency over time", &plain("seconds"), &plain("ms"), &drawn)
 }
 
 fn throughput(runs: &[Summary]) -> Option<String> {
@@ -210,7 +213,7 @@ fn throughput(runs: &[Summary]) -> Option<String> {
     lines(
         "Throughput over time",
         &plain("seconds"),
-        "per second",
+        &plain("per second"),
         &drawn,
     )
 }
@@ -227,13 +230,16 @@ fn by_rate(runs: &[Summary]) -> Option<String> {
     }
     let line = |name: &str, of: fn(&super::Distribution) -> f64| Line {
         name: name.to_owned(),
-        points: by_rate.iter().map(|(rate, d)| (*rate, of(d))).collect(),
+        points: by_rate
+            .iter()
+            .map(|(rate, d)| (*rate, decades(of(d))))
+            .collect(),
     };
     let drawn = [line("p50", |d| d.p50_ms), line("p99", |d| d.p99_ms)];
     lines(
         "Latency by rate",
         &plain("requests per second"),
-        "ms",
+        &DECADES,
         &drawn,
     )
 }
@@ -271,7 +277,10 @@ fn metrics(runs: &[Summary]) -> Option<String> {
         .into_iter()
         .take(10)
         .map(|mean| {
-            let name = mean.name.replace("{", " ").replace(['}', '"'], "");
+            let name = mean
+                .name
+                .replace("{model_name=", " ")
+                .replace(['{', '}', '"'], " ");
             (name, mean.mean_ms, show_milliseconds(mean.mean_ms))
         })
         .collect();

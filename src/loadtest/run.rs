@@ -76,7 +76,7 @@ impl Runner {
         futures_util::future::join_all(lanes.iter_mut().map(Lane::connect)).await;
         let from = Instant::now() + self.warmup;
         let shared = self.shared(from);
-        let label = format!("{}, {concurrency} in flight", self.target.endpoint.url);
+        let label = format!("{concurrency} in flight");
         let around = Around::begin(self, &shared, &label, from);
         let sent = Arc::new(AtomicU64::new(0));
         let tasks = lanes.into_iter().map(|mut lane| {
@@ -112,7 +112,7 @@ impl Runner {
         let start = Instant::now() + Duration::from_millis(20);
         let from = start + self.warmup;
         let shared = self.shared(from);
-        let label = format!("{}, {rate:.1}/s", self.target.endpoint.url);
+        let label = format!("{rate:.1}/s");
         let around = Around::begin(self, &shared, &label, from);
         let crew = Arc::new(Crew {
             shared: Arc::clone(&shared),

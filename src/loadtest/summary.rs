@@ -17,7 +17,7 @@ const CLOSED: &str = "closed loop: while the target stalls, nothing is sent, so 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// What tells it from the others: the target and the load.
+    /// What tells it from the others: the load, and the target where there are two.
     pub label: String,
     /// Requests per second that were meant to be sent; none in a closed loop.
     pub offered: Option<f64>,

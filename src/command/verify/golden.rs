@@ -47,7 +47,7 @@ pub struct Entry {
     file_sha256: Option<String>,
     tensor_sha256: Option<String>,
     /// What the predictor made of the tensor.
-    pub score: Option<f64>,
+    pub score: Option<f32>,
 }
 
 /// How a picture's tensor compares with the golden one.
