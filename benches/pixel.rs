@@ -1,4 +1,5 @@
-//! The pixel path: the floor (decode, resize, normalise into the planes) and each of its steps.
+//! The pixel path: the floor A (decode, resize, normalise into the planes), each of its steps, and the
+//! whole pre-processing around it, from a request's JSON to the tensor.
 //!
 //! `face` is 250 × 250, `photo` 1920 × 1920, both JPEG 4:2:0 of a photograph.
 
@@ -10,9 +11,13 @@ use std::path::Path;
 
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
+use facequality_transformer::error::Error;
+use facequality_transformer::item::data_uri;
 use facequality_transformer::pixel::{
     self, ExifOrientation, JPEG_DECODER, Options, PLANE_BYTES, Picture, Resizer, SIDE, Scratch,
 };
+use facequality_transformer::wire::common_data;
+use facequality_transformer::wire::tensor::Blank;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 
@@ -98,6 +103,37 @@ fn resize(c: &mut Criterion) {
     group.finish();
 }
 
+/// V1 JSON to the tensor on one thread: what a request costs before its tensor is sent.
+fn preprocess(c: &mut Criterion) {
+    let mut group = c.benchmark_group(format!("preprocess ({JPEG_DECODER})"));
+    for (name, file) in pictures() {
+        let text = base64_simd::STANDARD.encode_to_string(&file);
+        let item = format!("data:image/jpeg;base64,{text}");
+        let body = format!(r#"{{"data":{{"item":"{item}"}}}}"#);
+        group.bench_function(format!("{name}, JSON"), |b| {
+            b.iter(|| common_data::parse(black_box(body.as_bytes()), 1).map(|parsed| parsed.form));
+        });
+        let mut encoded = Vec::new();
+        group.bench_function(format!("{name}, base64"), |b| {
+            b.iter(|| data_uri::decode_into(black_box(&item), usize::MAX, &mut encoded));
+        });
+        let mut scratch = Scratch::default();
+        group.bench_function(format!("{name}, whole"), |b| {
+            b.iter(|| {
+                let parsed = common_data::parse(black_box(body.as_bytes()), 1)?;
+                let [common_data::Picture::Item(item)] = parsed.pictures.as_slice() else {
+                    unreachable!("one item was sent");
+                };
+                data_uri::decode_into(item, usize::MAX, &mut encoded)?;
+                let (blank, mut rows) = Blank::rows::<3>(1, PLANE_BYTES);
+                pixel::to_planes(&encoded, &OPTIONS, &mut scratch, &mut rows[0])?;
+                Ok::<_, Error>(blank.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
+            });
+        });
+    }
+    group.finish();
+}
+
 fn normalize(c: &mut Criterion) {
     let samples = vec![77; SIDE * SIDE * 3];
     let mut values = vec![0; PLANE_BYTES * 3];
@@ -109,6 +145,6 @@ fn normalize(c: &mut Criterion) {
 criterion_group! {
     name = pixel_path;
     config = Criterion::default().without_plots();
-    targets = whole, decode, resize, normalize
+    targets = whole, decode, resize, normalize, preprocess
 }
 criterion_main!(pixel_path);

@@ -7,6 +7,11 @@ use facequality_transformer::command::Cli;
 use facequality_transformer::config::Problems;
 use facequality_transformer::telemetry;
 
+/// The system's allocator gives the memory of each tensor back and faults it in again for the next:
+/// a tenth of all CPU time (docs/PERFORMANCE.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Bad usage, as `sysexits.h` has it.
 const USAGE: u8 = 64;
 

@@ -41,6 +41,7 @@ use serde::Serialize;
 
 pub use compare::{Comparison, Figure, Ratio};
 pub use plan::Protocol;
+pub use proc::cpu_time;
 pub use report::html;
 pub use run::Until;
 pub use schedule::{Arrival, Rates};

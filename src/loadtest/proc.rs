@@ -7,7 +7,7 @@ use std::time::Duration;
 const TICKS_PER_SECOND: u64 = 100;
 
 /// User and system time so far of a process with its descendants. None if it is not there.
-pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
+pub fn cpu_time(pid: u32) -> Option<Duration> {
     let own = ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
     let below: u64 = descendants(pid)
         .into_iter()

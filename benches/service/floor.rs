@@ -1,0 +1,189 @@
+//! The work without a service around it: one thread, pixels in line, one connection.
+//!
+//! A is decode, resize and normalise. B is A and one ModelInfer of the tensor; B16 is 16 times A and
+//! one ModelInfer of the 16. As in a service, eight calls are on their way at once, and each tensor
+//! is a new buffer; the message is one piece, since a generated client would copy the tensor twice.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use facequality_transformer::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
+use facequality_transformer::wire::tensor::Blank;
+use facequality_transformer::wire::triton::ModelInferRequest;
+use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+
+/// Calls on their way at once.
+const CALLS: usize = 8;
+
+const OPTIONS: Options = Options {
+    max_pixels: 40_000_000,
+    exif_orientation: ExifOrientation::Ignore,
+};
+
+/// What one picture cost.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    /// CPU of the whole process, in microseconds.
+    pub(crate) cpu: f64,
+    /// Time on the clock, in microseconds.
+    pub(crate) wall: f64,
+}
+
+/// A picture of the clone.
+pub(crate) fn picture(path: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read(path).expect("a picture of the clone")
+}
+
+/// A, per picture.
+pub(crate) fn pixels(picture: &[u8], turn: Duration) -> Cost {
+    let mut scratch = Scratch::default();
+    let mut planes: [BytesMut; 3] = Default::default();
+    measured(1, || {
+        let end = Instant::now() + turn;
+        let mut rounds = 0;
+        while Instant::now() < end {
+            planes.iter_mut().for_each(BytesMut::clear);
+            pixel::to_planes(picture, &OPTIONS, &mut scratch, &mut planes)
+                .expect("a sound picture");
+            rounds += 1;
+        }
+        rounds
+    })
+}
+
+/// B, or B16, per picture; without a picture the ModelInfer alone, of new memory each time.
+pub(crate) fn pixels_and_call(
+    picture: Option<&[u8]>,
+    batch: usize,
+    predictor: &str,
+    turn: Duration,
+) -> Cost {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let work = async {
+        let uri = format!("http://{predictor}/inference.GRPCInferenceService/ModelInfer");
+        let stream = tokio::net::TcpStream::connect(predictor)
+            .await
+            .expect("the predictor");
+        stream.set_nodelay(true).expect("a TCP stream");
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
+        tokio::spawn(connection);
+        let scratch = Rc::new(RefCell::new(Scratch::default()));
+        let rounds = Rc::new(Cell::new(0));
+        let end = Instant::now() + turn;
+        let local = tokio::task::LocalSet::new();
+        for _ in 0..CALLS {
+            let (mut sender, uri) = (sender.clone(), uri.clone());
+            let (scratch, rounds) = (Rc::clone(&scratch), Rc::clone(&rounds));
+            let picture = picture.map(<[u8]>::to_vec);
+            local.spawn_local(async move {
+                while Instant::now() < end {
+                    let message = message(picture.as_deref(), batch, &mut scratch.borrow_mut());
+                    let request = http::Request::post(&uri)
+                        .header("content-type", "application/grpc")
+                        .header("te", "trailers")
+                        .body(Full::new(message))
+                        .expect("a request");
+                    let answer = sender.send_request(request).await.expect("an answer");
+                    let answer = answer.into_body().collect().await.expect("its body");
+                    let status = answer
+                        .trailers()
+                        .and_then(|t| t.get("grpc-status"))
+                        .cloned();
+                    assert!(status.is_none_or(|status| status == "0"), "a refused call");
+                    rounds.set(rounds.get() + 1);
+                }
+            });
+        }
+        local.await;
+        rounds.get()
+    };
+    // The load test's threads do nothing meanwhile, so the process is this thread.
+    measured(batch, || runtime.block_on(work))
+}
+
+/// The embedded model's runtime alone, one picture after the other on one thread.
+#[cfg(feature = "embedded")]
+pub(crate) fn model(turn: Duration) -> Cost {
+    use rten::{Model, RunOptions, ThreadPool, ValueView};
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/face_quality.onnx");
+    let model = Model::load_file(file).expect("the model");
+    let input = model.find_node("input.1").expect("its input");
+    let output = model.find_node("1346").expect("its output");
+    let values: Vec<f32> = (0..3 * SIDE * SIDE)
+        .map(|i| (i % 255) as f32 / 128.0 - 1.0)
+        .collect();
+    let pool = std::sync::Arc::new(ThreadPool::with_num_threads(1));
+    measured(1, || {
+        let end = Instant::now() + turn;
+        let mut rounds = 0;
+        while Instant::now() < end {
+            let view = ValueView::from_shape(&[1, 3, SIDE, SIDE], &values).expect("a shape");
+            let options = RunOptions::default().with_thread_pool(Some(pool.clone()));
+            let outputs = model.run_n(vec![(input, view.into())], [output], Some(options));
+            let [_] = outputs.expect("an output");
+            rounds += 1;
+        }
+        rounds
+    })
+}
+
+/// The tensor of `batch` times the picture behind its gRPC and protobuf headers.
+fn message(picture: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
+    let side = SIDE as i64;
+    let (blank, mut rows) = Blank::rows::<3>(batch, PLANE_BYTES);
+    for planes in &mut rows {
+        match picture {
+            Some(picture) => {
+                pixel::to_planes(picture, &OPTIONS, scratch, planes).expect("a sound picture")
+            }
+            None => planes
+                .iter_mut()
+                .for_each(|plane| plane.resize(PLANE_BYTES, 0)),
+        }
+    }
+    let tensor = blank.assemble(rows, &[3, side, side]);
+    let length = tensor.byte_len();
+    let protobuf = ModelInferRequest {
+        model_name: "face_quality_trt_fp16".to_owned(),
+        inputs: vec![InferInputTensor {
+            name: "input.1".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![batch as i64, 3, side, side],
+            ..InferInputTensor::default()
+        }],
+        ..ModelInferRequest::default()
+    };
+    let mut tail = vec![7 << 3 | 2];
+    prost::encode_length_delimiter(length, &mut tail).expect("room in a Vec");
+    let protobuf = [protobuf.encode_to_vec(), tail].concat();
+    let frame = ((protobuf.len() + length) as u32).to_be_bytes();
+    let header = [&[0], frame.as_slice(), &protobuf].concat();
+    tensor.into_message(&header).first
+}
+
+/// Cost per picture of `work`, which tells how many times it took `batch` pictures.
+fn measured(batch: usize, work: impl FnOnce() -> u64) -> Cost {
+    let (cpu, began) = (own_cpu(), Instant::now());
+    let pictures = (work() * batch as u64).max(1) as f64;
+    Cost {
+        cpu: (own_cpu() - cpu).as_secs_f64() * 1e6 / pictures,
+        wall: began.elapsed().as_secs_f64() * 1e6 / pictures,
+    }
+}
+
+fn own_cpu() -> Duration {
+    facequality_transformer::loadtest::cpu_time(std::process::id()).expect("our own process")
+}
