@@ -114,32 +114,6 @@ pub(crate) fn pixels_and_call(
     measured(batch, || runtime.block_on(work))
 }
 
-/// The embedded model's runtime alone, one picture after the other on one thread.
-#[cfg(feature = "embedded")]
-pub(crate) fn model(turn: Duration) -> Cost {
-    use rten::{Model, RunOptions, ThreadPool, ValueView};
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/face_quality.onnx");
-    let model = Model::load_file(file).expect("the model");
-    let input = model.find_node("input.1").expect("its input");
-    let output = model.find_node("1346").expect("its output");
-    let values: Vec<f32> = (0..3 * SIDE * SIDE)
-        .map(|i| (i % 255) as f32 / 128.0 - 1.0)
-        .collect();
-    let pool = std::sync::Arc::new(ThreadPool::with_num_threads(1));
-    measured(1, || {
-        let end = Instant::now() + turn;
-        let mut rounds = 0;
-        while Instant::now() < end {
-            let view = ValueView::from_shape(&[1, 3, SIDE, SIDE], &values).expect("a shape");
-            let options = RunOptions::default().with_thread_pool(Some(pool.clone()));
-            let outputs = model.run_n(vec![(input, view.into())], [output], Some(options));
-            let [_] = outputs.expect("an output");
-            rounds += 1;
-        }
-        rounds
-    })
-}
-
 /// The tensor of `batch` times the picture behind its gRPC and protobuf headers.
 fn message(picture: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
     let side = SIDE as i64;
@@ -175,12 +149,33 @@ fn message(picture: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes
 }
 
 /// Cost per picture of `work`, which tells how many times it took `batch` pictures.
-fn measured(batch: usize, work: impl FnOnce() -> u64) -> Cost {
-    let (cpu, began) = (own_cpu(), Instant::now());
-    let pictures = (work() * batch as u64).max(1) as f64;
-    Cost {
-        cpu: (own_cpu() - cpu).as_secs_f64() * 1e6 / pictures,
-        wall: began.elapsed().as_secs_f64() * 1e6 / pictures,
+pub(crate) fn measured(batch: usize, work: impl FnOnce() -> u64) -> Cost {
+    let clock = Clock::start();
+    let rounds = work();
+    clock.cost(rounds * batch as u64)
+}
+
+/// The process's CPU time and the time on the wall.
+pub(crate) struct Clock {
+    cpu: Duration,
+    wall: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self {
+            cpu: own_cpu(),
+            wall: Instant::now(),
+        }
+    }
+
+    /// What each of `pictures` cost since.
+    pub(crate) fn cost(&self, pictures: u64) -> Cost {
+        let per_picture = |time: Duration| time.as_secs_f64() * 1e6 / pictures.max(1) as f64;
+        Cost {
+            cpu: per_picture(own_cpu() - self.cpu),
+            wall: per_picture(self.wall.elapsed()),
+        }
     }
 }
 

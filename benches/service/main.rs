@@ -14,6 +14,8 @@
 #![allow(clippy::expect_used)]
 
 mod floor;
+#[cfg(feature = "embedded")]
+mod model;
 mod process;
 mod proxy;
 mod rows;

@@ -45,7 +45,7 @@ fn start(mut command: Command, port: u16, grpc_port: u16) -> Process {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+        .expect("a program that can be started");
     Process {
         child,
         port,
@@ -84,15 +84,6 @@ impl Process {
             "--predictor_host",
             predictor,
         ];
-        service(&[&fixed, flags].concat())
-            .ready("/v2/health/ready")
-            .await
-    }
-
-    /// The service with the embedded model.
-    #[cfg(feature = "embedded")]
-    pub(crate) async fn embedded(flags: &[&str]) -> Self {
-        let fixed = ["serve", "--host", "127.0.0.1", "--log_level", "warn"];
         service(&[&fixed, flags].concat())
             .ready("/v2/health/ready")
             .await

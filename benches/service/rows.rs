@@ -1,12 +1,14 @@
 //! The rows, in the order of docs/PERFORMANCE.md.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use facequality_transformer::loadtest::{self, Endpoint, Load, Protocol, Settings, Summary, Until};
 
 use crate::Effort;
 use crate::floor::{self, Cost};
+#[cfg(feature = "embedded")]
+use crate::model;
 use crate::process::Process;
 use crate::table::{self, Side};
 
@@ -42,7 +44,8 @@ pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
     for row in ROWS.iter().filter(|row| wanted(row.name)) {
         bench.against_floor(row).await;
     }
-    let rest: [(&str, &str); 8] = [
+    let rest: [(&str, &str); 9] = [
+        ("floor", "A, the call alone, B: per picture"),
         ("raw", "a bare picture as the body against V1 JSON"),
         ("tensor", "gRPC tensor passed through, 8 in flight"),
         ("latency", "one at a time, p50 and p99"),
@@ -58,6 +61,7 @@ pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
     for (name, about) in rest.into_iter().filter(|(name, _)| wanted(name)) {
         table::heading(name, about);
         match name {
+            "floor" => bench.floors(),
             "raw" => bench.raw().await,
             "tensor" => bench.tensor().await,
             "latency" => bench.latency().await,
@@ -203,11 +207,12 @@ impl Bench<'_> {
         run
     }
 
-    async fn floor(&self, picture: Option<&Path>, batch: usize) -> Cost {
-        let bytes = picture.map(|path| std::fs::read(path).expect("a picture of the clone"));
+    fn floor(&self, picture: Option<&str>, batch: usize) -> Cost {
+        let bytes = picture.map(floor::picture);
         let (to, turn) = (self.predictor.to_owned(), self.effort.turn);
         let work = move || floor::pixels_and_call(bytes.as_deref(), batch, &to, turn);
-        tokio::task::spawn_blocking(work).await.expect("the floor")
+        // A thread without a runtime around it: the floor has one of its own.
+        std::thread::spawn(work).join().expect("the floor")
     }
 
     async fn against_floor(&self, row: &Row) {
@@ -235,11 +240,10 @@ impl Bench<'_> {
                 peers.push((process, cpu, rate));
             }
         }
-        let picture = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(row.picture);
         let mut floor = Side::new(if row.batch == 1 { "B" } else { "B16" });
         let (mut cpu, mut rate) = (Side::new("service"), Side::new("service"));
         for _ in 0..self.effort.rounds {
-            floor.add(self.floor(Some(&picture), row.batch).await.cpu);
+            floor.add(self.floor(Some(row.picture), row.batch).cpu);
             let run = self.load(at(&ours, row.protocol), kind).await;
             cpu.add(run.cpu.target_us.unwrap_or(f64::NAN));
             rate.add(run.pictures_per_second);
@@ -259,6 +263,31 @@ impl Bench<'_> {
         table::side(&rate, "pict./s");
         for (_, _, peer) in &peers {
             table::ratio(&rate, peer, row.goal_rate);
+        }
+    }
+
+    fn floors(&self) {
+        let mut sides = [
+            ("A, 250x250", Some(FACE), 0),
+            ("A, 1920x1920", Some(PHOTO), 0),
+            ("ModelInfer of 1 picture", None, 1),
+            ("ModelInfer of 16 pictures", None, 16),
+            ("B, 250x250", Some(FACE), 1),
+            ("B16, 250x250", Some(FACE), 16),
+            ("B, 1920x1920", Some(PHOTO), 1),
+        ]
+        .map(|(name, picture, batch)| (Side::new(name), picture, batch));
+        for _ in 0..self.effort.rounds {
+            for (side, picture, batch) in &mut sides {
+                let cost = match (*picture, *batch) {
+                    (Some(picture), 0) => floor::pixels(&floor::picture(picture), self.effort.turn),
+                    (picture, batch) => self.floor(picture, batch),
+                };
+                side.add(cost.cpu);
+            }
+        }
+        for (side, ..) in &sides {
+            table::side(side, "µs CPU");
         }
     }
 
@@ -414,24 +443,20 @@ impl Bench<'_> {
 
     #[cfg(feature = "embedded")]
     async fn embedded(&self) {
-        let kind = Kind::face(Protocol::GrpcTensor, 1, 8);
-        let one = Process::embedded(&["--pixel_threads", "1"]).await;
-        let two = Process::embedded(&["--pixel_threads", "2"]).await;
-        let mut alone = Side::new("runtime alone");
-        let mut cpu = Side::new("service, 1 thread");
-        let (mut slow, mut fast) = (Side::new("rate, 1 thread"), Side::new("rate, 2 threads"));
+        let (mut alone, mut one) = (Side::new("runtime alone"), Side::new("predictor"));
+        let mut slow = Side::new("wall, 1 thread");
+        let mut fast = Side::new("wall, 2 threads");
         for _ in 0..self.effort.rounds {
-            alone.add(floor::model(self.effort.turn).cpu);
-            let run = self.load(at(&one, kind.protocol), kind).await;
-            cpu.add(run.cpu.target_us.unwrap_or(f64::NAN));
-            slow.add(run.pictures_per_second);
-            let run = self.load(at(&two, kind.protocol), kind).await;
-            fast.add(run.pictures_per_second);
+            alone.add(model::alone(self.effort.turn).cpu);
+            let cost = model::predictor(1, self.effort.turn).await;
+            one.add(cost.cpu);
+            slow.add(cost.wall);
+            fast.add(model::predictor(2, self.effort.turn).await.wall);
         }
         table::side(&alone, "µs CPU");
-        table::side(&cpu, "µs CPU");
-        table::ratio(&cpu, &alone, "≤ 1.1");
-        table::ratio(&fast, &slow, "near 2");
+        table::side(&one, "µs CPU");
+        table::ratio(&one, &alone, "≤ 1.1");
+        table::ratio(&fast, &slow, "near 0.5");
     }
 }
 

@@ -144,7 +144,11 @@ impl Member {
                 tracing::warn!(%address, reason = reason.text(), "predictor not usable");
             }
             (State::Up { terms, .. }, State::Opening | State::Down(_)) => {
-                tracing::info!(%address, max_batch = terms.max_batch, "predictor ready");
+                let max_batch = match terms.max_batch {
+                    usize::MAX => "any".to_owned(),
+                    rows => rows.to_string(),
+                };
+                tracing::info!(%address, %max_batch, "predictor ready");
             }
             _ => (),
         }

@@ -1,0 +1,88 @@
+//! The embedded model: its runtime by itself, and the predictor that runs it on threads.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use facequality_transformer::metrics::Metrics;
+use facequality_transformer::pixel::SIDE;
+use facequality_transformer::predictor::{Call, LocalSettings, Predictor, Signature};
+use facequality_transformer::timing::{Deadline, Timings};
+use facequality_transformer::wire::tensor::Tensor;
+use http::HeaderMap;
+use rten::{Model, RunOptions, ThreadPool, ValueView};
+
+use crate::floor::{Cost, measured};
+
+/// Calls on their way at once.
+const CALLS: u64 = 8;
+
+const INPUT: &str = "input.1";
+const OUTPUT: &str = "1346";
+
+fn values() -> Vec<f32> {
+    let value = |i| (i % 255) as f32 / 128.0 - 1.0;
+    (0..3 * SIDE * SIDE).map(value).collect()
+}
+
+/// The runtime, one picture after the other on one thread.
+pub(crate) fn alone(turn: Duration) -> Cost {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/face_quality.onnx");
+    let model = Model::load_file(file).expect("the model");
+    let input = model.find_node(INPUT).expect("its input");
+    let output = model.find_node(OUTPUT).expect("its output");
+    let values = values();
+    let pool = Arc::new(ThreadPool::with_num_threads(1));
+    measured(1, || {
+        let end = Instant::now() + turn;
+        let mut rounds = 0;
+        while Instant::now() < end {
+            let view = ValueView::from_shape(&[1, 3, SIDE, SIDE], &values).expect("a shape");
+            let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&pool)));
+            let outputs = model.run_n(vec![(input, view.into())], [output], Some(options));
+            let [_] = outputs.expect("an output");
+            rounds += 1;
+        }
+        rounds
+    })
+}
+
+/// The predictor as the service calls it, with so many threads.
+pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
+    let side = SIDE as i64;
+    let signature = Signature {
+        model: "face_quality".to_owned(),
+        input: INPUT.to_owned(),
+        input_row: vec![3, side, side],
+        output: OUTPUT.to_owned(),
+        output_row: vec![1],
+    };
+    let metrics = Arc::new(Metrics::new("none", &[]).expect("metrics"));
+    let settings = LocalSettings::default();
+    let predictor = Predictor::embedded(None, threads, &settings, signature, metrics);
+    let predictor = predictor.expect("the model");
+    let data: Bytes = values().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let call = Call {
+        id: String::new(),
+        deadline: Deadline::after(Duration::from_secs(60)),
+        headers: HeaderMap::new(),
+    };
+    let end = Instant::now() + turn;
+    let caller = async || {
+        let mut rounds = 0;
+        while Instant::now() < end {
+            let tensor = Tensor::shared(data.clone(), 1, &[3, side, side]);
+            let timings = Timings::start();
+            predictor
+                .infer(tensor, &call, &timings)
+                .await
+                .expect("an output");
+            rounds += 1;
+        }
+        rounds
+    };
+    let clock = crate::floor::Clock::start();
+    let rounds = futures_util::future::join_all((0..CALLS).map(|_| caller())).await;
+    clock.cost(rounds.iter().sum())
+}
