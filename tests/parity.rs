@@ -113,11 +113,10 @@ fn is_common(file: &[u8]) -> bool {
         let body = file.get(at + 4..).unwrap_or_default();
         match marker {
             0xC0 | 0xC1 => {
-                return match body.get(5..) {
-                    Some([1, ..]) => true,
-                    Some([3, _, 0x11 | 0x12 | 0x21 | 0x22, _, _, 0x11, _, _, 0x11, ..]) => true,
-                    _ => false,
-                };
+                return matches!(
+                    body.get(5..),
+                    Some([1, ..] | [3, _, 0x11 | 0x12 | 0x21 | 0x22, _, _, 0x11, _, _, 0x11, ..])
+                );
             }
             0xC2 | 0xDA => return false,
             _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
