@@ -1,8 +1,10 @@
-//! JPEG: what the segments say, and which of two decoders makes pixels of it.
+//! JPEG: what the segments say, and which decoder makes pixels of it.
 //!
-//! The segments are walked here first, the same way for both decoders: size and scans are checked
+//! The segments are walked here first, the same way for all decoders: size and scans are checked
 //! before memory is taken, a file without its end is refused, bytes after the end are cut off, and
-//! the colours are what libjpeg takes them for.
+//! the colours are what libjpeg takes them for. The common files are then decoded by [`baseline`],
+//! with libjpeg-turbo's bits. What that does not take goes to the backend, one of two, whose pixels
+//! or refusal count.
 
 #[cfg(feature = "turbojpeg")]
 #[path = "jpeg/turbo.rs"]
@@ -10,15 +12,22 @@ mod backend;
 #[cfg(not(feature = "turbojpeg"))]
 #[path = "jpeg/zune.rs"]
 mod backend;
+mod baseline;
 mod header;
 
 use super::decode::{Buffers, Decoded, Size, first};
 use super::{Error, Options, orient};
+use baseline::Baseline;
 use header::Header;
 
-pub(super) use backend::Decoder;
-
 const FORMAT: &str = "JPEG";
+
+/// The decoders, with what they keep from picture to picture.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    baseline: Baseline,
+    backend: backend::Decoder,
+}
 
 /// Decodes into `buffers.pixels`.
 pub(super) fn decode(
@@ -37,7 +46,7 @@ pub(super) fn decode(
     let rgb = first(pixels, size.pixels() * 3);
     if header.colours.count() == 4 {
         let cmyk = first(stage, size.pixels() * 4);
-        jpeg.decode(picture, size, &header, cmyk)?;
+        jpeg.backend.decode(picture, size, &header, cmyk)?;
         for (rgb, cmyk) in rgb
             .as_chunks_mut::<3>()
             .0
@@ -46,8 +55,8 @@ pub(super) fn decode(
         {
             *rgb = ink(*cmyk);
         }
-    } else {
-        jpeg.decode(picture, size, &header, rgb)?;
+    } else if jpeg.baseline.decode(picture, size, &header, rgb).is_none() {
+        jpeg.backend.decode(picture, size, &header, rgb)?;
     }
     Ok(Decoded {
         size,

@@ -31,7 +31,9 @@ pub const SIDE: usize = 112;
 /// Bytes of one FP32 plane of the model's input.
 pub const PLANE_BYTES: usize = SIDE * SIDE * 4;
 
-/// The JPEG decoder that is built in. Scores can differ in the fourth digit between the two.
+/// The decoder of the JPEG files that are not common ones: progressive, CMYK, with unusual sampling
+/// or damaged. The common ones are decoded here, the same in every build, so that only of the
+/// others scores can differ between the two, in the fourth digit.
 pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") {
     "libjpeg-turbo"
 } else {

@@ -8,6 +8,9 @@ use crate::pixel::Error;
 /// Scans that a file may have; more are made to be slow.
 const MAX_SCANS: usize = 100;
 
+/// Segments that are kept for a decoder; one more is kept when there are more.
+pub(super) const KEPT_SEGMENTS: usize = 32;
+
 /// What the components mean, by libjpeg's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colours {
@@ -39,8 +42,9 @@ pub(super) struct Header<'a> {
     #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
     pub(super) progressive: bool,
     /// Where the compressed pixels are.
-    #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
     pub(super) scans: Vec<Range<usize>>,
+    /// Marker and body of the segments that are neither application data nor comments, in order.
+    pub(super) segments: Vec<(u8, &'a [u8])>,
     /// Length of the file up to its end marker.
     pub(super) end: usize,
 }
@@ -76,6 +80,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
     let mut adobe = None;
     let mut exif = None;
     let mut scans = Vec::new();
+    let mut segments = Vec::new();
     let mut progressive = false;
     loop {
         let marker = marker(picture, &mut at)?;
@@ -87,6 +92,9 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
             _ => {}
         }
         let body = segment(picture, &mut at)?;
+        if !matches!(marker, 0xE0..=0xEF | 0xFE) && segments.len() <= KEPT_SEGMENTS {
+            segments.push((marker, body));
+        }
         match marker {
             0xC0..=0xC2 if frame.is_some() => return Err(damaged("it has two frame headers")),
             0xC0..=0xC2 => {
@@ -122,6 +130,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
         exif,
         progressive,
         scans,
+        segments,
         end: at,
     })
 }

@@ -1,4 +1,5 @@
-//! libjpeg-turbo, in C: the decoder that OpenCV is built with, so its pixels to the last bit.
+//! libjpeg-turbo, in C, for all files but the common ones: the decoder that OpenCV is built with, so
+//! its pixels to the last bit.
 
 use turbojpeg::{Decompressor, Image, PixelFormat};
 

@@ -1,4 +1,4 @@
-//! zune-jpeg, in Rust: the default.
+//! zune-jpeg, in Rust, for all files but the common ones: the default.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
