@@ -3,7 +3,7 @@
 //! The format is what the first bytes say; names and MIME types are not believed.
 
 use super::picture::Picture;
-use super::{Error, ExifOrientation, Options, Scratch};
+use super::{Error, Options, Scratch};
 use super::{bmp, jpeg, orient, png, webp};
 
 /// Bytes of each buffer that are kept between pictures.
@@ -18,6 +18,16 @@ pub(super) struct Buffers {
     pub(super) stage: Vec<u8>,
     /// The JPEG decoder's own state.
     pub(super) jpeg: jpeg::Decoder,
+    /// Of each row of the current picture, whether it will be looked at.
+    pub(super) wanted: Vec<bool>,
+}
+
+/// Which rows of a decoded picture will be looked at. A decoder may leave anything in the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rows {
+    All,
+    /// Those that a resize to this width and height reads.
+    OfResize([usize; 2]),
 }
 
 impl Buffers {
@@ -105,17 +115,18 @@ pub fn decode<'a>(
     scratch: &'a mut Scratch,
 ) -> Result<Picture<'a>, Error> {
     scratch.decoder.shrink();
-    into_buffers(picture, options, &mut scratch.decoder)
+    into_buffers(picture, options, Rows::All, &mut scratch.decoder)
 }
 
-/// As [`decode`], for one who holds the buffers.
+/// As [`decode`], for one who holds the buffers and will look at some rows only.
 pub(super) fn into_buffers<'a>(
     picture: &[u8],
     options: &Options,
+    rows: Rows,
     buffers: &'a mut Buffers,
 ) -> Result<Picture<'a>, Error> {
     let decoded = match picture {
-        [0xFF, 0xD8, 0xFF, ..] => jpeg::decode(picture, options, buffers)?,
+        [0xFF, 0xD8, 0xFF, ..] => jpeg::decode(picture, options, rows, buffers)?,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => {
             png::decode(picture, options, buffers)?
         }
@@ -138,7 +149,7 @@ pub(super) fn into_buffers<'a>(
         _ => return Err(Error::NotAPicture),
     };
     let mut size = decoded.size;
-    if options.exif_orientation == ExifOrientation::Apply && decoded.orientation > 1 {
+    if options.turns(decoded.orientation) {
         let bytes = size.pixels() * 3;
         let upright = first(&mut buffers.stage, bytes);
         size = orient::turn(&buffers.pixels[..bytes], size, decoded.orientation, upright);

@@ -15,8 +15,8 @@ mod backend;
 mod baseline;
 mod header;
 
-use super::decode::{Buffers, Decoded, Size, first};
-use super::{Error, Options, orient};
+use super::decode::{Buffers, Decoded, Rows, Size, first};
+use super::{Error, Options, orient, resize};
 use baseline::Baseline;
 use header::Header;
 
@@ -29,10 +29,11 @@ pub(super) struct Decoder {
     backend: backend::Decoder,
 }
 
-/// Decodes into `buffers.pixels`.
+/// Decodes into `buffers.pixels`, of the common files the rows that will be looked at only.
 pub(super) fn decode(
     picture: &[u8],
     options: &Options,
+    rows: Rows,
     buffers: &mut Buffers,
 ) -> Result<Decoded, Error> {
     let header = header::read(picture)?;
@@ -42,7 +43,19 @@ pub(super) fn decode(
         pixels,
         stage,
         jpeg,
+        wanted,
     } = buffers;
+    let orientation = header.exif.map_or(1, orient::orientation);
+    match rows {
+        Rows::OfResize(to) if !options.turns(orientation) => {
+            resize::rows_read(size.width, size.height, to, wanted);
+        }
+        // The rows of a picture that is turned are not the rows that are read.
+        _ => {
+            wanted.clear();
+            wanted.resize(size.height, true);
+        }
+    }
     let rgb = first(pixels, size.pixels() * 3);
     if header.colours.count() == 4 {
         let cmyk = first(stage, size.pixels() * 4);
@@ -55,13 +68,14 @@ pub(super) fn decode(
         {
             *rgb = ink(*cmyk);
         }
-    } else if jpeg.baseline.decode(picture, size, &header, rgb).is_none() {
+    } else if jpeg
+        .baseline
+        .decode(picture, size, &header, wanted, rgb)
+        .is_none()
+    {
         jpeg.backend.decode(picture, size, &header, rgb)?;
     }
-    Ok(Decoded {
-        size,
-        orientation: header.exif.map_or(1, orient::orientation),
-    })
+    Ok(Decoded { size, orientation })
 }
 
 /// RGB of an inverted CMYK pixel, which is what all programs write; OpenCV takes all for inverted.

@@ -19,6 +19,7 @@ mod webp;
 
 use bytes::BytesMut;
 
+use decode::Rows;
 pub use decode::decode;
 pub use error::Error;
 pub use normalize::normalize;
@@ -59,6 +60,13 @@ pub struct Options {
     pub exif_orientation: ExifOrientation,
 }
 
+impl Options {
+    /// Whether a picture of this EXIF orientation is turned.
+    fn turns(&self, orientation: u8) -> bool {
+        self.exif_orientation == ExifOrientation::Apply && orientation > 1
+    }
+}
+
 /// Buffers of one thread, kept from picture to picture; after a large picture they are given back.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -80,7 +88,7 @@ pub fn to_planes(
     planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
     let Scratch { decoder, resizer } = scratch;
-    let decoded = decode::into_buffers(picture, options, decoder)?;
+    let decoded = decode::into_buffers(picture, options, Rows::OfResize([SIDE, SIDE]), decoder)?;
     for plane in planes.iter_mut() {
         plane.reserve(PLANE_BYTES);
     }

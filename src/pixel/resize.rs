@@ -131,15 +131,7 @@ impl Resizer {
             row.y = None;
             row.planes.resize(padded * 3, 0);
         }
-        let scale = scale(picture.height(), height);
-        let last = picture.height() as i64 - 1;
-        for y in 0..height {
-            // Unlike the columns, a row beyond the edge keeps its weights: only its number is
-            // clamped, and that changes the rounding.
-            let (upper, fraction) = source(y, scale);
-            let (above, below) = weights(fraction);
-            let first = upper.clamp(0, last) as usize;
-            let second = (upper + 1).clamp(0, last) as usize;
+        for ([first, second], [above, below]) in row_pairs(picture.height(), height) {
             if self.rows[1].y == Some(first) {
                 self.rows.swap(0, 1);
             }
@@ -152,8 +144,8 @@ impl Resizer {
             down(
                 &self.rows[0].planes,
                 &self.rows[1].planes,
-                above as i16,
-                below as i16,
+                above,
+                below,
                 &mut self.out,
             );
             sink(planes(&self.out, padded, width));
@@ -220,6 +212,36 @@ impl Columns {
         for (plane, at) in [(red, 0), (green, 1), (blue, 2)] {
             weigh(&self.near, &self.far, at, &self.left, &self.right, plane);
         }
+    }
+}
+
+/// Of each row of output, the two rows of input that it is made of, and their weights.
+fn row_pairs(from: usize, to: usize) -> impl Iterator<Item = ([usize; 2], [i16; 2])> {
+    let scale = scale(from, to);
+    let last = from as i64 - 1;
+    (0..to).map(move |y| {
+        // Unlike the columns, a row beyond the edge keeps its weights: only its number is clamped,
+        // and that changes the rounding.
+        let (upper, fraction) = source(y, scale);
+        let (above, below) = weights(fraction);
+        let row = |y: i64| y.clamp(0, last) as usize;
+        ([row(upper), row(upper + 1)], [above as i16, below as i16])
+    })
+}
+
+/// Marks the rows of a picture of `width` × `height` that [`resize`] to `to` (width, height) reads;
+/// of a large picture these are few.
+pub(super) fn rows_read(width: usize, height: usize, to: [usize; 2], read: &mut Vec<bool>) {
+    read.clear();
+    let to_half = [width, height] == to.map(|side| side * 2);
+    if [width, height] == to || to_half || width == 1 {
+        read.resize(height, true);
+        return;
+    }
+    read.resize(height, false);
+    for ([first, second], _) in row_pairs(height, to[1]) {
+        read[first] = true;
+        read[second] = true;
     }
 }
 

@@ -74,17 +74,18 @@ impl Plane {
 
 impl Baseline {
     /// Decodes to RGB if the file is one of the common ones and beyond doubt. If it is not, `rgb`
-    /// is left with anything in it.
+    /// is left with anything in it, and so are the rows that are not `wanted`.
     pub(super) fn decode(
         &mut self,
         picture: &[u8],
         size: Size,
         header: &Header<'_>,
+        wanted: &[bool],
         rgb: &mut [u8],
     ) -> Option<()> {
         let decoded = Plan::read(header).and_then(|plan| {
             let scan = picture.get(header.scans.first()?.clone())?;
-            self.pixels(scan, size, header.colours, &plan, rgb)
+            self.pixels(scan, size, header.colours, &plan, wanted, rgb)
         });
         for plane in &mut self.planes {
             if plane.samples.capacity() > KEPT_BYTES {
@@ -101,6 +102,7 @@ impl Baseline {
         size: Size,
         colours: Colours,
         plan: &Plan<'_>,
+        wanted: &[bool],
         rgb: &mut [u8],
     ) -> Option<()> {
         for component in &plan.components {
@@ -134,9 +136,11 @@ impl Baseline {
             until_restart: plan.restart,
             next_restart: 0xD0,
         };
-        let mut lines = rgb.chunks_exact_mut(size.width * 3);
+        let mut lines = rgb.chunks_exact_mut(size.width * 3).zip(wanted);
         for y in 0..down {
-            rows::decode(&mut row, across, &mut self.coefficients, &mut self.planes)?;
+            let needed = rows::needed(&plan.components, v, y, wanted);
+            let (coefficients, planes) = (&mut self.coefficients, &mut self.planes);
+            rows::decode(&mut row, across, needed, coefficients, planes)?;
             let (first, last) = (y == 0, y + 1 == down);
             let height = 8 * v as isize;
             // With vertical upsampling one row late, since the samples below come later.
@@ -149,7 +153,10 @@ impl Baseline {
             } else {
                 8
             };
-            for (y, line) in (from..to).zip(&mut lines) {
+            for (y, (line, wanted)) in (from..to).zip(&mut lines) {
+                if !wanted {
+                    continue;
+                }
                 let (near, far) = if v == 1 {
                     (y, y)
                 } else {

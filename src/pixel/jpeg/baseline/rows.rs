@@ -44,24 +44,52 @@ pub(super) const MCUS: usize = SIDE_BY_SIDE;
 /// The coefficients of eight MCUs.
 pub(super) type Coefficients = [Blocks; LOTS];
 
+/// Which lots of row `y` of MCUs have samples that a row of `wanted` pixels is made of.
+pub(super) fn needed(
+    components: &[Component],
+    v: usize,
+    y: usize,
+    wanted: &[bool],
+) -> [bool; LOTS] {
+    let mut needed = [false; LOTS];
+    let mut lots = needed.iter_mut();
+    for component in components {
+        // Where samples are upsampled vertically, pixels take some from the next row, too.
+        let rows = 8 * v / component.v;
+        let beyond = usize::from(component.v < v);
+        for block in 0..component.v {
+            let first = (y * component.v + block) * rows;
+            let from = first.saturating_sub(beyond).min(wanted.len());
+            let to = (first + rows + beyond).min(wanted.len());
+            let any = wanted[from..to].contains(&true);
+            lots.by_ref().take(component.h).for_each(|lot| *lot = any);
+        }
+    }
+    needed
+}
+
 /// Decodes a row of `across` MCUs into the planes, whose rows must have room for a multiple of
-/// eight MCUs.
+/// eight MCUs. The samples of lots that are not needed are left as they were.
 pub(super) fn decode(
     row: &mut McuRow<'_>,
     across: usize,
+    needed: [bool; LOTS],
     coefficients: &mut Coefficients,
     planes: &mut [Plane; 3],
 ) -> Option<()> {
     for start in (0..across).step_by(MCUS) {
-        read(row, (across - start).min(MCUS), coefficients)?;
-        let mut lots = coefficients.iter();
+        read(row, (across - start).min(MCUS), needed, coefficients)?;
+        let mut lots = coefficients.iter().zip(needed);
         for (component, plane) in row.components.iter().zip(&mut *planes) {
             for y in 0..component.v {
                 for x in 0..component.h {
+                    let (blocks, needed) = lots.next()?;
+                    if !needed {
+                        continue;
+                    }
                     let left = (start * component.h + x * SIDE_BY_SIDE) * 8;
                     let rows = plane.samples.chunks_exact_mut(plane.stride).skip(1 + y * 8);
                     let out = rows.filter_map(|row| row.get_mut(left..)?.first_chunk_mut());
-                    let blocks = lots.next()?;
                     if !idct::within_limit(blocks) {
                         return None;
                     }
@@ -73,10 +101,16 @@ pub(super) fn decode(
     Some(())
 }
 
-/// Reads the coefficients of up to eight MCUs.
+/// Reads the coefficients of up to eight MCUs. Those of lots that are not needed are left mixed
+/// with older ones.
 #[multiversion(targets("x86_64+bmi1+bmi2+avx2"))]
-fn read(row: &mut McuRow<'_>, mcus: usize, coefficients: &mut Coefficients) -> Option<()> {
-    for blocks in coefficients.iter_mut() {
+fn read(
+    row: &mut McuRow<'_>,
+    mcus: usize,
+    needed: [bool; LOTS],
+    coefficients: &mut Coefficients,
+) -> Option<()> {
+    for (blocks, _) in coefficients.iter_mut().zip(needed).filter(|lot| lot.1) {
         blocks.0.fill(0);
     }
     for mcu in 0..mcus {
