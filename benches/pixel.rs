@@ -115,7 +115,7 @@ fn preprocess(c: &mut Criterion) {
         });
         let mut encoded = Vec::new();
         group.bench_function(format!("{name}, base64"), |b| {
-            b.iter(|| data_uri::decode_into(black_box(&item), usize::MAX, &mut encoded));
+            b.iter(|| data_uri::decode_into(black_box(item.as_bytes()), usize::MAX, &mut encoded));
         });
         let mut scratch = Scratch::default();
         group.bench_function(format!("{name}, whole"), |b| {
@@ -124,7 +124,7 @@ fn preprocess(c: &mut Criterion) {
                 let [common_data::Picture::Item(item)] = parsed.pictures.as_slice() else {
                     unreachable!("one item was sent");
                 };
-                data_uri::decode_into(item, usize::MAX, &mut encoded)?;
+                data_uri::decode_into(item.as_bytes(), usize::MAX, &mut encoded)?;
                 let (blank, mut rows) = Blank::rows::<3>(1, PLANE_BYTES);
                 pixel::to_planes(&encoded, &OPTIONS, &mut scratch, &mut rows[0])?;
                 Ok::<_, Error>(blank.assemble(rows, &[3, SIDE as i64, SIDE as i64]))

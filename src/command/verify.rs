@@ -60,8 +60,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !tensors.faults.is_empty() && JPEG_DECODER != "libjpeg-turbo" {
         writeln!(
             out,
-            "  (of a JPEG {JPEG_DECODER} makes other pixels than OpenCV by a few grey levels: build \
-             with the feature turbojpeg, or allow them with --max_grey_levels)"
+            "  (of progressive, CMYK and other uncommon JPEGs {JPEG_DECODER} makes other pixels than \
+             OpenCV by a few grey levels: build with the feature turbojpeg, or allow them with \
+             --max_grey_levels)"
         )?;
     }
     let scores = Scores::compare(&golden, &args.scoring).await?;

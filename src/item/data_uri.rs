@@ -9,8 +9,16 @@
 
 use super::{Cause, Error};
 
+const SCHEME: &[u8] = b"data:";
+
 /// A buffer with room for more than this gives the rest back at the next picture.
 const KEEP_BYTES: usize = 16 << 20;
+
+/// Whether an item is a `data:` item.
+pub fn is_one(item: &[u8]) -> bool {
+    item.get(..SCHEME.len())
+        .is_some_and(|begin| begin.eq_ignore_ascii_case(SCHEME))
+}
 
 /// Decodes the payload of a `data:` item into `out`, which is cleared first.
 ///
@@ -18,7 +26,7 @@ const KEEP_BYTES: usize = 16 << 20;
 ///
 /// When there is no base64 payload, a character does not belong to it, or it holds more than
 /// `max_bytes`.
-pub fn decode_into(item: &str, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+pub fn decode_into(item: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
     Payload::of(item)?.decode_into(max_bytes, out)
 }
 
@@ -27,7 +35,7 @@ pub fn decode_into(item: &str, max_bytes: usize, out: &mut Vec<u8>) -> Result<()
 /// # Errors
 ///
 /// As [`decode_into`].
-pub fn decode_base64_into(text: &str, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+pub fn decode_base64_into(text: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
     Payload::behind(text, 0)?.decode_into(max_bytes, out)
 }
 
@@ -56,14 +64,15 @@ struct Payload<'a> {
 impl<'a> Payload<'a> {
     /// What stands behind the comma, out of white space and of the `b'…'` that Python writes around
     /// bytes.
-    fn of(item: &'a str) -> Result<Self, Error> {
-        let Some(comma) = item.find(',') else {
+    fn of(item: &'a [u8]) -> Result<Self, Error> {
+        let Some(comma) = memchr::memchr(b',', item) else {
             return Err(Error::refused(
                 "the data: item has no comma; its form is data:[type];base64,PAYLOAD",
             ));
         };
-        let marker = item[..comma].rsplit(';').next().unwrap_or_default();
-        if !marker.trim().eq_ignore_ascii_case("base64") {
+        let mut parameters = item[..comma].rsplit(|&byte| byte == b';');
+        let marker = parameters.next().unwrap_or_default();
+        if !marker.trim_ascii().eq_ignore_ascii_case(b"base64") {
             return Err(Error::refused(
                 "the data: item does not say ;base64 before its comma; other encodings are not \
                  taken",
@@ -73,8 +82,8 @@ impl<'a> Payload<'a> {
     }
 
     /// What stands in an item from `start` on, taken out likewise.
-    fn behind(item: &'a str, start: usize) -> Result<Self, Error> {
-        let mut text = item.as_bytes()[start..].trim_ascii();
+    fn behind(item: &'a [u8], start: usize) -> Result<Self, Error> {
+        let mut text = item[start..].trim_ascii();
         for (open, close) in [(&b"b'"[..], &b"'"[..]), (&b"b\""[..], &b"\""[..])] {
             if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close)) {
                 text = inner.trim_ascii();
@@ -218,7 +227,7 @@ mod tests {
 
     fn decode(item: &str) -> Result<Vec<u8>, Error> {
         let mut out = b"left from before".to_vec();
-        decode_into(item, LIMIT, &mut out).map(|()| out)
+        decode_into(item.as_bytes(), LIMIT, &mut out).map(|()| out)
     }
 
     fn refusal(item: &str) -> String {
@@ -332,11 +341,11 @@ mod tests {
     #[test]
     fn bare_base64_is_read_alike() {
         let mut out = Vec::new();
-        decode_base64_into("b'aGVsbG8='", 5, &mut out).unwrap();
+        decode_base64_into(b"b'aGVsbG8='", 5, &mut out).unwrap();
         assert_eq!(out, b"hello");
-        let refusal = decode_base64_into("aGV,", 5, &mut out).unwrap_err();
+        let refusal = decode_base64_into(b"aGV,", 5, &mut out).unwrap_err();
         assert!(refusal.to_string().contains("at byte 3"), "{refusal}");
-        assert!(decode_base64_into("", 5, &mut out).is_err());
+        assert!(decode_base64_into(b"", 5, &mut out).is_err());
     }
 
     #[test]
@@ -349,9 +358,9 @@ mod tests {
             ("A A A A\n\n", 3),
         ] {
             let item = format!("data:;base64,{payload}");
-            decode_into(&item, bytes, &mut out).unwrap();
+            decode_into(item.as_bytes(), bytes, &mut out).unwrap();
             assert_eq!(out.len(), bytes);
-            let error = decode_into(&item, bytes - 1, &mut out).unwrap_err();
+            let error = decode_into(item.as_bytes(), bytes - 1, &mut out).unwrap_err();
             assert_eq!(error.cause(), Cause::TooLarge);
             assert!(error.to_string().contains("--max_item_bytes"));
         }
@@ -361,10 +370,10 @@ mod tests {
     #[test]
     fn a_big_buffer_is_given_back() {
         let mut out = Vec::with_capacity(KEEP_BYTES * 2);
-        decode_into("data:;base64,AAAA", LIMIT, &mut out).unwrap();
+        decode_into(b"data:;base64,AAAA", LIMIT, &mut out).unwrap();
         assert!(out.capacity() <= KEEP_BYTES);
         let kept = out.as_ptr();
-        decode_into("data:;base64,BBBB", LIMIT, &mut out).unwrap();
+        decode_into(b"data:;base64,BBBB", LIMIT, &mut out).unwrap();
         assert_eq!(out.as_ptr(), kept);
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Item<'a> {
             text.get(..with.len())
                 .is_some_and(|head| head.eq_ignore_ascii_case(with))
         };
-        if begins("data:") {
+        if data_uri::is_one(text.as_bytes()) {
             Ok(Self::Data(text))
         } else if begins("path:") {
             Ok(Self::Path(&text["path:".len()..]))

@@ -146,10 +146,10 @@ impl Model {
     /// One picture into its row.
     async fn fill(&self, picture: Picture, row: Planes, turns: &Turns) -> Result<Planes, Error> {
         let picture = match picture {
-            Picture::Item(text) => match Item::parse(text_of(&text)?)? {
-                Item::Data(_) => Picture::Item(text),
-                elsewhere => Picture::Encoded(self.fetcher.fetch(elsewhere, turns).await?),
-            },
+            Picture::Item(text) if !data_uri::is_one(&text) => {
+                let elsewhere = Item::parse(text_of(&text)?)?;
+                Picture::Encoded(self.fetcher.fetch(elsewhere, turns).await?)
+            }
             here => here,
         };
         let max_item_bytes = self.fetcher.max_item_bytes();
@@ -158,11 +158,10 @@ impl Model {
             let mut row = row;
             let encoded = match &picture {
                 Picture::Item(text) => {
-                    data_uri::decode_into(text_of(text)?, max_item_bytes, &mut desk.encoded)?;
+                    data_uri::decode_into(text, max_item_bytes, &mut desk.encoded)?;
                     &desk.encoded
                 }
                 Picture::Base64(text) => {
-                    let text = text_of(text)?;
                     data_uri::decode_base64_into(text, max_item_bytes, &mut desk.encoded)?;
                     &desk.encoded
                 }

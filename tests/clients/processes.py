@@ -20,12 +20,6 @@ def binary():
     return os.environ.get("FACEQUALITY_BIN", str(ROOT / "target/debug/facequality-transformer"))
 
 
-def jpeg_decoder():
-    """The one that is built into the binary."""
-    lines = subprocess.run([binary(), "config"], capture_output=True, text=True, check=True, timeout=60).stdout
-    return dict(line.split(maxsplit=1) for line in lines.splitlines())["jpeg_decoder"]
-
-
 def free_ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [s.getsockname()[1] for s in sockets]

@@ -102,10 +102,7 @@ def test_what_existing_clients_send_scores(triton, service, name, picture, body,
     status, _, answer = service.post(PREDICT, text.encode("ascii"), content_type)
     assert status == 200, answer
     expected = direct_scores(triton, [pictures.tensor(picture)])
-    # The default JPEG decoder differs from OpenCV's by some grey levels, libjpeg-turbo in nothing.
-    same_bits = picture[:2] != b"\xff\xd8" or processes.jpeg_decoder() == "libjpeg-turbo"
-    tolerance = 0 if same_bits else 5e-3
-    assert np.abs(np.array(pictures.scores(answer)) - expected).max() <= tolerance
+    assert np.array_equal(pictures.scores(answer), expected), "the tensor is not OpenCV's"
 
 
 BAD_BODIES = {
