@@ -69,6 +69,34 @@ pub fn resize(
     });
 }
 
+/// How a picture is resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It has the size already.
+    Same,
+    /// Exactly half the size in both axes.
+    Half,
+    /// No pixel has a neighbour beside it.
+    OneColumn,
+    /// The general way.
+    Linear,
+}
+
+impl Way {
+    /// From one width and height to another.
+    fn of(from: [usize; 2], to: [usize; 2]) -> Self {
+        if from == to {
+            Self::Same
+        } else if from == to.map(|side| side * 2) {
+            Self::Half
+        } else if from[0] == 1 {
+            Self::OneColumn
+        } else {
+            Self::Linear
+        }
+    }
+}
+
 impl Resizer {
     /// Calls `sink` with the red, green and blue bytes of each of the `height` output rows, from
     /// the top; `width` bytes each.
@@ -84,37 +112,37 @@ impl Resizer {
         }
         let padded = width.next_multiple_of(LANES);
         self.out.resize(padded * 3, 0);
-        let same = picture.width() == width && picture.height() == height;
-        let half = picture.width() == width * 2 && picture.height() == height * 2;
-        if same || half {
-            for y in 0..height {
-                if same {
+        match Way::of([picture.width(), picture.height()], [width, height]) {
+            Way::Same => {
+                for y in 0..height {
                     split_planes(picture.row(y), padded, &mut self.out);
-                } else {
-                    mean_of_four(
-                        picture.row(2 * y),
-                        picture.row(2 * y + 1),
-                        padded,
-                        &mut self.out,
-                    );
+                    sink(planes(&self.out, padded, width));
                 }
-                sink(planes(&self.out, padded, width));
             }
-        } else if picture.width() == 1 {
-            let mut doubled = std::mem::take(&mut self.doubled);
-            doubled.clear();
-            for y in 0..picture.height() {
-                doubled.extend_from_slice(picture.row(y));
-                doubled.extend_from_slice(picture.row(y));
+            Way::Half => {
+                for y in 0..height {
+                    let (upper, lower) = (picture.row(2 * y), picture.row(2 * y + 1));
+                    mean_of_four(upper, lower, padded, &mut self.out);
+                    sink(planes(&self.out, padded, width));
+                }
             }
-            if let Some(twice) = Picture::new(&doubled, 2, picture.height()) {
-                self.columns.constant(width);
-                self.linear(twice, width, height, sink);
+            Way::OneColumn => {
+                let mut doubled = std::mem::take(&mut self.doubled);
+                doubled.clear();
+                for y in 0..picture.height() {
+                    doubled.extend_from_slice(picture.row(y));
+                    doubled.extend_from_slice(picture.row(y));
+                }
+                if let Some(twice) = Picture::new(&doubled, 2, picture.height()) {
+                    self.columns.constant(width);
+                    self.linear(twice, width, height, sink);
+                }
+                self.doubled = doubled;
             }
-            self.doubled = doubled;
-        } else {
-            self.columns.fill(picture.width(), width);
-            self.linear(picture, width, height, sink);
+            Way::Linear => {
+                self.columns.fill(picture.width(), width);
+                self.linear(picture, width, height, sink);
+            }
         }
     }
 
@@ -232,13 +260,12 @@ fn row_pairs(from: usize, to: usize) -> impl Iterator<Item = ([usize; 2], [i16; 
 /// Marks the rows of a picture of `width` × `height` that [`resize`] to `to` (width, height) reads;
 /// of a large picture these are few.
 pub(super) fn rows_read(width: usize, height: usize, to: [usize; 2], read: &mut Vec<bool>) {
+    let all = Way::of([width, height], to) != Way::Linear;
     read.clear();
-    let to_half = [width, height] == to.map(|side| side * 2);
-    if [width, height] == to || to_half || width == 1 {
-        read.resize(height, true);
+    read.resize(height, all);
+    if all {
         return;
     }
-    read.resize(height, false);
     for ([first, second], _) in row_pairs(height, to[1]) {
         read[first] = true;
         read[second] = true;

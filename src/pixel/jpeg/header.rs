@@ -8,8 +8,8 @@ use crate::pixel::Error;
 /// Scans that a file may have; more are made to be slow.
 const MAX_SCANS: usize = 100;
 
-/// Segments that are kept for a decoder; one more is kept when there are more.
-pub(super) const KEPT_SEGMENTS: usize = 32;
+/// Segments that are kept for a decoder.
+const KEPT_SEGMENTS: usize = 32;
 
 /// What the components mean, by libjpeg's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub(super) struct Header<'a> {
     pub(super) progressive: bool,
     /// Where the compressed pixels are.
     pub(super) scans: Vec<Range<usize>>,
-    /// Marker and body of the segments that are neither application data nor comments, in order.
+    /// Marker and body of the segments that are neither application data nor comments, in order; of a file
+    /// with very many the first ones.
     pub(super) segments: Vec<(u8, &'a [u8])>,
     /// Length of the file up to its end marker.
     pub(super) end: usize,
@@ -92,7 +93,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
             _ => {}
         }
         let body = segment(picture, &mut at)?;
-        if !matches!(marker, 0xE0..=0xEF | 0xFE) && segments.len() <= KEPT_SEGMENTS {
+        if !matches!(marker, 0xE0..=0xEF | 0xFE) && segments.len() < KEPT_SEGMENTS {
             segments.push((marker, body));
         }
         match marker {

@@ -1,7 +1,7 @@
 //! What the segments before the scan say, if it is a file for this decoder.
 
 use super::huffman::Definition;
-use crate::pixel::jpeg::header::{Header, KEPT_SEGMENTS};
+use crate::pixel::jpeg::header::Header;
 
 /// Where in a block each coefficient of the scan belongs.
 const ZIGZAG: [u8; 64] = [
@@ -53,11 +53,12 @@ impl<'a> Plan<'a> {
         let [scan] = header.scans.as_slice() else {
             return None;
         };
+        // Where more segments come before the scan than are kept, the scan's is not the last.
         let [tables @ .., (0xDA, scan_header)] = header.segments.as_slice() else {
             return None;
         };
         // After the scan nothing but the end marker: libjpeg looks at more, and can refuse it.
-        if scan.end + 2 != header.end || tables.len() >= KEPT_SEGMENTS {
+        if scan.end + 2 != header.end {
             return None;
         }
         let mut quantisation = [None; 4];
