@@ -56,8 +56,9 @@ struct Args {
 }
 
 /// How long and how often.
-#[derive(Clone)]
 struct Effort {
+    /// Only to see that it works.
+    brief: bool,
     rounds: usize,
     turn: Duration,
     warmup: Duration,
@@ -73,6 +74,7 @@ fn main() {
     }
     let effort = match args.bench {
         true => Effort {
+            brief: false,
             rounds: args.rounds,
             turn: Duration::from_secs_f64(args.seconds),
             warmup: Duration::from_millis(500),
@@ -80,6 +82,7 @@ fn main() {
             triton: args.triton,
         },
         false => Effort {
+            brief: true,
             rounds: 1,
             turn: Duration::from_millis(200),
             warmup: Duration::ZERO,

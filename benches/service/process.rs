@@ -113,34 +113,29 @@ impl Process {
             .await
     }
 
-    async fn ready(mut self, path: &str) -> Self {
+    async fn ready(self, path: &str) -> Self {
+        self.once(|port| answers_well(port, path)).await
+    }
+
+    async fn listening(self) -> Self {
+        self.once(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
+            .await
+    }
+
+    /// Waits until its port is as wanted.
+    async fn once(mut self, wanted: impl Fn(u16) -> bool) -> Self {
         let began = Instant::now();
-        while !answers_well(self.port, path) {
-            self.wait(began).await;
+        while !wanted(self.port) {
+            let ended = self.child.try_wait().expect("the process's state");
+            assert!(ended.is_none(), "a process ended at its start: {ended:?}");
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "a process is not ready after a minute"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.ready_after = began.elapsed();
         self
-    }
-
-    async fn listening(mut self) -> Self {
-        let began = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .is_err()
-        {
-            self.wait(began).await;
-        }
-        self
-    }
-
-    async fn wait(&mut self, began: Instant) {
-        let ended = self.child.try_wait().expect("the process's state");
-        assert!(ended.is_none(), "a process ended at its start: {ended:?}");
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "a process is not ready after a minute"
-        );
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
     /// Its number.
@@ -163,17 +158,9 @@ impl Process {
         format!("127.0.0.1:{}", self.grpc_port)
     }
 
-    /// Resident and highest resident memory, in MiB.
-    pub(crate) fn memory(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("a process that runs");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|line| line.split_whitespace().next());
-            kib.and_then(|kib| kib.parse::<f64>().ok())
-                .expect("a number of KiB")
-                / 1024.0
-        };
-        (field("VmRSS:"), field("VmHWM:"))
+    /// A figure of its memory by its name in /proc, in MiB.
+    pub(crate) fn memory(&self, name: &str) -> f64 {
+        let bytes = facequality_transformer::loadtest::memory(self.pid(), name);
+        bytes.expect("a process that runs") as f64 / f64::from(1 << 20)
     }
 }

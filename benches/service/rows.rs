@@ -80,10 +80,7 @@ pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
 struct Row {
     name: &'static str,
     about: &'static str,
-    picture: &'static str,
-    protocol: Protocol,
-    batch: usize,
-    concurrency: usize,
+    kind: Kind,
     goal: &'static str,
     goal_peer: &'static str,
     goal_rate: &'static str,
@@ -93,10 +90,7 @@ const ROWS: [Row; 5] = [
     Row {
         name: "v1-face-8",
         about: "V1 JSON, one 250x250 per request, 8 connections",
-        picture: FACE,
-        protocol: Protocol::V1,
-        batch: 1,
-        concurrency: 8,
+        kind: Kind::face(Protocol::V1, 1, 8),
         goal: "≤ 1.25",
         goal_peer: "≥ 2.5 tuned, ≥ 3 stock",
         goal_rate: "–",
@@ -104,10 +98,7 @@ const ROWS: [Row; 5] = [
     Row {
         name: "v1-face-64",
         about: "V1 JSON, one 250x250 per request, 64 connections",
-        picture: FACE,
-        protocol: Protocol::V1,
-        batch: 1,
-        concurrency: 64,
+        kind: Kind::face(Protocol::V1, 1, 64),
         goal: "≤ 1.25",
         goal_peer: "≥ 2.5 tuned, ≥ 3 stock",
         goal_rate: "≥ 2.5 tuned",
@@ -115,10 +106,7 @@ const ROWS: [Row; 5] = [
     Row {
         name: "v1-face-16x8",
         about: "V1 JSON, 16 of 250x250 per request, 8 connections",
-        picture: FACE,
-        protocol: Protocol::V1,
-        batch: 16,
-        concurrency: 8,
+        kind: Kind::face(Protocol::V1, 16, 8),
         goal: "≤ 1.10",
         goal_peer: "≥ 1.4 tuned",
         goal_rate: "–",
@@ -126,10 +114,7 @@ const ROWS: [Row; 5] = [
     Row {
         name: "v1-photo-8",
         about: "V1 JSON, one 1920x1920 per request, 8 connections",
-        picture: PHOTO,
-        protocol: Protocol::V1,
-        batch: 1,
-        concurrency: 8,
+        kind: Kind::photo(1, 8),
         goal: "≤ 1.05",
         goal_peer: "> 1 tuned",
         goal_rate: "≥ 1 of --decode_threads 2",
@@ -137,10 +122,7 @@ const ROWS: [Row; 5] = [
     Row {
         name: "grpc-face-16x8",
         about: "gRPC bytes, 16 of 250x250 per request, 8 in flight",
-        picture: FACE,
-        protocol: Protocol::GrpcBytes,
-        batch: 16,
-        concurrency: 8,
+        kind: Kind::face(Protocol::GrpcBytes, 16, 8),
         goal: "≤ 1.08",
         goal_peer: "–",
         goal_rate: "–",
@@ -168,6 +150,13 @@ impl Kind {
             protocol,
             batch,
             concurrency,
+        }
+    }
+
+    const fn photo(batch: usize, concurrency: usize) -> Self {
+        Self {
+            picture: PHOTO,
+            ..Self::face(Protocol::V1, batch, concurrency)
         }
     }
 }
@@ -217,12 +206,7 @@ impl Bench<'_> {
 
     async fn against_floor(&self, row: &Row) {
         table::heading(row.name, row.about);
-        let kind = Kind {
-            picture: row.picture,
-            protocol: row.protocol,
-            batch: row.batch,
-            concurrency: row.concurrency,
-        };
+        let kind = row.kind;
         let ours = Process::serve(self.predictor, &[]).await;
         let mut peers = Vec::new();
         if let Some(python) = self.effort.peer.as_deref().filter(|_| row.goal_peer != "–") {
@@ -231,7 +215,7 @@ impl Bench<'_> {
                 [("tuned", &[]), ("stock", &STOCK), ("2 threads", &threads)];
             for (name, flags) in kinds {
                 // The decode threads pay for large pictures only.
-                if name == "2 threads" && row.picture != PHOTO {
+                if name == "2 threads" && kind.picture != PHOTO {
                     continue;
                 }
                 let process = Process::peer(python, self.predictor, flags).await;
@@ -240,16 +224,16 @@ impl Bench<'_> {
                 peers.push((process, cpu, rate));
             }
         }
-        let mut floor = Side::new(if row.batch == 1 { "B" } else { "B16" });
+        let mut floor = Side::new(if kind.batch == 1 { "B" } else { "B16" });
         let (mut cpu, mut rate) = (Side::new("service"), Side::new("service"));
         for _ in 0..self.effort.rounds {
-            floor.add(self.floor(Some(row.picture), row.batch).cpu);
-            let run = self.load(at(&ours, row.protocol), kind).await;
-            cpu.add(run.cpu.target_us.unwrap_or(f64::NAN));
+            floor.add(self.floor(Some(kind.picture), kind.batch).cpu);
+            let run = self.load(at(&ours, kind.protocol), kind).await;
+            cpu.add(cpu_of(&run));
             rate.add(run.pictures_per_second);
             for (process, peer_cpu, peer_rate) in &mut peers {
-                let run = self.load(at(process, row.protocol), kind).await;
-                peer_cpu.add(run.cpu.target_us.unwrap_or(f64::NAN));
+                let run = self.load(at(process, kind.protocol), kind).await;
+                peer_cpu.add(cpu_of(&run));
                 peer_rate.add(run.pictures_per_second);
             }
         }
@@ -300,7 +284,7 @@ impl Bench<'_> {
                 let run = self
                     .load(at(&ours, protocol), Kind::face(protocol, 1, 8))
                     .await;
-                side.add(run.cpu.target_us.unwrap_or(f64::NAN));
+                side.add(cpu_of(&run));
             }
         }
         table::side(&json, "µs CPU");
@@ -315,12 +299,12 @@ impl Bench<'_> {
         let (mut service, mut bare) = (Side::new("service"), Side::new("bare tonic proxy"));
         for _ in 0..self.effort.rounds {
             let run = self.load(at(&ours, kind.protocol), kind).await;
-            service.add(run.cpu.target_us.unwrap_or(f64::NAN));
+            service.add(cpu_of(&run));
             let mut target = at(&proxy, Protocol::Triton);
             target.model = "face_quality_trt_fp16".to_owned();
             let kind = Kind::face(Protocol::Triton, 1, 8);
             let run = self.load(target, kind).await;
-            bare.add(run.cpu.target_us.unwrap_or(f64::NAN));
+            bare.add(cpu_of(&run));
         }
         table::side(&service, "µs CPU");
         table::side(&bare, "µs CPU");
@@ -359,18 +343,13 @@ impl Bench<'_> {
     }
 
     async fn threads(&self) {
-        let kind = Kind {
-            picture: PHOTO,
-            protocol: Protocol::V1,
-            batch: 16,
-            concurrency: 1,
-        };
+        let kind = Kind::photo(16, 1);
         let one = Process::serve(self.predictor, &["--pixel_threads", "1"]).await;
         let two = Process::serve(self.predictor, &["--pixel_threads", "2"]).await;
         let (mut slow, mut fast) = (Side::new("1 thread"), Side::new("2 threads"));
         for _ in 0..self.effort.rounds {
             for (process, side) in [(&one, &mut slow), (&two, &mut fast)] {
-                let until = Until::Requests(if self.effort.rounds > 1 { 10 } else { 1 });
+                let until = Until::Requests(if !self.effort.brief { 10 } else { 1 });
                 let run = self
                     .load_until(at(process, kind.protocol), kind, until)
                     .await;
@@ -389,7 +368,7 @@ impl Bench<'_> {
             for (connections, side) in &mut sides {
                 let kind = Kind::face(Protocol::V1, 1, *connections);
                 let run = self.load(at(&ours, kind.protocol), kind).await;
-                side.add(run.cpu.target_us.unwrap_or(f64::NAN));
+                side.add(cpu_of(&run));
             }
         }
         for (_, side) in &sides {
@@ -405,15 +384,15 @@ impl Bench<'_> {
         let flags = ["--queue", "8192", "--max_bytes_in_flight", "268435456"];
         let ours = Process::serve(self.predictor, &flags).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let (idle, _) = ours.memory();
+        let idle = ours.memory("VmRSS:");
         table::figure("idle", idle, "MiB", "≤ 30");
-        let connections = if self.effort.rounds > 1 { 512 } else { 16 };
+        let connections = if !self.effort.brief { 512 } else { 16 };
         self.load(
             at(&ours, Protocol::V1),
             Kind::face(Protocol::V1, 16, connections),
         )
         .await;
-        let (_, highest) = ours.memory();
+        let highest = ours.memory("VmHWM:");
         table::figure("highest under load", highest, "MiB", "≤ 1.25 × the formula");
         // docs/OPERATIONS.md: base + bodies + tensors + what decoding takes.
         let body = 16.0 * 34_100.0 * connections as f64 / f64::from(1 << 20);
@@ -425,10 +404,10 @@ impl Bench<'_> {
             "",
             "≤ 1.25",
         );
-        if self.effort.rounds > 1 {
+        if !self.effort.brief {
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
-        let (after, _) = ours.memory();
+        let after = ours.memory("VmRSS:");
         table::figure("10 s later / idle", after / idle, "", "≤ 2");
     }
 
@@ -458,6 +437,11 @@ impl Bench<'_> {
         table::ratio(&one, &alone, "≤ 1.1");
         table::ratio(&fast, &slow, "near 0.5");
     }
+}
+
+/// The target's CPU per picture, in microseconds.
+fn cpu_of(run: &Summary) -> f64 {
+    run.cpu.target_us.unwrap_or(f64::NAN)
 }
 
 /// A process as the target of a load.

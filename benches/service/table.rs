@@ -1,7 +1,8 @@
 //! Figures of several turns and their ratios.
 
+use facequality_transformer::loadtest::median;
+
 /// One side's figures, turn by turn.
-#[derive(Default)]
 pub(crate) struct Side {
     name: String,
     values: Vec<f64>,
@@ -22,17 +23,11 @@ impl Side {
     }
 }
 
+/// The median, the least and the most.
 fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let median = match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[middle],
-        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
-    };
-    let edge = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
-    (median, edge(sorted.first()), edge(sorted.last()))
+    let edge = |of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap_or(f64::NAN);
+    let median = median(values.to_vec()).unwrap_or(f64::NAN);
+    (median, edge(f64::min), edge(f64::max))
 }
 
 /// The heading of a row.

@@ -135,7 +135,8 @@ fn ratio(figure: &Figure, runs: &[Summary]) -> Option<Ratio> {
     })
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle one, or the mean of the middle two; nothing of no values.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;

@@ -39,9 +39,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use compare::{Comparison, Figure, Ratio};
+pub use compare::{Comparison, Figure, Ratio, median};
 pub use plan::Protocol;
-pub use proc::cpu_time;
+pub use proc::{cpu_time, memory};
 pub use report::html;
 pub use run::Until;
 pub use schedule::{Arrival, Rates};

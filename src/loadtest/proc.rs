@@ -20,8 +20,8 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
 
 /// Resident memory of a process with its descendants, in bytes.
 pub(super) fn resident(pid: u32) -> Option<u64> {
-    let own = rss(pid)?;
-    Some(own + descendants(pid).into_iter().filter_map(rss).sum::<u64>())
+    let rss = |pid| memory(pid, "VmRSS:");
+    Some(rss(pid)? + descendants(pid).into_iter().filter_map(rss).sum::<u64>())
 }
 
 fn descendants(pid: u32) -> Vec<u32> {
@@ -46,9 +46,10 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(times.next()?.ok()? + times.next()?.ok()?)
 }
 
-fn rss(pid: u32) -> Option<u64> {
+/// A figure of a process's memory by its name in /proc, as in `VmRSS:`, in bytes.
+pub fn memory(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kibibytes * 1024)
 }
