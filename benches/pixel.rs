@@ -3,7 +3,7 @@
 //!
 //! `face` is 250 × 250, `photo` 1920 × 1920, both JPEG 4:2:0 of a photograph.
 
-// A bench without its pictures has nothing to measure.
+// A bench without its images has nothing to measure.
 #![allow(clippy::expect_used)]
 
 use std::hint::black_box;
@@ -14,11 +14,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use facequality_transformer::error::Error;
 use facequality_transformer::item::data_uri;
 use facequality_transformer::pixel::{
-    self, ExifOrientation, JPEG_DECODER, Options, PLANE_BYTES, Picture, Resizer, SIDE, Scratch,
+    self, ExifOrientation, Image, JPEG_DECODER, Options, PLANE_BYTES, Resizer, SIDE, Scratch,
 };
-use facequality_transformer::wire::common_data;
-use facequality_transformer::wire::tensor::Blank;
-use fast_image_resize::images::{Image, ImageRef};
+use facequality_transformer::wire::tensor::BatchBuilder;
+use facequality_transformer::wire::v1::request;
+use fast_image_resize::images::{Image as Target, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 
 const OPTIONS: Options = Options {
@@ -27,12 +27,12 @@ const OPTIONS: Options = Options {
 };
 
 fn file(path: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a picture of the clone")
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("an image of the clone")
 }
 
-fn pictures() -> [(&'static str, Vec<u8>); 2] {
+fn images() -> [(&'static str, Vec<u8>); 2] {
     [
-        ("face", file("data/pictures/face.jpg")),
+        ("face", file("data/images/face.jpg")),
         (
             "photo",
             file("tests/golden/pixels/jpeg-photo-1920x1920.jpg"),
@@ -43,15 +43,15 @@ fn pictures() -> [(&'static str, Vec<u8>); 2] {
 /// The decoded pixels, without gaps, and their size.
 fn decoded(file: &[u8]) -> (Vec<u8>, usize, usize) {
     let mut scratch = Scratch::default();
-    let picture = pixel::decode(file, &OPTIONS, &mut scratch).expect("a sound picture");
-    let rows = (0..picture.height()).flat_map(|y| picture.row(y));
-    (rows.copied().collect(), picture.width(), picture.height())
+    let image = pixel::decode(file, &OPTIONS, &mut scratch).expect("a sound image");
+    let rows = (0..image.height()).flat_map(|y| image.row(y));
+    (rows.copied().collect(), image.width(), image.height())
 }
 
 fn whole(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("to_planes ({JPEG_DECODER})"));
-    let others = ["png", "webp"].map(|end| (end, file(&format!("data/pictures/face.{end}"))));
-    for (name, file) in pictures().into_iter().chain(others) {
+    let others = ["png", "webp"].map(|end| (end, file(&format!("data/images/face.{end}"))));
+    for (name, file) in images().into_iter().chain(others) {
         let mut scratch = Scratch::default();
         let mut planes: [BytesMut; 3] = Default::default();
         group.bench_function(name, |b| {
@@ -67,12 +67,12 @@ fn whole(c: &mut Criterion) {
 
 fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("decode ({JPEG_DECODER})"));
-    for (name, file) in pictures() {
+    for (name, file) in images() {
         let mut scratch = Scratch::default();
         group.bench_function(name, |b| {
             b.iter(|| {
-                let picture = pixel::decode(black_box(&file), &OPTIONS, &mut scratch);
-                picture.map(|picture| picture.width())
+                let image = pixel::decode(black_box(&file), &OPTIONS, &mut scratch);
+                image.map(|image| image.width())
             });
         });
     }
@@ -81,18 +81,18 @@ fn decode(c: &mut Criterion) {
 
 fn resize(c: &mut Criterion) {
     let mut group = c.benchmark_group("resize");
-    for (name, file) in pictures() {
+    for (name, file) in images() {
         let (rgb, width, height) = decoded(&file);
-        let picture = Picture::new(&rgb, width, height).expect("whole rows");
+        let image = Image::new(&rgb, width, height).expect("whole rows");
         let mut out = vec![0; SIDE * SIDE * 3];
         let mut resizer = Resizer::default();
         group.bench_function(format!("{name}, OpenCV's bits"), |b| {
-            b.iter(|| pixel::resize(black_box(picture), SIDE, SIDE, &mut resizer, &mut out));
+            b.iter(|| pixel::resize(black_box(image), SIDE, SIDE, &mut resizer, &mut out));
         });
 
         let (width, height, side) = (width as u32, height as u32, SIDE as u32);
         let source = ImageRef::new(width, height, &rgb, PixelType::U8x3).expect("whole rows");
-        let mut target = Image::new(side, side, PixelType::U8x3);
+        let mut target = Target::new(side, side, PixelType::U8x3);
         let mut resizer = fast_image_resize::Resizer::new();
         let options =
             ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
@@ -106,12 +106,12 @@ fn resize(c: &mut Criterion) {
 /// V1 JSON to the tensor on one thread: what a request costs before its tensor is sent.
 fn preprocess(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("preprocess ({JPEG_DECODER})"));
-    for (name, file) in pictures() {
+    for (name, file) in images() {
         let text = base64_simd::STANDARD.encode_to_string(&file);
         let item = format!("data:image/jpeg;base64,{text}");
         let body = format!(r#"{{"data":{{"item":"{item}"}}}}"#);
         group.bench_function(format!("{name}, JSON"), |b| {
-            b.iter(|| common_data::parse(black_box(body.as_bytes()), 1).map(|parsed| parsed.form));
+            b.iter(|| request::parse(black_box(body.as_bytes()), 1).map(|parsed| parsed.form));
         });
         let mut encoded = Vec::new();
         group.bench_function(format!("{name}, base64"), |b| {
@@ -120,12 +120,12 @@ fn preprocess(c: &mut Criterion) {
         let mut scratch = Scratch::default();
         group.bench_function(format!("{name}, whole"), |b| {
             b.iter(|| {
-                let parsed = common_data::parse(black_box(body.as_bytes()), 1)?;
-                let [common_data::Picture::Item(item)] = parsed.pictures.as_slice() else {
+                let parsed = request::parse(black_box(body.as_bytes()), 1)?;
+                let [request::Image::Item(item)] = parsed.images.as_slice() else {
                     unreachable!("one item was sent");
                 };
                 data_uri::decode_into(item.as_bytes(), usize::MAX, &mut encoded)?;
-                let (blank, mut rows) = Blank::rows::<3>(1, PLANE_BYTES);
+                let (blank, mut rows) = BatchBuilder::rows::<3>(1, PLANE_BYTES);
                 pixel::to_planes(&encoded, &OPTIONS, &mut scratch, &mut rows[0])?;
                 Ok::<_, Error>(blank.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
             });

@@ -1,4 +1,4 @@
-//! Who may enter: pictures in the house (`--queue`) and bytes in flight
+//! Who may enter: images in the admission (`--queue`) and bytes in flight
 //! (`--max_bytes_in_flight`). The third bound, calls in flight, belongs to the predictor.
 
 use std::collections::VecDeque;
@@ -8,31 +8,31 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::metrics::{Counted, Metrics};
+use crate::observe::metrics::{GaugeGuard, Metrics};
 
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Pictures admitted, not yet answered.
-    pub pictures: usize,
+    /// Images admitted, not yet answered.
+    pub images: usize,
     /// Bytes of bodies and tensors.
     pub bytes: usize,
     /// How long a body may wait, unread, for its bytes.
-    pub wait: Duration,
+    pub reserve_timeout: Duration,
 }
 
 /// Why a request may not enter.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Its pictures do not fit beside those that are here.
+    /// Its images do not fit beside those that are here.
     #[error(
-        "too busy: {inside} pictures are being worked on and {asked} more do not fit \
+        "too busy: {in_flight} images are being worked on and {asked} more do not fit \
          (--queue {limit}); try again later"
     )]
     Full {
-        /// Pictures inside.
-        inside: usize,
-        /// Pictures of this request.
+        /// Images in_flight.
+        in_flight: usize,
+        /// Images of this request.
         asked: usize,
         /// `--queue`.
         limit: usize,
@@ -52,22 +52,22 @@ pub enum Refusal {
     },
 }
 
-/// The two bounds and what is inside them.
+/// The two bounds and what is in_flight them.
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
-    inside: Arc<AtomicUsize>,
-    room: Arc<Room>,
+    in_flight: Arc<AtomicUsize>,
+    budget: Arc<ByteBudget>,
     metrics: Arc<Metrics>,
 }
 
 impl Admission {
-    /// An empty house.
+    /// An empty admission.
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             limits,
-            inside: Arc::default(),
-            room: Arc::new(Room {
+            in_flight: Arc::default(),
+            budget: Arc::new(ByteBudget {
                 limit: limits.bytes,
                 state: Mutex::default(),
             }),
@@ -75,26 +75,27 @@ impl Admission {
         }
     }
 
-    /// Lets `pictures` in: at once, or not at all. An empty house takes any number.
+    /// Lets `images` in: at once, or not at all. An empty admission takes any number.
     ///
     /// # Errors
     ///
     /// [`Refusal::Full`].
-    pub fn enter(&self, pictures: usize) -> Result<Guest, Refusal> {
-        let fits = |inside: usize| {
-            (inside == 0 || inside + pictures <= self.limits.pictures).then_some(inside + pictures)
+    pub fn try_admit(&self, images: usize) -> Result<AdmissionPermit, Refusal> {
+        let fits = |in_flight: usize| {
+            (in_flight == 0 || in_flight + images <= self.limits.images)
+                .then_some(in_flight + images)
         };
-        self.inside
+        self.in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
-            .map_err(|inside| Refusal::Full {
-                inside,
-                asked: pictures,
-                limit: self.limits.pictures,
+            .map_err(|in_flight| Refusal::Full {
+                in_flight,
+                asked: images,
+                limit: self.limits.images,
             })?;
-        Ok(Guest {
-            inside: Arc::clone(&self.inside),
-            pictures,
-            _counted: Counted::add(&self.metrics.house, pictures),
+        Ok(AdmissionPermit {
+            in_flight: Arc::clone(&self.in_flight),
+            images,
+            _counted: GaugeGuard::add(&self.metrics.images_in_flight, images),
         })
     }
 
@@ -104,64 +105,64 @@ impl Admission {
     /// # Errors
     ///
     /// [`Refusal::NoBytes`] after `--queue_timeout_ms`.
-    pub async fn reserve(&self, bytes: usize) -> Result<Reserved, Refusal> {
-        if let Some(turn) = self.room.ask(bytes) {
-            match tokio::time::timeout(self.limits.wait, turn).await {
+    pub async fn reserve(&self, bytes: usize) -> Result<ByteReservation, Refusal> {
+        if let Some(granted) = self.budget.try_acquire(bytes) {
+            match tokio::time::timeout(self.limits.reserve_timeout, granted).await {
                 Ok(Ok(reserved)) => return Ok(self.counted(reserved)),
                 // The sender is dropped only with the room itself, which is ours.
                 _ => {
                     return Err(Refusal::NoBytes {
                         asked: bytes,
-                        waited_ms: self.limits.wait.as_millis(),
+                        waited_ms: self.limits.reserve_timeout.as_millis(),
                         limit: self.limits.bytes,
                     });
                 }
             }
         }
-        Ok(self.counted(Held {
-            room: Arc::clone(&self.room),
+        Ok(self.counted(BytesPermit {
+            budget: Arc::clone(&self.budget),
             bytes,
         }))
     }
 
-    /// Takes room for the tensors of a request that is inside already. It never waits: those who
+    /// Takes room for the tensors of a request that is in_flight already. It never waits: those who
     /// hold room for their bodies would wait for each other. Later bodies wait instead.
-    pub fn charge(&self, bytes: usize) -> Reserved {
-        self.room.lock().used += bytes;
-        self.counted(Held {
-            room: Arc::clone(&self.room),
+    pub fn reserve_now(&self, bytes: usize) -> ByteReservation {
+        self.budget.lock().used += bytes;
+        self.counted(BytesPermit {
+            budget: Arc::clone(&self.budget),
             bytes,
         })
     }
 
-    fn counted(&self, held: Held) -> Reserved {
-        Reserved {
-            _counted: Counted::add(&self.metrics.bytes_in_flight, held.bytes),
+    fn counted(&self, held: BytesPermit) -> ByteReservation {
+        ByteReservation {
+            _counted: GaugeGuard::add(&self.metrics.bytes_in_flight, held.bytes),
             _held: held,
         }
     }
 
-    /// Pictures inside.
-    pub fn inside(&self) -> usize {
-        self.inside.load(Ordering::Acquire)
+    /// Images in_flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
     }
 }
 
 /// The bytes in flight and who waits for them.
 #[derive(Debug)]
-struct Room {
+struct ByteBudget {
     limit: usize,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BudgetState {
     used: usize,
-    waiting: VecDeque<(usize, oneshot::Sender<Held>)>,
+    waiting: VecDeque<(usize, oneshot::Sender<BytesPermit>)>,
 }
 
-impl Room {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ByteBudget {
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
         // No code that can panic runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,19 +172,19 @@ impl Room {
     }
 
     /// Takes room for `bytes` at once, or gives a place in the line.
-    fn ask(&self, bytes: usize) -> Option<oneshot::Receiver<Held>> {
+    fn try_acquire(&self, bytes: usize) -> Option<oneshot::Receiver<BytesPermit>> {
         let mut state = self.lock();
         if state.waiting.is_empty() && self.fits(state.used, bytes) {
             state.used += bytes;
             return None;
         }
-        let (sender, turn) = oneshot::channel();
+        let (sender, granted) = oneshot::channel();
         state.waiting.push_back((bytes, sender));
-        Some(turn)
+        Some(granted)
     }
 
     /// Gives room back and lets in those at the head of the line who now fit.
-    fn give_back(self: &Arc<Self>, bytes: usize) {
+    fn release(self: &Arc<Self>, bytes: usize) {
         let mut admitted = Vec::new();
         let mut state = self.lock();
         state.used -= bytes;
@@ -196,8 +197,8 @@ impl Room {
                 break;
             }
             state.used += bytes;
-            let held = Held {
-                room: Arc::clone(self),
+            let held = BytesPermit {
+                budget: Arc::clone(self),
                 bytes,
             };
             admitted.push((sender, held));
@@ -210,38 +211,38 @@ impl Room {
     }
 }
 
-/// Room taken; given back when dropped.
+/// ByteBudget taken; given back when dropped.
 #[derive(Debug)]
-struct Held {
-    room: Arc<Room>,
+struct BytesPermit {
+    budget: Arc<ByteBudget>,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for BytesPermit {
     fn drop(&mut self) {
-        self.room.give_back(self.bytes);
+        self.budget.release(self.bytes);
     }
 }
 
-/// Pictures inside; they leave when this is dropped.
+/// Images in_flight; they leave when this is dropped.
 #[derive(Debug)]
-pub struct Guest {
-    inside: Arc<AtomicUsize>,
-    pictures: usize,
-    _counted: Counted,
+pub struct AdmissionPermit {
+    in_flight: Arc<AtomicUsize>,
+    images: usize,
+    _counted: GaugeGuard,
 }
 
-impl Drop for Guest {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        self.inside.fetch_sub(self.pictures, Ordering::AcqRel);
+        self.in_flight.fetch_sub(self.images, Ordering::AcqRel);
     }
 }
 
 /// Bytes reserved; they are free again when this is dropped.
 #[derive(Debug)]
-pub struct Reserved {
-    _held: Held,
-    _counted: Counted,
+pub struct ByteReservation {
+    _held: BytesPermit,
+    _counted: GaugeGuard,
 }
 
 #[cfg(test)]
@@ -250,46 +251,46 @@ mod tests {
 
     use super::*;
 
-    fn admission(pictures: usize, bytes: usize) -> Admission {
+    fn admission(images: usize, bytes: usize) -> Admission {
         let limits = Limits {
-            pictures,
+            images,
             bytes,
-            wait: Duration::from_millis(20),
+            reserve_timeout: Duration::from_millis(20),
         };
         Admission::new(limits, Arc::new(Metrics::new("none", &[]).unwrap()))
     }
 
     #[test]
     fn an_empty_house_takes_any_request_and_a_full_one_none() {
-        let house = admission(4, 1000);
-        let large = house.enter(9).unwrap();
-        let refusal = house.enter(1).unwrap_err().to_string();
+        let admission = admission(4, 1000);
+        let large = admission.try_admit(9).unwrap();
+        let refusal = admission.try_admit(1).unwrap_err().to_string();
         assert!(refusal.contains("--queue 4"), "{refusal}");
         drop(large);
-        let _three = house.enter(3).unwrap();
-        assert!(house.enter(2).is_err());
-        let _one = house.enter(1).unwrap();
-        assert_eq!(house.inside(), 4);
+        let _three = admission.try_admit(3).unwrap();
+        assert!(admission.try_admit(2).is_err());
+        let _one = admission.try_admit(1).unwrap();
+        assert_eq!(admission.in_flight(), 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_are_waited_for_and_refused_in_the_end() {
-        let house = admission(4, 1000);
-        let half = house.reserve(500).await.unwrap();
-        let refusal = house.reserve(600).await.unwrap_err().to_string();
+        let admission = admission(4, 1000);
+        let half = admission.reserve(500).await.unwrap();
+        let refusal = admission.reserve(600).await.unwrap_err().to_string();
         assert!(refusal.contains("--max_bytes_in_flight 1000"), "{refusal}");
-        let (more, _) = tokio::join!(house.reserve(600), async { drop(half) });
+        let (more, _) = tokio::join!(admission.reserve(600), async { drop(half) });
         drop(more.unwrap());
-        let _more_than_all = house.reserve(100_000).await.unwrap();
+        let _more_than_all = admission.reserve(100_000).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_small_body_does_not_overtake_and_one_who_left_is_passed_over() {
-        let house = admission(4, 1000);
-        let most = house.reserve(900).await.unwrap();
-        let mut large = Box::pin(house.reserve(800));
-        let mut left = Box::pin(house.reserve(700));
-        let mut small = Box::pin(house.reserve(50));
+        let admission = admission(4, 1000);
+        let most = admission.reserve(900).await.unwrap();
+        let mut large = Box::pin(admission.reserve(800));
+        let mut left = Box::pin(admission.reserve(700));
+        let mut small = Box::pin(admission.reserve(50));
         assert!(large.as_mut().now_or_never().is_none());
         assert!(left.as_mut().now_or_never().is_none());
         assert!(small.as_mut().now_or_never().is_none());
@@ -301,12 +302,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tensors_never_wait_but_make_bodies_wait() {
-        let house = admission(4, 1000);
-        let body = house.reserve(900).await.unwrap();
-        let tensors = house.charge(5000);
+        let admission = admission(4, 1000);
+        let body = admission.reserve(900).await.unwrap();
+        let tensors = admission.reserve_now(5000);
         drop(body);
-        assert!(house.reserve(1).await.is_err());
+        assert!(admission.reserve(1).await.is_err());
         drop(tensors);
-        assert!(house.reserve(1).await.is_ok());
+        assert!(admission.reserve(1).await.is_ok());
     }
 }

@@ -1,30 +1,30 @@
-//! What went wrong, as the one who receives it sees it: a closed list of kinds, the one table from
-//! kind to REST status and gRPC code, and who is to blame.
+//! What went wrong, as its receiver sees it: a closed list of kinds, the one table from kind to REST
+//! status and gRPC code, and where the failure comes from.
 //!
 //! Modules raise their own error types; only here are they classified.
 
 use http::StatusCode;
 use tonic::Code;
 
-use crate::{admission, item, pixel, predictor, wire};
+use crate::{admission, item, pixel, predictor, wire, workers};
 
 /// The kinds of failure a caller can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A malformed request, a bad picture, a refused item, a limit on counts or pixels.
+    /// A malformed request, a bad image, a refused item, a limit on counts or pixels.
     Invalid,
     /// An unknown model or route.
     NotFound,
     /// A route that takes only the method named here.
     WrongMethod(&'static str),
-    /// A body or picture above its byte limit.
+    /// A body or image above its byte limit.
     TooLarge,
-    /// A content-encoding that is not understood.
-    Encoding,
-    /// The house is full, or bytes did not come free in time.
+    /// An unknown content-encoding.
+    UnsupportedEncoding,
+    /// Too many images in flight, or no bytes came free in time.
     Overloaded,
-    /// The predictor answered nonsense or an error of its own.
-    PredictorFault,
+    /// The predictor answered an error of its own, or an invalid response.
+    BadGateway,
     /// The URL of an item could not be fetched.
     ItemUnreachable,
     /// The predictor cannot be reached or is not ready, or this service shuts down.
@@ -32,144 +32,171 @@ pub enum Kind {
     /// The request's time is up.
     Deadline,
     /// Part of the protocol, but not of this service.
-    NotBuiltIn,
+    Unimplemented,
     /// A defect of this service.
-    Bug,
+    Internal,
 }
 
 impl Kind {
-    /// All kinds, for tests that read the table.
-    pub const ALL: [Self; 12] = [
+    /// All kinds.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 12] = [
         Self::Invalid,
         Self::NotFound,
         Self::WrongMethod("GET"),
         Self::TooLarge,
-        Self::Encoding,
+        Self::UnsupportedEncoding,
         Self::Overloaded,
-        Self::PredictorFault,
+        Self::BadGateway,
         Self::ItemUnreachable,
         Self::Unavailable,
         Self::Deadline,
-        Self::NotBuiltIn,
-        Self::Bug,
+        Self::Unimplemented,
+        Self::Internal,
     ];
 
     /// The table: REST status and gRPC code of each kind.
-    pub fn codes(self) -> (StatusCode, Code) {
+    fn codes(self) -> (StatusCode, Code) {
         match self {
             Self::Invalid => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
             Self::NotFound => (StatusCode::NOT_FOUND, Code::NotFound),
             Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
-            Self::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
+            Self::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
-            Self::PredictorFault => (StatusCode::BAD_GATEWAY, Code::Internal),
+            Self::BadGateway => (StatusCode::BAD_GATEWAY, Code::Internal),
             Self::ItemUnreachable => (StatusCode::BAD_GATEWAY, Code::FailedPrecondition),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
             Self::Deadline => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
-            Self::NotBuiltIn => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
-            Self::Bug => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+            Self::Unimplemented => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
         }
+    }
+
+    /// The status of a REST response.
+    pub fn http_status(self) -> StatusCode {
+        self.codes().0
+    }
+
+    /// The status code of a gRPC response.
+    pub fn grpc_code(self) -> Code {
+        self.codes().1
     }
 
     /// Seconds after which a caller may try again, where trying again makes sense.
     pub fn retry_after(self) -> Option<u32> {
         matches!(self, Self::Overloaded | Self::Unavailable).then_some(1)
     }
+
+    /// Where failures of this kind come from, unless the error knows better.
+    fn origin(self) -> Origin {
+        match self {
+            Self::BadGateway => Origin::Predictor,
+            Self::ItemUnreachable => Origin::Item,
+            Self::Overloaded | Self::Unavailable | Self::Deadline | Self::Internal => {
+                Origin::Internal
+            }
+            Self::Invalid
+            | Self::NotFound
+            | Self::WrongMethod(_)
+            | Self::TooLarge
+            | Self::UnsupportedEncoding
+            | Self::Unimplemented => Origin::Caller,
+        }
+    }
 }
 
-/// Whose doing a failure is.
+/// Where a failure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hop {
-    /// The one who asked.
+pub enum Origin {
+    /// The caller.
     Caller,
     /// The host of an item's URL.
     Item,
     /// The predictor.
     Predictor,
     /// This service.
-    Us,
+    Internal,
 }
 
-impl Hop {
+impl Origin {
     /// Its name in log lines and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Caller => "caller",
             Self::Item => "item",
             Self::Predictor => "predictor",
-            Self::Us => "us",
+            Self::Internal => "internal",
         }
     }
 }
 
-/// A failure, ready to be answered.
+/// A failure, ready to be sent as a response.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Error {
     /// What kind.
     pub kind: Kind,
-    /// Whose doing.
-    pub hop: Hop,
+    /// Where it comes from.
+    pub origin: Origin,
     /// What, where, and what to do.
     pub text: String,
-    /// The picture of the request that it is about, from 0.
-    pub picture: Option<usize>,
+    /// The image of the request that it is about, from 0.
+    pub image: Option<usize>,
 }
 
 impl Error {
-    /// A failure of this kind, blamed on the caller or on us as the kind implies.
+    /// A failure of this kind, with the kind's origin.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        let hop = match kind {
-            Kind::PredictorFault => Hop::Predictor,
-            Kind::ItemUnreachable => Hop::Item,
-            Kind::Overloaded | Kind::Unavailable | Kind::Deadline | Kind::Bug => Hop::Us,
-            _ => Hop::Caller,
-        };
         Self {
             kind,
-            hop,
+            origin: kind.origin(),
             text: text.into(),
-            picture: None,
+            image: None,
         }
     }
 
-    /// The same, about a picture of the request.
-    pub fn of_picture(mut self, index: usize) -> Self {
-        self.picture = Some(index);
+    /// A defect of this service.
+    pub fn internal(what: impl std::fmt::Display) -> Self {
+        Self::new(Kind::Internal, format!("internal error: {what}"))
+    }
+
+    /// The same, about an image of the request.
+    pub fn with_image(mut self, index: usize) -> Self {
+        self.image = Some(index);
         self
     }
 
     /// The same, at a place in the request.
-    pub fn at(mut self, place: &str) -> Self {
+    pub fn with_location(mut self, place: &str) -> Self {
         self.text = format!("{place}: {}", self.text);
         self
     }
 }
 
-/// How an error of a module is to be answered.
+/// How an error of a module is sent as a response.
 trait Classify: std::error::Error {
     fn kind(&self) -> Kind;
-    fn hop(&self) -> Hop;
+
+    fn origin(&self) -> Origin {
+        self.kind().origin()
+    }
 }
 
 impl<E: Classify> From<E> for Error {
     fn from(error: E) -> Self {
         Self {
             kind: error.kind(),
-            hop: error.hop(),
+            origin: error.origin(),
             text: error.to_string(),
-            picture: None,
+            image: None,
         }
     }
 }
 
-impl Classify for wire::common_data::ParseError {
+impl Classify for wire::v1::request::ParseError {
     fn kind(&self) -> Kind {
         Kind::Invalid
-    }
-    fn hop(&self) -> Hop {
-        Hop::Caller
     }
 }
 
@@ -177,34 +204,21 @@ impl Classify for wire::v2::ParseError {
     fn kind(&self) -> Kind {
         Kind::Invalid
     }
-    fn hop(&self) -> Hop {
-        Hop::Caller
-    }
 }
 
 impl Classify for pixel::Error {
     fn kind(&self) -> Kind {
         Kind::Invalid
     }
-    fn hop(&self) -> Hop {
-        Hop::Caller
-    }
 }
 
 impl Classify for item::Error {
     fn kind(&self) -> Kind {
-        match self.cause() {
-            item::Cause::Refused => Kind::Invalid,
-            item::Cause::TooLarge => Kind::TooLarge,
-            item::Cause::Unreachable => Kind::ItemUnreachable,
-            item::Cause::Bug => Kind::Bug,
-        }
-    }
-    fn hop(&self) -> Hop {
-        match self.cause() {
-            item::Cause::Refused | item::Cause::TooLarge => Hop::Caller,
-            item::Cause::Unreachable => Hop::Item,
-            item::Cause::Bug => Hop::Us,
+        match item::Error::kind(self) {
+            item::ErrorKind::Refused => Kind::Invalid,
+            item::ErrorKind::TooLarge => Kind::TooLarge,
+            item::ErrorKind::Unreachable => Kind::ItemUnreachable,
+            item::ErrorKind::Internal => Kind::Internal,
         }
     }
 }
@@ -213,28 +227,30 @@ impl Classify for admission::Refusal {
     fn kind(&self) -> Kind {
         Kind::Overloaded
     }
-    fn hop(&self) -> Hop {
-        Hop::Us
+}
+
+impl Classify for workers::Panicked {
+    fn kind(&self) -> Kind {
+        Kind::Internal
     }
 }
 
 impl Classify for predictor::Error {
     fn kind(&self) -> Kind {
         match self {
-            predictor::Error::NotReady(_)
-            | predictor::Error::Unreachable { .. }
-            | predictor::Error::Unavailable { .. } => Kind::Unavailable,
-            predictor::Error::Deadline => Kind::Deadline,
-            predictor::Error::Answered { .. } | predictor::Error::Nonsense(_) => {
-                Kind::PredictorFault
+            Self::NotReady(_) | Self::Unreachable { .. } | Self::Unavailable { .. } => {
+                Kind::Unavailable
             }
-            predictor::Error::Bug(_) => Kind::Bug,
+            Self::Deadline => Kind::Deadline,
+            Self::ErrorResponse { .. } | Self::InvalidResponse(_) => Kind::BadGateway,
+            Self::Internal(_) => Kind::Internal,
         }
     }
-    fn hop(&self) -> Hop {
+
+    fn origin(&self) -> Origin {
         match self {
-            predictor::Error::Bug(_) => Hop::Us,
-            _ => Hop::Predictor,
+            Self::Internal(_) => Origin::Internal,
+            _ => Origin::Predictor,
         }
     }
 }
@@ -244,34 +260,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_kinds() {
-        let table: Vec<_> = Kind::ALL
-            .iter()
-            .map(|kind| (kind.codes().0.as_u16(), kind.codes().1))
-            .collect();
-        assert_eq!(
-            table,
-            [
-                (400, Code::InvalidArgument),
-                (404, Code::NotFound),
-                (405, Code::Unimplemented),
-                (413, Code::ResourceExhausted),
-                (415, Code::Unimplemented),
-                (429, Code::ResourceExhausted),
-                (502, Code::Internal),
-                (502, Code::FailedPrecondition),
-                (503, Code::Unavailable),
-                (504, Code::DeadlineExceeded),
-                (501, Code::Unimplemented),
-                (500, Code::Internal),
-            ]
-        );
+    fn each_kind_has_its_codes() {
+        for (kind, status, code) in [
+            (Kind::Invalid, 400, Code::InvalidArgument),
+            (Kind::NotFound, 404, Code::NotFound),
+            (Kind::WrongMethod("GET"), 405, Code::Unimplemented),
+            (Kind::TooLarge, 413, Code::ResourceExhausted),
+            (Kind::UnsupportedEncoding, 415, Code::Unimplemented),
+            (Kind::Overloaded, 429, Code::ResourceExhausted),
+            (Kind::BadGateway, 502, Code::Internal),
+            (Kind::ItemUnreachable, 502, Code::FailedPrecondition),
+            (Kind::Unavailable, 503, Code::Unavailable),
+            (Kind::Deadline, 504, Code::DeadlineExceeded),
+            (Kind::Unimplemented, 501, Code::Unimplemented),
+            (Kind::Internal, 500, Code::Internal),
+        ] {
+            assert_eq!(kind.http_status().as_u16(), status, "{kind:?}");
+            assert_eq!(kind.grpc_code(), code, "{kind:?}");
+        }
     }
 
     #[test]
-    fn a_place_stands_in_front() {
-        let error = Error::new(Kind::Invalid, "not a picture").at("data.item");
-        assert_eq!(error.to_string(), "data.item: not a picture");
-        assert_eq!(error.hop, Hop::Caller);
+    fn the_location_comes_first() {
+        let error = Error::new(Kind::Invalid, "not an image").with_location("data.item");
+        assert_eq!(error.to_string(), "data.item: not an image");
+        assert_eq!(error.origin, Origin::Caller);
     }
 }

@@ -1,4 +1,4 @@
-//! A KServe transformer between clients and NVIDIA Triton: face pictures in, quality scores out.
+//! A KServe transformer between clients and NVIDIA Triton: face images in, quality scores out.
 //!
 //! The tree is the diagram; a module uses only what its arrows lead to.
 //!
@@ -15,21 +15,22 @@
 //! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.
 
 pub mod admission;
-pub mod cli;
 pub mod command;
-pub mod config;
+pub mod context;
 pub mod engine;
 pub mod error;
+pub mod faces;
 pub mod front;
 pub mod item;
 pub mod loadtest;
-pub mod metrics;
+pub mod observe;
+pub mod oip;
 pub mod pixel;
 pub mod predictor;
+pub mod service;
+pub mod settings;
 pub mod shutdown;
-pub mod statistics;
-pub mod telemetry;
-pub mod timing;
 pub mod transformer;
+pub mod transport;
 pub mod wire;
 pub mod workers;

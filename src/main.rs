@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use facequality_transformer::cli::LogFormat;
 use facequality_transformer::command::Cli;
-use facequality_transformer::config::Problems;
-use facequality_transformer::telemetry;
+use facequality_transformer::observe::log;
+use facequality_transformer::settings::ConfigErrors;
+use facequality_transformer::settings::args::LogFormat;
 
 /// The system's allocator gives the memory of each tensor back and faults it in again for the next:
 /// a tenth of all CPU time (docs/PERFORMANCE.md).
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(problems) => return usage(&problems),
     };
-    if let Err(problem) = telemetry::start(&log.filter, log.format == LogFormat::Json) {
+    if let Err(problem) = log::start(&log.filter, log.format == LogFormat::Json) {
         return usage(&problem);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(cli.command.run()) {
         Ok(code) => code,
-        Err(error) if error.is::<Problems>() => usage(&error),
+        Err(error) if error.is::<ConfigErrors>() => usage(&error),
         Err(error) => failed(&format!("{error:#}")),
     }
 }

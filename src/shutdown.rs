@@ -11,7 +11,7 @@ pub enum Phase {
     /// No new connections; what runs is finished.
     Closing,
     /// What still runs is cut off.
-    Over,
+    Terminated,
 }
 
 /// Sees the phases of the end. Clones see the same.
@@ -20,15 +20,15 @@ pub struct Shutdown(watch::Receiver<Phase>);
 
 /// Sets the phases. When it is dropped, all is over.
 #[derive(Debug)]
-pub struct Control(watch::Sender<Phase>);
+pub struct ShutdownHandle(watch::Sender<Phase>);
 
 /// The two ends of a shutdown.
-pub fn channel() -> (Control, Shutdown) {
+pub fn channel() -> (ShutdownHandle, Shutdown) {
     let (sender, receiver) = watch::channel(Phase::Serving);
-    (Control(sender), Shutdown(receiver))
+    (ShutdownHandle(sender), Shutdown(receiver))
 }
 
-impl Control {
+impl ShutdownHandle {
     /// Goes on to a phase.
     pub fn enter(&self, phase: Phase) {
         self.0.send_replace(phase);
@@ -68,6 +68,6 @@ mod tests {
         control.enter(Phase::Closing);
         other.reached(Phase::Closing).await;
         drop(control);
-        shutdown.reached(Phase::Over).await;
+        shutdown.reached(Phase::Terminated).await;
     }
 }

@@ -1,8 +1,5 @@
 //! The arrows of `src/lib.rs`: a module names with `crate::` only what stands behind it.
 
-// Helpers of tests fail by panicking, as tests do.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The pixels against OpenCV's: decoded, resized and as a tensor, byte for byte.
 //!
 //! Runs over a small committed set (`tests/golden/pixels`), or over a large one that
-//! `tests/parity/make_pictures.py` makes, named by `FACEQUALITY_PARITY_DIR`.
+//! `tests/parity/make_images.py` makes, named by `FACEQUALITY_PARITY_DIR`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ const OPTIONS: Options = Options {
 /// than OpenCV's may have, in grey levels.
 const JPEG_DRIFT: f64 = 0.3;
 
-/// Smaller pictures than one block of subsampled colour are edges throughout, where decoders
+/// Smaller images than one block of subsampled colour are edges throughout, where decoders
 /// differ in what lies beyond; they are told, not judged.
 const JUDGED_SIDE: usize = 16;
 
@@ -61,14 +61,14 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn ours(file: &[u8], scratch: &mut Scratch) -> Result<Ours, pixel::Error> {
-    let picture = pixel::decode(file, &OPTIONS, scratch)?;
+    let image = pixel::decode(file, &OPTIONS, scratch)?;
     let mut hash = Sha256::new();
-    for y in 0..picture.height() {
-        hash.update(picture.row(y));
+    for y in 0..image.height() {
+        hash.update(image.row(y));
     }
     let mut resized = vec![0; SIDE * SIDE * 3];
-    pixel::resize(picture, SIDE, SIDE, &mut Resizer::default(), &mut resized);
-    let size = (picture.width(), picture.height());
+    pixel::resize(image, SIDE, SIDE, &mut Resizer::default(), &mut resized);
+    let size = (image.width(), image.height());
     let mut planes: [BytesMut; 3] = Default::default();
     pixel::to_planes(file, &OPTIONS, scratch, &mut planes)?;
     assert!(planes.iter().all(|plane| plane.len() == PLANE_BYTES));
@@ -126,7 +126,7 @@ fn is_common(file: &[u8]) -> bool {
 }
 
 #[test]
-fn every_picture_is_opencvs() {
+fn every_image_is_opencvs() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pixels");
     let folder = std::env::var_os("FACEQUALITY_PARITY_DIR").map_or(golden, PathBuf::from);
     let manifest = std::fs::read(folder.join("manifest.json")).expect("a manifest.json");
@@ -138,7 +138,7 @@ fn every_picture_is_opencvs() {
     let mut drifts = Vec::new();
     let mut faults = Vec::new();
     for (name, oracle) in &manifest.files {
-        let file = std::fs::read(folder.join(name)).expect("the picture");
+        let file = std::fs::read(folder.join(name)).expect("the image");
         let ours = match (ours(&file, &mut scratch), &oracle.error) {
             (Ok(ours), None) => ours,
             (Err(_), Some(_)) => {

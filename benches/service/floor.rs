@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use facequality_transformer::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
-use facequality_transformer::wire::tensor::Blank;
+use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::triton::ModelInferRequest;
 use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
 use http_body_util::{BodyExt, Full};
@@ -26,7 +26,7 @@ const OPTIONS: Options = Options {
     exif_orientation: ExifOrientation::Ignore,
 };
 
-/// What one picture cost.
+/// What one image cost.
 #[derive(Clone, Copy)]
 pub(crate) struct Cost {
     /// CPU of the whole process, in microseconds.
@@ -35,14 +35,14 @@ pub(crate) struct Cost {
     pub(crate) wall: f64,
 }
 
-/// A picture of the clone.
-pub(crate) fn picture(path: &str) -> Vec<u8> {
+/// An image of the clone.
+pub(crate) fn image(path: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read(path).expect("a picture of the clone")
+    std::fs::read(path).expect("an image of the clone")
 }
 
-/// A, per picture.
-pub(crate) fn pixels(picture: &[u8], turn: Duration) -> Cost {
+/// A, per image.
+pub(crate) fn pixels(image: &[u8], turn: Duration) -> Cost {
     let mut scratch = Scratch::default();
     let mut planes: [BytesMut; 3] = Default::default();
     measured(1, || {
@@ -50,17 +50,16 @@ pub(crate) fn pixels(picture: &[u8], turn: Duration) -> Cost {
         let mut rounds = 0;
         while Instant::now() < end {
             planes.iter_mut().for_each(BytesMut::clear);
-            pixel::to_planes(picture, &OPTIONS, &mut scratch, &mut planes)
-                .expect("a sound picture");
+            pixel::to_planes(image, &OPTIONS, &mut scratch, &mut planes).expect("a sound image");
             rounds += 1;
         }
         rounds
     })
 }
 
-/// B, or B16, per picture; without a picture the ModelInfer alone, of new memory each time.
+/// B, or B16, per image; without an image the ModelInfer alone, of new memory each time.
 pub(crate) fn pixels_and_call(
-    picture: Option<&[u8]>,
+    image: Option<&[u8]>,
     batch: usize,
     predictor: &str,
     turn: Duration,
@@ -87,10 +86,10 @@ pub(crate) fn pixels_and_call(
         for _ in 0..CALLS {
             let (mut sender, uri) = (sender.clone(), uri.clone());
             let (scratch, rounds) = (Rc::clone(&scratch), Rc::clone(&rounds));
-            let picture = picture.map(<[u8]>::to_vec);
+            let image = image.map(<[u8]>::to_vec);
             local.spawn_local(async move {
                 while Instant::now() < end {
-                    let message = message(picture.as_deref(), batch, &mut scratch.borrow_mut());
+                    let message = message(image.as_deref(), batch, &mut scratch.borrow_mut());
                     let request = http::Request::post(&uri)
                         .header("content-type", "application/grpc")
                         .header("te", "trailers")
@@ -114,14 +113,14 @@ pub(crate) fn pixels_and_call(
     measured(batch, || runtime.block_on(work))
 }
 
-/// The tensor of `batch` times the picture behind its gRPC and protobuf headers.
-fn message(picture: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
+/// The tensor of `batch` times the image behind its gRPC and protobuf headers.
+fn message(image: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
     let side = SIDE as i64;
-    let (blank, mut rows) = Blank::rows::<3>(batch, PLANE_BYTES);
+    let (blank, mut rows) = BatchBuilder::rows::<3>(batch, PLANE_BYTES);
     for planes in &mut rows {
-        match picture {
-            Some(picture) => {
-                pixel::to_planes(picture, &OPTIONS, scratch, planes).expect("a sound picture")
+        match image {
+            Some(image) => {
+                pixel::to_planes(image, &OPTIONS, scratch, planes).expect("a sound image")
             }
             None => planes
                 .iter_mut()
@@ -145,10 +144,10 @@ fn message(picture: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes
     let protobuf = [protobuf.encode_to_vec(), tail].concat();
     let frame = ((protobuf.len() + length) as u32).to_be_bytes();
     let header = [&[0], frame.as_slice(), &protobuf].concat();
-    tensor.into_message(&header).first
+    tensor.into_message(&header).head
 }
 
-/// Cost per picture of `work`, which tells how many times it took `batch` pictures.
+/// Cost per image of `work`, which tells how many times it took `batch` images.
 pub(crate) fn measured(batch: usize, work: impl FnOnce() -> u64) -> Cost {
     let clock = Clock::start();
     let rounds = work();
@@ -169,12 +168,12 @@ impl Clock {
         }
     }
 
-    /// What each of `pictures` cost since.
-    pub(crate) fn cost(&self, pictures: u64) -> Cost {
-        let per_picture = |time: Duration| time.as_secs_f64() * 1e6 / pictures.max(1) as f64;
+    /// What each of `images` cost since.
+    pub(crate) fn cost(&self, images: u64) -> Cost {
+        let per_image = |time: Duration| time.as_secs_f64() * 1e6 / images.max(1) as f64;
         Cost {
-            cpu: per_picture(own_cpu() - self.cpu),
-            wall: per_picture(self.wall.elapsed()),
+            cpu: per_image(own_cpu() - self.cpu),
+            wall: per_image(self.wall.elapsed()),
         }
     }
 }

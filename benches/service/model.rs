@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::metrics::Metrics;
+use facequality_transformer::context::RequestContext;
+use facequality_transformer::observe::metrics::Metrics;
+use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::pixel::SIDE;
-use facequality_transformer::predictor::{Call, LocalSettings, Predictor, Signature};
-use facequality_transformer::timing::{Deadline, Timings};
+use facequality_transformer::predictor::{LocalSettings, Predictor, Signature};
 use facequality_transformer::wire::tensor::Tensor;
-use http::HeaderMap;
 use rten::{Model, RunOptions, ThreadPool, ValueView};
 
 use crate::floor::{Cost, measured};
@@ -26,7 +26,7 @@ fn values() -> Vec<f32> {
     (0..3 * SIDE * SIDE).map(value).collect()
 }
 
-/// The runtime, one picture after the other on one thread.
+/// The runtime, one image after the other on one thread.
 pub(crate) fn alone(turn: Duration) -> Cost {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/face_quality.onnx");
     let model = Model::load_file(file).expect("the model");
@@ -63,21 +63,13 @@ pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
     let predictor = Predictor::embedded(None, threads, &settings, signature, metrics);
     let predictor = predictor.expect("the model");
     let data: Bytes = values().iter().flat_map(|v| v.to_le_bytes()).collect();
-    let call = Call {
-        id: String::new(),
-        deadline: Deadline::after(Duration::from_secs(60)),
-        headers: HeaderMap::new(),
-    };
+    let context = RequestContext::new(String::new(), Deadline::after(Duration::from_secs(60)));
     let end = Instant::now() + turn;
     let caller = async || {
         let mut rounds = 0;
         while Instant::now() < end {
             let tensor = Tensor::shared(data.clone(), 1, &[3, side, side]);
-            let timings = Timings::start();
-            predictor
-                .infer(tensor, &call, &timings)
-                .await
-                .expect("an output");
+            predictor.infer(tensor, &context).await.expect("an output");
             rounds += 1;
         }
         rounds

@@ -12,7 +12,7 @@ use crate::model;
 use crate::process::Process;
 use crate::table::{self, Side};
 
-const FACE: &str = "data/pictures/face.jpg";
+const FACE: &str = "data/images/face.jpg";
 const PHOTO: &str = "tests/golden/pixels/jpeg-photo-1920x1920.jpg";
 
 /// The peer without its tuning.
@@ -45,16 +45,16 @@ pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
         bench.against_floor(row).await;
     }
     let rest: [(&str, &str); 9] = [
-        ("floor", "A, the call alone, B: per picture"),
-        ("raw", "a bare picture as the body against V1 JSON"),
+        ("floor", "A, the call alone, B: per image"),
+        ("raw", "a bare image as the body against V1 JSON"),
         ("tensor", "gRPC tensor passed through, 8 in flight"),
         ("latency", "one at a time, p50 and p99"),
         (
             "threads",
             "16 photos in one request, 2 pixel threads against 1",
         ),
-        ("flat", "CPU per picture, 8 to 512 connections"),
-        ("memory", "resident memory, 512 connections of 16 pictures"),
+        ("flat", "CPU per image, 8 to 512 connections"),
+        ("memory", "resident memory, 512 connections of 16 images"),
         ("start", "from the start until ready, predictor up"),
         ("embedded", "the embedded model against its runtime alone"),
     ];
@@ -137,7 +137,7 @@ struct Bench<'a> {
 /// A kind of load.
 #[derive(Clone, Copy)]
 struct Kind {
-    picture: &'static str,
+    image: &'static str,
     protocol: Protocol,
     batch: usize,
     concurrency: usize,
@@ -146,7 +146,7 @@ struct Kind {
 impl Kind {
     const fn face(protocol: Protocol, batch: usize, concurrency: usize) -> Self {
         Self {
-            picture: FACE,
+            image: FACE,
             protocol,
             batch,
             concurrency,
@@ -155,7 +155,7 @@ impl Kind {
 
     const fn photo(batch: usize, concurrency: usize) -> Self {
         Self {
-            picture: PHOTO,
+            image: PHOTO,
             ..Self::face(Protocol::V1, batch, concurrency)
         }
     }
@@ -176,7 +176,7 @@ impl Bench<'_> {
             },
             compare: None,
             rounds: 1,
-            images: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(kind.picture)],
+            images: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(kind.image)],
             batch: kind.batch,
             load: Load::Closed {
                 concurrency: kind.concurrency,
@@ -196,8 +196,8 @@ impl Bench<'_> {
         run
     }
 
-    fn floor(&self, picture: Option<&str>, batch: usize) -> Cost {
-        let bytes = picture.map(floor::picture);
+    fn floor(&self, image: Option<&str>, batch: usize) -> Cost {
+        let bytes = image.map(floor::image);
         let (to, turn) = (self.predictor.to_owned(), self.effort.turn);
         let work = move || floor::pixels_and_call(bytes.as_deref(), batch, &to, turn);
         // A thread without a runtime around it: the floor has one of its own.
@@ -214,8 +214,8 @@ impl Bench<'_> {
             let kinds: [(&str, &[&str]); 3] =
                 [("tuned", &[]), ("stock", &STOCK), ("2 threads", &threads)];
             for (name, flags) in kinds {
-                // The decode threads pay for large pictures only.
-                if name == "2 threads" && kind.picture != PHOTO {
+                // The decode threads pay for large images only.
+                if name == "2 threads" && kind.image != PHOTO {
                     continue;
                 }
                 let process = Process::peer(python, self.predictor, flags).await;
@@ -227,14 +227,14 @@ impl Bench<'_> {
         let mut floor = Side::new(if kind.batch == 1 { "B" } else { "B16" });
         let (mut cpu, mut rate) = (Side::new("service"), Side::new("service"));
         for _ in 0..self.effort.rounds {
-            floor.add(self.floor(Some(kind.picture), kind.batch).cpu);
+            floor.add(self.floor(Some(kind.image), kind.batch).cpu);
             let run = self.load(at(&ours, kind.protocol), kind).await;
             cpu.add(cpu_of(&run));
-            rate.add(run.pictures_per_second);
+            rate.add(run.images_per_second);
             for (process, peer_cpu, peer_rate) in &mut peers {
                 let run = self.load(at(process, kind.protocol), kind).await;
                 peer_cpu.add(cpu_of(&run));
-                peer_rate.add(run.pictures_per_second);
+                peer_rate.add(run.images_per_second);
             }
         }
         table::side(&floor, "µs CPU");
@@ -254,18 +254,18 @@ impl Bench<'_> {
         let mut sides = [
             ("A, 250x250", Some(FACE), 0),
             ("A, 1920x1920", Some(PHOTO), 0),
-            ("ModelInfer of 1 picture", None, 1),
-            ("ModelInfer of 16 pictures", None, 16),
+            ("ModelInfer of 1 image", None, 1),
+            ("ModelInfer of 16 images", None, 16),
             ("B, 250x250", Some(FACE), 1),
             ("B16, 250x250", Some(FACE), 16),
             ("B, 1920x1920", Some(PHOTO), 1),
         ]
-        .map(|(name, picture, batch)| (Side::new(name), picture, batch));
+        .map(|(name, image, batch)| (Side::new(name), image, batch));
         for _ in 0..self.effort.rounds {
-            for (side, picture, batch) in &mut sides {
-                let cost = match (*picture, *batch) {
-                    (Some(picture), 0) => floor::pixels(&floor::picture(picture), self.effort.turn),
-                    (picture, batch) => self.floor(picture, batch),
+            for (side, image, batch) in &mut sides {
+                let cost = match (*image, *batch) {
+                    (Some(image), 0) => floor::pixels(&floor::image(image), self.effort.turn),
+                    (image, batch) => self.floor(image, batch),
                 };
                 side.add(cost.cpu);
             }
@@ -323,7 +323,7 @@ impl Bench<'_> {
         };
         let mut sum = Side::new("ModelInfer + A");
         let (mut p50, mut p99) = (Side::new("service, p50"), Side::new("service, p99"));
-        let face = floor::picture(FACE);
+        let face = floor::image(FACE);
         for _ in 0..self.effort.rounds {
             let alone = floor::pixels(&face, self.effort.turn / 4).wall;
             let kind = Kind::face(Protocol::Triton, 1, 1);
@@ -380,7 +380,7 @@ impl Bench<'_> {
     }
 
     async fn memory(&self) {
-        // 512 × 16 pictures at once, and their bodies: what the flags have to allow.
+        // 512 × 16 images at once, and their bodies: what the flags have to allow.
         let flags = ["--queue", "8192", "--max_bytes_in_flight", "268435456"];
         let ours = Process::serve(self.predictor, &flags).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -439,7 +439,7 @@ impl Bench<'_> {
     }
 }
 
-/// The target's CPU per picture, in microseconds.
+/// The target's CPU per image, in microseconds.
 fn cpu_of(run: &Summary) -> f64 {
     run.cpu.target_us.unwrap_or(f64::NAN)
 }

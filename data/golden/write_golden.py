@@ -1,12 +1,12 @@
-"""Writes a golden set: what OpenCV, and a predictor, make of pictures.
+"""Writes a golden set: what OpenCV, and a predictor, make of images.
 
 `facequality-transformer verify DIR` compares with it. Run this where the scores that count are
 made today; it needs OpenCV (4.11 or later), and tritonclient[grpc] for scores.
 
-    python write_golden.py --out DIR PICTURE…
-    python write_golden.py --out DIR --predictor 127.0.0.1:8001 PICTURE…
+    python write_golden.py --out DIR IMAGE…
+    python write_golden.py --out DIR --predictor 127.0.0.1:8001 IMAGE…
 
-For every picture it writes into --out the picture itself, its tensor NAME.tensor.f32 (3×112×112
+For every image it writes into --out the image itself, its tensor NAME.tensor.f32 (3×112×112
 float32 little-endian, planes red, green, blue) and an entry of manifest.json: sizes, SHA-256 of
 the file, the decoded and the resized pixels and the tensor, the score. The arithmetic is
 
@@ -14,7 +14,7 @@ the file, the decoded and the resized pixels and the tensor, the score. The arit
     cv2.resize to 112×112, INTER_LINEAR, uint8
     BGR to RGB, planes first, float32, (x - 127.5) / 128
 
-A picture that OpenCV refuses is listed with "error" alone.
+An image that OpenCV refuses is listed with "error" alone.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def scorer(args):
 def entry_of(path, args, score):
     blob = path.read_bytes()
     made = tensor_of(blob)
-    if args.out.resolve() != path.resolve().parent and not args.no_pictures:
+    if args.out.resolve() != path.resolve().parent and not args.no_images:
         shutil.copyfile(path, args.out / path.name)
     if made is None:
         return {"error": "undecodable"}
@@ -92,20 +92,20 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="+", type=pathlib.Path, metavar="PICTURE")
+    parser.add_argument("files", nargs="+", type=pathlib.Path, metavar="IMAGE")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write to")
     parser.add_argument("--predictor", metavar="HOST:PORT", help="Triton's gRPC port; without it no scores")
     parser.add_argument("--model", default="face_quality_trt_fp16")
     parser.add_argument("--input", default="input.1")
     parser.add_argument("--output", default="1346")
     parser.add_argument("--manifest_only", action="store_true", help="hashes of tensors, not their values")
-    parser.add_argument("--no_pictures", action="store_true", help="do not copy the pictures")
+    parser.add_argument("--no_images", action="store_true", help="do not copy the images")
     args = parser.parse_args()
 
     names = [path.name for path in args.files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        parser.error(f"several pictures have the same name: {', '.join(twice)}")
+        parser.error(f"several images have the same name: {', '.join(twice)}")
 
     args.out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cli::ServeArgs;
-use crate::config::Settings;
+use crate::settings::Settings;
+use crate::settings::args::ServeArgs;
 
 /// Prints name and value of each setting.
 ///

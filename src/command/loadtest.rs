@@ -28,10 +28,10 @@ pub struct Args {
     /// Model at the target [default: facequality, for --protocol triton face_quality_trt_fp16]
     #[arg(long, visible_alias = "model_name", value_name = "NAME")]
     pub model: Option<String>,
-    /// Picture files, or folders of them; not needed where tensors are sent
+    /// Image files, or folders of them; not needed where tensors are sent
     #[arg(long, num_args = 1.., value_name = "DIR|FILE")]
     pub images: Vec<PathBuf>,
-    /// Pictures per request
+    /// Images per request
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch: usize,
     /// Closed loop: requests in flight, each on its own connection (gRPC: on at most 8 shared ones)
@@ -79,7 +79,7 @@ pub struct Args {
     /// Write the scores that came as such a file
     #[arg(long, value_name = "FILE")]
     pub write_golden: Option<PathBuf>,
-    /// By how much a score may differ from the golden one, or from the first of its picture
+    /// By how much a score may differ from the golden one, or from the first of its image
     #[arg(long, default_value_t = 1e-4, value_name = "X")]
     pub tolerance: f64,
     /// Another target, loaded in turn with the first: A B A B
@@ -94,7 +94,7 @@ pub struct Args {
     /// Turns of each target
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub rounds: usize,
-    /// The target's process (with those it started): its CPU per picture is measured
+    /// The target's process (with those it started): its CPU per image is measured
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
     /// The process of the other target
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn five_hundred_in_flight_is_one_line() {
-        let settings = parse("--images pictures --concurrency 500 --requests 10000").unwrap();
+        let settings = parse("--images images --concurrency 500 --requests 10000").unwrap();
         assert!(matches!(
             settings.load,
             Load::Closed {

@@ -6,7 +6,6 @@ pub mod loadtest;
 pub mod predict;
 pub mod predictor;
 pub mod serve;
-pub mod service;
 pub mod verify;
 
 use std::ffi::OsString;
@@ -14,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::cli::{LogFormat, ServeArgs};
-use crate::config::{Log, Problems, Settings};
+use crate::settings::args::{LogFormat, ServeArgs};
+use crate::settings::{ConfigErrors, Log, Settings};
 
 /// The name in front of `serve`'s flags in the environment.
 const ENV_PREFIX: &str = "FACEQUALITY_";
@@ -32,7 +31,7 @@ const COMMANDS: [&str; 8] = [
     "help",
 ];
 
-/// A KServe transformer: face pictures in JSON to quality scores of a model on NVIDIA Triton.
+/// A KServe transformer: face images in JSON to quality scores of a model on NVIDIA Triton.
 #[derive(Debug, Parser)]
 #[command(
     name = "facequality-transformer",
@@ -53,7 +52,7 @@ pub struct Cli {
 pub enum Command {
     /// Answer requests over HTTP and gRPC (the default command)
     Serve(Box<ServeArgs>),
-    /// Score picture files, in this process or by a running service
+    /// Score image files, in this process or by a running service
     Predict(Box<predict::Args>),
     /// Put load on a running service, or on Triton itself, and report what it did
     Loadtest(Box<loadtest::Args>),
@@ -71,7 +70,7 @@ impl Command {
     /// # Errors
     ///
     /// When a setting is wrong.
-    pub fn log(&self) -> Result<Log, Problems> {
+    pub fn log(&self) -> Result<Log, ConfigErrors> {
         match self {
             Self::Serve(args) => Ok(Settings::new(args)?.log),
             _ => Ok(Log {

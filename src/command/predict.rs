@@ -1,4 +1,4 @@
-//! `predict`: scores picture files, in this process or by a running service.
+//! `predict`: scores image files, in this process or by a running service.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -12,30 +12,30 @@ use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use super::service;
-use crate::cli::ServeArgs;
-use crate::config::Settings;
 use crate::engine::{Engine, Request};
-use crate::timing::Timings;
-use crate::transformer::{Input, Picture};
+use crate::observe::timing::Timings;
+use crate::service;
+use crate::settings::Settings;
+use crate::settings::args::ServeArgs;
+use crate::transformer::{Image, Input};
 
-/// Names that a folder's pictures end in; files that are named are read whatever their name.
+/// Names that a folder's images end in; files that are named are read whatever their name.
 const EXTENSIONS: [&str; 6] = ["bmp", "jpe", "jpeg", "jpg", "png", "webp"];
 
-/// Pictures in flight: enough to keep every core and a service busy.
+/// Images in flight: enough to keep every core and a service busy.
 pub(super) const IN_FLIGHT: usize = 16;
 
-/// From so many pictures on progress is shown.
+/// From so many images on progress is shown.
 const PROGRESS_FROM: usize = 20;
 
-/// How long a running service may take for one picture.
+/// How long a running service may take for one image.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Flags of `predict`.
 #[derive(clap::Args, Debug)]
 #[command(rename_all = "snake_case")]
 pub struct Args {
-    /// Pictures, or folders whose pictures are meant, those in folders below too
+    /// Images, or folders whose images are meant, those in folders below too
     #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
     /// One JSON object a line instead of a table
@@ -50,7 +50,7 @@ pub struct Args {
 #[derive(clap::Args, Debug)]
 #[command(rename_all = "snake_case")]
 pub struct Scoring {
-    /// A running service to ask, such as http://127.0.0.1:8080; else the pictures are scored in
+    /// A running service to ask, such as http://127.0.0.1:8080; else the images are scored in
     /// this process
     #[arg(long, conflicts_with = "predictor_host")]
     pub url: Option<String>,
@@ -86,10 +86,10 @@ struct Line {
 ///
 /// # Errors
 ///
-/// When there is no file, or nothing can answer. A picture that cannot be scored is a line of its
+/// When there is no file, or nothing can answer. An image that cannot be scored is a line of its
 /// own and makes the exit code 1.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let files = pictures(&args.files)?;
+    let files = images(&args.files)?;
     let scorer = Scorer::new(&args.scoring).await?;
     let progress = progress(files.len());
     let names = files.clone();
@@ -130,7 +130,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The files that are meant, folders opened, each folder in order of names.
-fn pictures(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+fn images(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in given {
         let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;
@@ -142,7 +142,7 @@ fn pictures(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     }
     if files.is_empty() {
         bail!(
-            "there is no picture below {}",
+            "there is no image below {}",
             given
                 .iter()
                 .map(|path| path.display().to_string())
@@ -177,7 +177,7 @@ fn progress(files: usize) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style =
-        ProgressStyle::with_template("{bar:40} {pos} of {len} pictures, {per_sec}, {eta} left");
+        ProgressStyle::with_template("{bar:40} {pos} of {len} images, {per_sec}, {eta} left");
     ProgressBar::new(files as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
@@ -264,14 +264,14 @@ impl Scorer {
         })
     }
 
-    /// The score of a picture file.
+    /// The score of an image file.
     pub(super) async fn score(&self, file: PathBuf) -> anyhow::Result<f64> {
-        let picture = Bytes::from(tokio::fs::read(file).await?);
+        let image = Bytes::from(tokio::fs::read(file).await?);
         match self {
             Self::Here { engine, model } => {
                 let request = Request {
                     model: model.clone(),
-                    input: Input::Pictures(vec![Picture::Encoded(picture)]),
+                    input: Input::Images(vec![Image::Encoded(image)]),
                     id: String::new(),
                     headers: http::HeaderMap::new(),
                     timeout: None,
@@ -283,7 +283,7 @@ impl Scorer {
                 Ok(f64::from(row?))
             }
             Self::There { client, url } => {
-                let base64 = base64_simd::STANDARD.encode_to_string(&picture);
+                let base64 = base64_simd::STANDARD.encode_to_string(&image);
                 let item = format!("data:application/octet-stream;base64,{base64}");
                 let body = serde_json::json!({"data": {"item": item}});
                 let answer = client.post(url).json(&body).send().await?;

@@ -12,16 +12,16 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config::threads;
 use crate::front;
 use crate::front::grpc::{self, GrpcRoutes};
-use crate::front::http::{Connections, serve};
-use crate::front::served::{Bare, Served};
 use crate::front::tensors::Tensors;
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::oip::{InferenceService, Passthrough};
 use crate::pixel::SIDE;
 use crate::predictor::{LocalSettings, Predictor, Signature};
-use crate::shutdown::{self, Control, Phase};
+use crate::settings::threads;
+use crate::shutdown::{self, Phase, ShutdownHandle};
+use crate::transport::listener::{Connections, serve};
 
 /// Calls that run side by side; more wait, as they do in Triton.
 const CONCURRENCY: usize = 4096;
@@ -84,7 +84,7 @@ pub struct Serving {
     pub http: SocketAddr,
     /// Where gRPC alone is served.
     pub grpc: SocketAddr,
-    control: Control,
+    control: ShutdownHandle,
     servers: JoinSet<()>,
 }
 
@@ -116,10 +116,10 @@ impl Serving {
     /// When a port, the model or a thread cannot be had.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new("none", &[])?);
-        let bare = Bare::new(predictor(&args, &metrics)?)?
+        let bare = Passthrough::new(predictor(&args, &metrics)?)?
             .with_max_batch(args.max_batch as usize)
             .with_delay(Duration::from_millis(args.delay_ms));
-        let served: Arc<dyn Served> = Arc::new(bare);
+        let served: Arc<dyn InferenceService> = Arc::new(bare);
         let settings = grpc::Settings {
             max_body_bytes: MAX_BODY_BYTES,
             body_read_timeout: BODY_READ_TIMEOUT,
@@ -160,12 +160,12 @@ impl Serving {
         self.control.enter(Phase::Closing);
         let finish = async { while self.servers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GRACE, finish).await;
-        self.control.enter(Phase::Over);
+        self.control.enter(Phase::Terminated);
         self.servers.join_all().await;
     }
 }
 
-fn tensors(served: Arc<dyn Served>, metrics: Arc<Metrics>, grpc: GrpcRoutes) -> Tensors {
+fn tensors(served: Arc<dyn InferenceService>, metrics: Arc<Metrics>, grpc: GrpcRoutes) -> Tensors {
     Tensors {
         served,
         metrics,

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::service::Service;
-use crate::config::{Settings, join};
 use crate::pixel::JPEG_DECODER;
+use crate::service::Service;
+use crate::settings::{Settings, join};
 use crate::shutdown;
 
 /// Serves until SIGTERM or SIGINT.

@@ -1,20 +1,13 @@
 //! The doors: each protocol is converted to the engine's request and the rows back to its answer.
 
-pub mod body;
-pub mod encoding;
 pub mod grpc;
-pub mod headers;
-pub mod http;
 pub mod probes;
-pub mod reply;
+pub mod response;
 #[cfg(test)]
 pub(crate) mod scripted;
-pub mod served;
 pub mod tensors;
-pub mod tls;
 pub mod v1;
 pub mod v2;
-mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +17,12 @@ use hyper::body::Incoming;
 use tracing::Instrument;
 
 use self::grpc::GrpcRoutes;
-use self::headers::{Forwarded, REQUEST_ID};
-use self::http::{Body, Routes};
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
-use crate::metrics::Metrics;
-use crate::timing::Timings;
+use crate::observe::metrics::Metrics;
+use crate::observe::timing::Timings;
+use crate::transport::headers::{Forwarded, REQUEST_ID};
+use crate::transport::listener::{Body, Routes};
 
 /// What the doors need to know.
 #[derive(Debug)]
@@ -67,7 +60,7 @@ pub struct Visit {
 impl Visit {
     fn new(headers: HeaderMap) -> Self {
         Self {
-            id: headers::request_id(&headers),
+            id: crate::transport::headers::request_id(&headers),
             headers,
             timings: Arc::new(Timings::start()),
         }
@@ -87,7 +80,7 @@ impl Routes for App {
                 .route(&head.method, head.uri.path(), &visit, &mut body)
                 .await;
             if answer.is_err() {
-                body::discard(&visit.headers, &mut body).await;
+                crate::transport::http_body::discard(&visit.headers, &mut body).await;
             }
             finish(&self.metrics, answer, &visit)
         }
@@ -106,8 +99,8 @@ impl App {
     ) -> Result<Response<Body>, Error> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match segments.as_slice() {
-            [""] => reply::get(method, || reply::json(&v1::alive())),
-            ["metrics"] => reply::get(method, || probes::metrics(&self.metrics)),
+            [""] => response::get(method, || response::json(&v1::alive())),
+            ["metrics"] => response::get(method, || probes::metrics(&self.metrics)),
             ["v2", rest @ ..] => {
                 let door = v2::Door {
                     served: &*self.engine,
@@ -115,7 +108,7 @@ impl App {
                 };
                 door.answer(method, rest, visit, body).await
             }
-            ["v1", "models"] => reply::get(method, || v1::models(&self.engine)),
+            ["v1", "models"] => response::get(method, || v1::models(&self.engine)),
             ["v1", "models", model] => v1::model(self, method, model, visit, body).await,
             _ => Err(Error::new(
                 Kind::NotFound,
@@ -132,8 +125,8 @@ fn finish(
     visit: &Visit,
 ) -> Response<Body> {
     let mut answer = answer.unwrap_or_else(|error| {
-        reply::log(&error);
-        reply::error(&error)
+        response::log(&error);
+        response::error(&error)
     });
     let code = answer.status();
     metrics

@@ -3,11 +3,11 @@
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::http::Body;
-use super::reply;
-use super::served::Served;
-use crate::error::{Error, Kind};
-use crate::metrics::Metrics;
+use super::response;
+use crate::error::Error;
+use crate::observe::metrics::Metrics;
+use crate::oip::InferenceService;
+use crate::transport::listener::Body;
 
 #[derive(Serialize)]
 struct Live {
@@ -27,7 +27,7 @@ struct Ready {
 ///
 /// None but defects.
 pub fn live() -> Result<Response<Body>, Error> {
-    reply::json(&Live { live: true })
+    response::json(&Live { live: true })
 }
 
 /// `/v2/health/ready`: 503 with the reason while some model takes no requests.
@@ -35,13 +35,13 @@ pub fn live() -> Result<Response<Body>, Error> {
 /// # Errors
 ///
 /// None but defects.
-pub fn ready(served: &dyn Served) -> Result<Response<Body>, Error> {
+pub fn ready(served: &dyn InferenceService) -> Result<Response<Body>, Error> {
     let reason = served.not_ready();
     let status = match reason {
         None => StatusCode::OK,
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    reply::json_with(
+    response::json_with(
         status,
         &Ready {
             ready: reason.is_none(),
@@ -56,10 +56,8 @@ pub fn ready(served: &dyn Served) -> Result<Response<Body>, Error> {
 ///
 /// None but defects.
 pub fn metrics(metrics: &Metrics) -> Result<Response<Body>, Error> {
-    let text = metrics
-        .text()
-        .map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
-    Ok(reply::bytes(
+    let text = metrics.text().map_err(Error::internal)?;
+    Ok(response::bytes(
         StatusCode::OK,
         "text/plain; version=0.0.4",
         text,

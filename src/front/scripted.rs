@@ -1,5 +1,5 @@
 //! Something that takes tensors, for the tests of the fronts: one model `faces`, which takes
-//! pictures or tensors of four values. A picture's score is its bytes, a tensor row's its first
+//! images or tensors of four values. An image's score is its bytes, a tensor row's its first
 //! value.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
-use super::served::{Context, Description, Served, TensorForm};
-use crate::admission::Reserved;
+use crate::admission::ByteReservation;
+use crate::engine::statistics::Snapshot;
 use crate::error::{Error, Kind};
+use crate::oip::{Context, InferenceService, ModelDescription, TensorSpec};
 use crate::predictor::Readiness;
-use crate::statistics::Snapshot;
-use crate::transformer::{Input, Picture};
+use crate::transformer::{Image, Input};
 use crate::wire::tensor::fp32;
 
 /// The script and what was seen.
@@ -23,7 +23,7 @@ use crate::wire::tensor::fp32;
 pub(crate) struct Scripted {
     pub(crate) not_ready: Mutex<Option<String>>,
     pub(crate) draining: AtomicBool,
-    /// A request whose first picture is this text fails so.
+    /// A request whose first image is this text fails so.
     pub(crate) fault: Option<(&'static str, Error)>,
     /// Runs wait here until permits are added.
     pub(crate) gate: Option<Semaphore>,
@@ -59,24 +59,24 @@ impl Scripted {
 }
 
 #[async_trait]
-impl Served for Scripted {
+impl InferenceService for Scripted {
     fn names(&self) -> Vec<String> {
         vec!["faces".to_owned()]
     }
 
-    fn describe(&self, model: &str) -> Result<Description, Error> {
+    fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
         self.known(model)?;
-        Ok(Description {
+        Ok(ModelDescription {
             name: model.to_owned(),
             platform: "scripted",
             max_batch: self.max_batch,
-            pictures: (self.max_batch == 0).then_some("image"),
-            max_pictures: 100,
-            input: TensorForm {
+            images: (self.max_batch == 0).then_some("image"),
+            max_images: 100,
+            input: TensorSpec {
                 name: "input.1".to_owned(),
                 row: vec![1, 2, 2],
             },
-            output: TensorForm {
+            output: TensorSpec {
                 name: "score".to_owned(),
                 row: vec![1],
             },
@@ -105,7 +105,7 @@ impl Served for Scripted {
         self.known(model)?;
         Ok(Snapshot {
             success: 2,
-            pictures: 6,
+            images: 6,
             success_ns: 1000,
             ..Default::default()
         })
@@ -139,14 +139,13 @@ impl Served for Scripted {
                     values.put_f32_le(fp32(row).next().unwrap());
                 }
             }
-            Input::Pictures(pictures) => {
-                for (index, picture) in pictures.iter().enumerate() {
-                    let (Picture::Item(bytes) | Picture::Base64(bytes) | Picture::Encoded(bytes)) =
-                        picture;
+            Input::Images(images) => {
+                for (index, image) in images.iter().enumerate() {
+                    let (Image::Item(bytes) | Image::Base64(bytes) | Image::Encoded(bytes)) = image;
                     if let Some((text, error)) = &self.fault
                         && bytes == text
                     {
-                        return Err(error.clone().of_picture(index));
+                        return Err(error.clone().with_image(index));
                     }
                     values.put_f32_le(bytes.len() as f32);
                 }
@@ -155,7 +154,7 @@ impl Served for Scripted {
         Ok(values.freeze())
     }
 
-    async fn reserve(&self, bytes: usize) -> Result<Option<Reserved>, Error> {
+    async fn reserve(&self, bytes: usize) -> Result<Option<ByteReservation>, Error> {
         self.reserved.lock().unwrap().push(bytes);
         Ok(None)
     }

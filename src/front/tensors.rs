@@ -7,16 +7,16 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::grpc::{self, GrpcRoutes};
-use super::http::{Body, Routes};
-use super::served::Served;
-use super::{Settings, Visit, body, finish, probes, reply, v2};
+use super::{Settings, Visit, finish, probes, response, v2};
 use crate::error::{Error, Kind};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::oip::InferenceService;
+use crate::transport::listener::{Body, Routes};
 
 /// A server of tensors as its doors see it.
 pub struct Tensors {
     /// Who answers.
-    pub served: Arc<dyn Served>,
+    pub served: Arc<dyn InferenceService>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is asked of requests.
@@ -34,7 +34,7 @@ impl Routes for Tensors {
         let visit = Visit::new(head.headers);
         let segments: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
         let answer = match segments.as_slice() {
-            ["metrics"] => reply::get(&head.method, || probes::metrics(&self.metrics)),
+            ["metrics"] => response::get(&head.method, || probes::metrics(&self.metrics)),
             ["v2", rest @ ..] => {
                 let door = v2::Door {
                     served: &*self.served,
@@ -48,7 +48,7 @@ impl Routes for Tensors {
             )),
         };
         if answer.is_err() {
-            body::discard(&visit.headers, &mut body).await;
+            crate::transport::http_body::discard(&visit.headers, &mut body).await;
         }
         finish(&self.metrics, answer, &visit)
     }

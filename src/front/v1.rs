@@ -1,20 +1,19 @@
-//! KServe's V1 protocol: liveness, models, predictions as JSON or as the bare picture.
+//! KServe's V1 protocol: liveness, models, predictions as JSON or as the bare image.
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::headers::forwarded;
-use super::http::Body;
-use super::{App, Visit, body, reply};
+use super::{App, Visit, response};
 use crate::engine::{Engine, Request};
 use crate::error::{Error, Kind};
+use crate::observe::timing::Stage;
 use crate::predictor::Readiness;
-use crate::timing::Stage;
 use crate::transformer::batch::ImageErrors;
-use crate::transformer::{Input, Picture, Row};
-use crate::wire::answer;
-use crate::wire::common_data::{self, Form};
+use crate::transformer::{Image, Input, Row};
+use crate::transport::headers::forwarded;
+use crate::transport::listener::Body;
+use crate::wire::v1::request::Form;
 use crate::wire::v1::{Alive, ModelStatus, Models};
 
 /// Bodies above this size are parsed on a pixel thread: parsing them takes longer than a thread
@@ -32,7 +31,7 @@ pub fn alive() -> Alive {
 ///
 /// None but defects.
 pub fn models(engine: &Engine) -> Result<Response<Body>, Error> {
-    reply::json(&Models {
+    response::json(&Models {
         models: engine.models().collect(),
     })
 }
@@ -52,16 +51,16 @@ pub async fn model(
     // KServe's clients may encode the colon.
     let segment = segment.replace("%3A", ":").replace("%3a", ":");
     match segment.split_once(':') {
-        None => reply::get(method, || status(&app.engine, &segment)),
+        None => response::get(method, || status(&app.engine, &segment)),
         Some((model, "predict")) => {
-            reply::only(method, &Method::POST)?;
+            response::only(method, &Method::POST)?;
             predict(app, model, visit, body).await
         }
         Some((model, "explain")) => {
-            reply::only(method, &Method::POST)?;
+            response::only(method, &Method::POST)?;
             app.engine.readiness(model)?;
             Err(Error::new(
-                Kind::NotBuiltIn,
+                Kind::Unimplemented,
                 format!("model {model:?} has no explainer"),
             ))
         }
@@ -79,19 +78,19 @@ fn status(engine: &Engine, name: &str) -> Result<Response<Body>, Error> {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    reply::json_with(code, &ModelStatus { name, ready })
+    response::json_with(code, &ModelStatus { name, ready })
 }
 
-/// What form the answer takes and where its pictures stood.
+/// What form the answer takes and where its images stood.
 #[derive(Clone, Copy)]
 enum Asked {
     Json(Form),
-    Bare,
+    Passthrough,
 }
 
 struct Parsed {
     asked: Asked,
-    pictures: Vec<Picture>,
+    images: Vec<Image>,
     image_errors: Option<ImageErrors>,
 }
 
@@ -103,7 +102,8 @@ async fn predict(
 ) -> Result<Response<Body>, Error> {
     // Known before the body is read.
     app.engine.readiness(model)?;
-    let read = body::read(&*app.engine, &app.settings, visit, incoming).await?;
+    let read =
+        crate::transport::http_body::read(&*app.engine, &app.settings, visit, incoming).await?;
     let parsed = {
         let _clock = visit.timings.stage(Stage::Parse);
         let (bytes, max_images) = (read.bytes, app.engine.max_images());
@@ -117,7 +117,7 @@ async fn predict(
     };
     let request = Request {
         model: model.to_owned(),
-        input: Input::Pictures(parsed.pictures),
+        input: Input::Images(parsed.images),
         id: visit.id.clone(),
         headers: forwarded(&app.settings.forward_headers, &visit.headers),
         timeout: None,
@@ -128,8 +128,8 @@ async fn predict(
         .engine
         .run(request)
         .await
-        .map_err(|error| match error.picture {
-            Some(index) => error.at(&parsed.asked.place(index)),
+        .map_err(|error| match error.image {
+            Some(index) => error.with_location(&parsed.asked.place(index)),
             None => error,
         })?;
     drop(read.reserved);
@@ -140,39 +140,39 @@ impl Asked {
     fn place(self, index: usize) -> String {
         match self {
             Self::Json(form) => form.place(index),
-            Self::Bare => {
-                "the body, which does not begin with { and so is taken for a picture".to_owned()
+            Self::Passthrough => {
+                "the body, which does not begin with { and so is taken for an image".to_owned()
             }
         }
     }
 }
 
-/// Cuts the pictures out of a body without copying them, unless they are escaped.
+/// Cuts the images out of a body without copying them, unless they are escaped.
 fn parse(body: Bytes, max_images: usize) -> Result<Parsed, Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|&byte| byte != b'{') {
         return Ok(Parsed {
-            asked: Asked::Bare,
-            pictures: vec![Picture::Encoded(body)],
+            asked: Asked::Passthrough,
+            images: vec![Image::Encoded(body)],
             image_errors: None,
         });
     }
-    let parsed = common_data::parse(&body, max_images)?;
+    let parsed = crate::wire::v1::request::parse(&body, max_images)?;
     let cut = |text: std::borrow::Cow<'_, str>| match text {
         std::borrow::Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
         std::borrow::Cow::Owned(text) => Bytes::from(text),
     };
-    let pictures = parsed
-        .pictures
+    let images = parsed
+        .images
         .into_iter()
-        .map(|picture| match picture {
-            common_data::Picture::Item(text) => Picture::Item(cut(text)),
-            common_data::Picture::Base64(text) => Picture::Base64(cut(text)),
+        .map(|image| match image {
+            crate::wire::v1::request::Image::Item(text) => Image::Item(cut(text)),
+            crate::wire::v1::request::Image::Base64(text) => Image::Base64(cut(text)),
         })
         .collect();
     Ok(Parsed {
         asked: Asked::Json(parsed.form),
-        pictures,
+        images,
         image_errors: parsed.report_image_errors.map(|report| match report {
             true => ImageErrors::Report,
             false => ImageErrors::Fail,
@@ -186,9 +186,9 @@ fn answer(asked: Asked, rows: Vec<Row>) -> Result<Response<Body>, Error> {
         .map(|row| row.map_err(|error| error.text))
         .collect();
     let body = match asked {
-        Asked::Json(Form::Instances) => answer::predictions(rows),
-        _ => answer::multi_response(rows),
+        Asked::Json(Form::Instances) => crate::wire::v1::response::predictions(rows),
+        _ => crate::wire::v1::response::multi_response(rows),
     };
-    let body = body.map_err(|error| Error::new(Kind::Bug, format!("internal error: {error}")))?;
-    Ok(reply::bytes(StatusCode::OK, "application/json", body))
+    let body = body.map_err(Error::internal)?;
+    Ok(response::bytes(StatusCode::OK, "application/json", body))
 }

@@ -3,13 +3,13 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::encoding::Encoding;
-use super::headers::forwarded;
-use super::http::Body;
-use super::served::{Context, Served};
-use super::{Settings, Visit, body, probes, reply};
+use super::{Settings, Visit, probes, response};
 use crate::error::{Error, Kind};
-use crate::timing::Stage;
+use crate::observe::timing::Stage;
+use crate::oip::{Context, InferenceService};
+use crate::transport::compression::Encoding;
+use crate::transport::headers::forwarded;
+use crate::transport::listener::Body;
 use crate::wire::triton::{
     ModelConfigRequest, ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest,
     RepositoryIndexRequest,
@@ -24,7 +24,7 @@ const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conten
 #[derive(Clone, Copy)]
 pub struct Door<'a> {
     /// Who answers.
-    pub served: &'a dyn Served,
+    pub served: &'a dyn InferenceService,
     /// What is asked of requests.
     pub settings: &'a Settings,
 }
@@ -44,13 +44,13 @@ impl Door<'_> {
     ) -> Result<Response<Body>, Error> {
         let served = self.served;
         match segments {
-            [] => reply::get(method, || {
-                reply::json(&v2::server(&served.server_metadata()))
+            [] => response::get(method, || {
+                response::json(&v2::server(&served.server_metadata()))
             }),
-            ["health", "live"] => reply::get(method, probes::live),
-            ["health", "ready"] => reply::get(method, || probes::ready(served)),
-            ["models"] => reply::get(method, || self.models()),
-            ["models", "stats"] => reply::get(method, || self.statistics(Model::default())),
+            ["health", "live"] => response::get(method, probes::live),
+            ["health", "ready"] => response::get(method, || probes::ready(served)),
+            ["models"] => response::get(method, || self.models()),
+            ["models", "stats"] => response::get(method, || self.statistics(Model::default())),
             // A path with something else is of another route.
             ["models", _, "versions", version, ..] if version.parse::<u64>().is_err() => {
                 Err(no_version(version))
@@ -64,7 +64,7 @@ impl Door<'_> {
                 self.of_model(method, model, rest, visit, body).await
             }
             ["repository", "index"] => {
-                reply::only(method, &Method::POST)?;
+                response::only(method, &Method::POST)?;
                 self.index(visit, body).await
             }
             ["repository", "models", _, "load" | "unload"] => not_built_in(
@@ -91,12 +91,12 @@ impl Door<'_> {
         body: &mut Incoming,
     ) -> Result<Response<Body>, Error> {
         match rest {
-            [] => reply::get(method, || self.metadata(model)),
-            ["ready"] => reply::get(method, || self.ready(model)),
-            ["config"] => reply::get(method, || self.config(model)),
-            ["stats"] => reply::get(method, || self.statistics(model)),
+            [] => response::get(method, || self.metadata(model)),
+            ["ready"] => response::get(method, || self.ready(model)),
+            ["config"] => response::get(method, || self.config(model)),
+            ["stats"] => response::get(method, || self.statistics(model)),
             ["infer"] => {
-                reply::only(method, &Method::POST)?;
+                response::only(method, &Method::POST)?;
                 self.infer(model, visit, body).await
             }
             ["trace", "setting"] => not_built_in(
@@ -108,7 +108,7 @@ impl Door<'_> {
 
     fn models(&self) -> Result<Response<Body>, Error> {
         let names = self.served.names();
-        reply::json(&Models {
+        response::json(&Models {
             models: names.iter().map(String::as_str).collect(),
         })
     }
@@ -118,7 +118,7 @@ impl Door<'_> {
             name: model.name.to_owned(),
             version: model.version.to_owned(),
         })?;
-        reply::json(&v2::metadata(&metadata))
+        response::json(&v2::metadata(&metadata))
     }
 
     fn ready(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
@@ -132,7 +132,7 @@ impl Door<'_> {
             false => StatusCode::SERVICE_UNAVAILABLE,
         };
         let name = model.name;
-        reply::json_with(status, &ModelStatus { name, ready })
+        response::json_with(status, &ModelStatus { name, ready })
     }
 
     fn config(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
@@ -140,7 +140,7 @@ impl Door<'_> {
             name: model.name.to_owned(),
             version: model.version.to_owned(),
         })?;
-        reply::json(&v2::config(&response.config.unwrap_or_default()))
+        response::json(&v2::config(&response.config.unwrap_or_default()))
     }
 
     fn statistics(&self, model: Model<'_>) -> Result<Response<Body>, Error> {
@@ -148,17 +148,18 @@ impl Door<'_> {
             name: model.name.to_owned(),
             version: model.version.to_owned(),
         })?;
-        reply::json(&v2::statistics(&statistics))
+        response::json(&v2::statistics(&statistics))
     }
 
     async fn index(&self, visit: &Visit, body: &mut Incoming) -> Result<Response<Body>, Error> {
-        let read = body::read(self.served, self.settings, visit, body).await?;
+        let read =
+            crate::transport::http_body::read(self.served, self.settings, visit, body).await?;
         let filter = v2::index_filter(&read.bytes)?;
         let index = self.served.repository_index(&RepositoryIndexRequest {
             ready: filter,
             ..Default::default()
         });
-        reply::json(&v2::index(&index))
+        response::json(&v2::index(&index))
     }
 
     async fn infer(
@@ -170,7 +171,8 @@ impl Door<'_> {
         // Known before the body is read.
         self.served.check_model(model.name, model.version)?;
         let json_length = json_length(&visit.headers)?;
-        let read = body::read(self.served, self.settings, visit, body).await?;
+        let read =
+            crate::transport::http_body::read(self.served, self.settings, visit, body).await?;
         let mut infer = {
             let _clock = visit.timings.stage(Stage::Parse);
             let bytes = read.bytes;
@@ -194,8 +196,7 @@ impl Door<'_> {
         let mut response = self.served.infer(infer.message, context).await?;
         drop(read.reserved);
         response.id = own_id;
-        let answer = v2::answer(&response, &infer.form)
-            .map_err(|error| Error::new(Kind::Bug, format!("internal error: {error}")))?;
+        let answer = v2::answer(&response, &infer.form).map_err(Error::internal)?;
         Ok(encoded(answer, &visit.headers))
     }
 }
@@ -208,7 +209,7 @@ struct Model<'a> {
 }
 
 fn not_built_in(text: &str) -> Result<Response<Body>, Error> {
-    Err(Error::new(Kind::NotBuiltIn, text))
+    Err(Error::new(Kind::Unimplemented, text))
 }
 
 fn no_version(version: &str) -> Error {
@@ -250,7 +251,7 @@ fn encoded(answer: v2::Answer, headers: &HeaderMap) -> Response<Body> {
         Some(_) => "application/octet-stream",
         None => "application/json",
     };
-    let mut response = reply::bytes(StatusCode::OK, content_type, body);
+    let mut response = response::bytes(StatusCode::OK, content_type, body);
     let headers = response.headers_mut();
     if let Some(length) = answer.json_length {
         headers.insert(JSON_LENGTH, HeaderValue::from(length));

@@ -1,17 +1,17 @@
 //! `data:[mime][;param]*;base64,PAYLOAD` to bytes.
 //!
-//! The MIME type is not looked at: the bytes decide what the picture is. Synchronous arithmetic
+//! The MIME type is not looked at: the bytes decide what the image is. Synchronous arithmetic
 //! without I/O, for the pixel threads.
 //!
 //! A clean payload is decoded at memory speed straight into the caller's buffer. One with white
 //! space or of mixed alphabets takes a second, forgiving pass, which also finds the place of what
 //! is wrong.
 
-use super::{Cause, Error};
+use super::{Error, ErrorKind};
 
 const SCHEME: &[u8] = b"data:";
 
-/// A buffer with room for more than this gives the rest back at the next picture.
+/// A buffer with room for more than this gives the rest back at the next image.
 const KEEP_BYTES: usize = 16 << 20;
 
 /// Whether an item is a `data:` item.
@@ -39,7 +39,7 @@ pub fn decode_base64_into(text: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> R
     Payload::behind(text, 0)?.decode_into(max_bytes, out)
 }
 
-/// Refuses a picture of more than `max_bytes`.
+/// Refuses an image of more than `max_bytes`.
 ///
 /// # Errors
 ///
@@ -49,8 +49,8 @@ pub fn check_length(length: usize, max_bytes: usize) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::new(
-        Cause::TooLarge,
-        format!("the picture has more than {max_bytes} bytes (--max_item_bytes)"),
+        ErrorKind::TooLarge,
+        format!("the image has more than {max_bytes} bytes (--max_item_bytes)"),
     ))
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
     fn refusal(item: &str) -> String {
         let error = decode(item).unwrap_err();
-        assert_eq!(error.cause(), Cause::Refused);
+        assert_eq!(error.kind(), ErrorKind::Refused);
         error.to_string()
     }
 
@@ -361,7 +361,7 @@ mod tests {
             decode_into(item.as_bytes(), bytes, &mut out).unwrap();
             assert_eq!(out.len(), bytes);
             let error = decode_into(item.as_bytes(), bytes - 1, &mut out).unwrap_err();
-            assert_eq!(error.cause(), Cause::TooLarge);
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
             assert!(error.to_string().contains("--max_item_bytes"));
         }
         assert_eq!(out.len(), 0);

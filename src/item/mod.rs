@@ -1,12 +1,12 @@
-//! Item texts to picture bytes: `data:` URIs, files below a folder, URLs.
+//! Item texts to image bytes: `data:` URIs, files below a folder, URLs.
 //!
 //! What is in the request itself is decoded by [`data_uri`] on a pixel thread; [`Fetcher`] reads the
 //! rest. Texts of errors never quote what was sent: at most a host's name.
 
-mod address;
+mod allow;
 pub mod data_uri;
-mod http;
-mod path;
+mod file;
+mod url;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,46 +15,46 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use address::Allow;
+pub use allow::Allow;
 
 /// Items of one request that are read at once.
 const TURNS_PER_REQUEST: usize = 8;
-/// What room for fetched pictures is counted in.
+/// What room for fetched images is counted in.
 const ROOM_UNIT: usize = 1024;
 
 /// Who is to blame for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ErrorKind {
     /// The caller's item is wrong or not allowed.
     Refused,
-    /// The picture has more bytes than `--max_item_bytes`.
+    /// The image has more bytes than `--max_item_bytes`.
     TooLarge,
-    /// The URL's host did not give the picture.
+    /// The URL's host did not give the image.
     Unreachable,
     /// A defect of this service.
-    Bug,
+    Internal,
 }
 
-/// Why an item gave no picture bytes. The text never quotes content.
+/// Why an item gave no image bytes. The text never quotes content.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Error {
-    cause: Cause,
+    cause: ErrorKind,
     text: String,
 }
 
 impl Error {
-    fn new(cause: Cause, text: impl Into<String>) -> Self {
+    fn new(cause: ErrorKind, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { cause, text }
     }
 
     fn refused(text: impl Into<String>) -> Self {
-        Self::new(Cause::Refused, text)
+        Self::new(ErrorKind::Refused, text)
     }
 
     /// Who is to blame.
-    pub fn cause(&self) -> Cause {
+    pub fn kind(&self) -> ErrorKind {
         self.cause
     }
 }
@@ -100,8 +100,8 @@ impl<'a> Item<'a> {
 pub struct Settings {
     /// `--max_item_bytes`.
     pub max_item_bytes: usize,
-    /// Bytes that the fetched pictures of all requests may hold at once (`--max_bytes_in_flight`).
-    /// One picture always fits.
+    /// Bytes that the fetched images of all requests may hold at once (`--max_bytes_in_flight`).
+    /// One image always fits.
     pub max_bytes: usize,
     /// `--data_dir`; without it `path:` items are refused.
     pub data_dir: Option<PathBuf>,
@@ -127,8 +127,8 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Fetcher {
     max_item_bytes: usize,
-    folder: Option<path::Folder>,
-    urls: http::Urls,
+    folder: Option<file::Folder>,
+    urls: url::Urls,
     room: Arc<Semaphore>,
 }
 
@@ -142,7 +142,7 @@ impl Default for Turns {
     }
 }
 
-/// A fetched picture and what it occupies until its last [`Bytes`] is dropped.
+/// A fetched image and what it occupies until its last [`Bytes`] is dropped.
 struct Held {
     bytes: Vec<u8>,
     _turn: OwnedSemaphorePermit,
@@ -162,13 +162,13 @@ impl Fetcher {
     ///
     /// When a setting cannot be used, such as a data folder that is not there.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let folder = settings.data_dir.as_deref().map(path::Folder::new);
+        let folder = settings.data_dir.as_deref().map(file::Folder::new);
         let room = settings.max_bytes.max(settings.max_item_bytes);
         let units = room.div_ceil(ROOM_UNIT).min(u32::MAX as usize);
         Ok(Self {
             max_item_bytes: settings.max_item_bytes,
             folder: folder.transpose()?,
-            urls: http::Urls::new(&settings.url_allow, settings.url_timeout)?,
+            urls: url::Urls::new(&settings.url_allow, settings.url_timeout)?,
             room: Arc::new(Semaphore::new(units)),
         })
     }
@@ -179,7 +179,7 @@ impl Fetcher {
     }
 
     /// The bytes behind a `path:` or `http(s):` item. Waits for one of the request's turns, and for
-    /// room among the pictures of all requests; both are given back when the bytes are dropped.
+    /// room among the images of all requests; both are given back when the bytes are dropped.
     ///
     /// The caller bounds the time: dropping the future ends the fetch.
     ///
@@ -210,7 +210,7 @@ impl Fetcher {
             }
             Item::Data(_) => {
                 let text = "a data: item was to be fetched; it is in the request itself";
-                return Err(Error::new(Cause::Bug, text));
+                return Err(Error::new(ErrorKind::Internal, text));
             }
         };
         Ok(Bytes::from_owner(Held {
@@ -234,7 +234,12 @@ async fn permits(of: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePerm
     Arc::clone(of)
         .acquire_many_owned(count)
         .await
-        .map_err(|closed| Error::new(Cause::Bug, format!("no item can be fetched: {closed}")))
+        .map_err(|closed| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("no item can be fetched: {closed}"),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -258,7 +263,7 @@ mod tests {
             "d\u{e9}ta:",
         ] {
             let error = Item::parse(text).unwrap_err();
-            assert_eq!(error.cause(), Cause::Refused);
+            assert_eq!(error.kind(), ErrorKind::Refused);
             for form in ["data:", "path:", "http(s)://"] {
                 assert!(error.to_string().contains(form));
             }

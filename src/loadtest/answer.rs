@@ -4,16 +4,16 @@ use bytes::Bytes;
 use prost::Message;
 use serde::Deserialize;
 
-use super::fault::{Failure, Fault};
-use super::plan::Protocol;
-use super::target::Reply;
+use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::target::Reply;
+use crate::loadtest::workload::Protocol;
 use crate::wire::tensor::fp32;
 use crate::wire::triton::{ModelInferResponse, ModelStreamInferResponse};
 
 /// Names of the output that holds the scores; otherwise the first output does.
 const OUTPUTS: [&str; 2] = ["score", "1346"];
 
-/// One score per picture, in order.
+/// One score per image, in order.
 pub(super) fn scores(protocol: Protocol, reply: &Reply) -> Result<Vec<f64>, Failure> {
     match protocol {
         Protocol::V1 | Protocol::Raw => v1(&reply.body),
@@ -62,10 +62,10 @@ fn v1(body: &[u8]) -> Result<Vec<f64>, Failure> {
     for response in answer.multi_data {
         let error = response.extra_info.and_then(|extra| extra.error);
         match (response.data.as_slice(), error) {
-            (_, Some(error)) => return Err(Failure::new(Fault::PictureError, error)),
+            (_, Some(error)) => return Err(Failure::new(Fault::ImageError, error)),
             ([one], None) => scores.push(one.score),
             (others, None) => {
-                let text = format!("{} scores for one picture", others.len());
+                let text = format!("{} scores for one image", others.len());
                 return Err(malformed(text));
             }
         }
@@ -92,7 +92,7 @@ struct V2Parameters {
 }
 
 fn v2(reply: &Reply) -> Result<Vec<f64>, Failure> {
-    let length = match reply.headers.get(super::target::JSON_LENGTH) {
+    let length = match reply.headers.get(crate::loadtest::target::JSON_LENGTH) {
         None => reply.body.len(),
         Some(value) => value
             .to_str()
@@ -162,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn v1_answers_hold_a_score_for_each_picture() {
+    fn v1_answers_hold_a_score_for_each_image() {
         let body = r#"{"multi_data":[{"data":[{"score":0.5}],"extra_info":{"source":"s"}},{"data":[{"score":0.25}]}]}"#;
         assert_eq!(scores(Protocol::V1, &reply(body)).unwrap(), [0.5, 0.25]);
     }
 
     #[test]
-    fn a_reported_picture_error_is_one() {
+    fn a_reported_image_error_is_one() {
         let body = r#"{"multi_data":[{"data":[],"extra_info":{"source":"s","error":"no"}}]}"#;
         let failure = scores(Protocol::V1, &reply(body)).unwrap_err();
-        assert_eq!(failure.fault, Fault::PictureError);
+        assert_eq!(failure.fault, Fault::ImageError);
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         let mut binary = reply([head.as_bytes(), &tensor].concat());
         binary
             .headers
-            .insert(super::super::target::JSON_LENGTH, head.len().into());
+            .insert(crate::loadtest::target::JSON_LENGTH, head.len().into());
         assert_eq!(scores(Protocol::V2, &binary).unwrap(), [0.5, 0.25]);
     }
 

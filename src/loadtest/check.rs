@@ -1,4 +1,4 @@
-//! Whether the scores are right: those of a golden file, or the first that came for each picture.
+//! Whether the scores are right: those of a golden file, or the first that came for each image.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::Error;
-use super::answer;
-use super::fault::{Failure, Fault};
-use super::plan::{Plan, Protocol};
-use super::target::Reply;
+use crate::loadtest::Error;
+use crate::loadtest::answer;
+use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::target::Reply;
+use crate::loadtest::workload::{Plan, Protocol};
 
 /// Stands for "not yet known"; no score is this NaN.
 const UNKNOWN: u64 = u64::MAX;
@@ -21,7 +21,7 @@ const UNKNOWN: u64 = u64::MAX;
 pub(super) struct Check {
     protocol: Protocol,
     tolerance: f64,
-    /// The bits of each picture's score.
+    /// The bits of each image's score.
     expected: Vec<AtomicU64>,
     /// An answer of each request that was found right: the same bytes need no second look.
     right: Vec<OnceLock<Bytes>>,
@@ -39,7 +39,7 @@ impl Check {
     }
 
     /// Expects the scores of a file: a JSON object of scores by file name. Returns how many of the
-    /// pictures it names.
+    /// images it names.
     pub(super) fn read_golden(&self, path: &Path, names: &[String]) -> Result<usize, Error> {
         let failed = |why: String| Error::Usage(format!("--golden {}: {why}", path.display()));
         let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
@@ -53,12 +53,12 @@ impl Check {
             }
         }
         if found == 0 {
-            return Err(failed("none of the pictures is in it".to_owned()));
+            return Err(failed("none of the images is in it".to_owned()));
         }
         Ok(found)
     }
 
-    /// The scores known by now, by picture.
+    /// The scores known by now, by image.
     pub(super) fn scores(&self) -> Vec<Option<f64>> {
         let known = |bits: &AtomicU64| match bits.load(Ordering::Relaxed) {
             UNKNOWN => None,
@@ -73,25 +73,25 @@ impl Check {
         if right.get() == Some(&reply.body) {
             return Ok(());
         }
-        let pictures = &plan.requests[number].pictures;
+        let images = &plan.requests[number].images;
         let scores = answer::scores(self.protocol, reply)?;
-        if scores.len() != pictures.len() {
-            let text = format!("{} scores for {} pictures", scores.len(), pictures.len());
+        if scores.len() != images.len() {
+            let text = format!("{} scores for {} images", scores.len(), images.len());
             return Err(Failure::new(Fault::Malformed, text));
         }
-        for (&picture, score) in pictures.iter().zip(scores) {
-            self.judge_score(&plan.names[picture], picture, score)?;
+        for (&image, score) in images.iter().zip(scores) {
+            self.judge_score(&plan.names[image], image, score)?;
         }
         let _ = right.set(reply.body.clone());
         Ok(())
     }
 
-    fn judge_score(&self, name: &str, picture: usize, score: f64) -> Result<(), Failure> {
+    fn judge_score(&self, name: &str, image: usize, score: f64) -> Result<(), Failure> {
         if !score.is_finite() {
             let text = format!("{name}: the score is {score}");
             return Err(Failure::new(Fault::WrongScore, text));
         }
-        let first = self.expected[picture].compare_exchange(
+        let first = self.expected[image].compare_exchange(
             UNKNOWN,
             score.to_bits(),
             Ordering::Relaxed,
@@ -113,14 +113,14 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loadtest::plan::Picture;
+    use crate::loadtest::workload::Image;
 
     fn plan(names: [&str; 2]) -> Plan {
-        let pictures = names.map(|name| Picture {
+        let images = names.map(|name| Image {
             name: name.to_owned(),
-            bytes: Bytes::from_static(b"picture"),
+            bytes: Bytes::from_static(b"image"),
         });
-        Plan::build(Protocol::V1, "m", &pictures, 2).unwrap()
+        Plan::build(Protocol::V1, "m", &images, 2).unwrap()
     }
 
     fn reply(scores: [f64; 2]) -> Reply {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_score_of_a_picture_binds_the_others() {
+    fn the_first_score_of_an_image_binds_the_others() {
         let plan = plan(["a", "b"]);
         let check = Check::new(Protocol::V1, &plan, 1e-4);
         assert!(check.judge(&plan, 0, &reply([0.5, 0.7])).is_ok());

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::run::Runner;
-use super::summary::Summary;
-use super::{Error, Load, Settings};
+use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::run::Runner;
+use crate::loadtest::{Error, Load, Settings};
 
 /// Two targets side by side.
 #[derive(Clone, Debug, Serialize)]
@@ -43,8 +43,8 @@ pub struct Figure {
 
 const FIGURES: [Figure; 7] = [
     Figure {
-        name: "pictures/s",
-        of: |run| Some(run.pictures_per_second),
+        name: "images/s",
+        of: |run| Some(run.images_per_second),
     },
     Figure {
         name: "mean ms",
@@ -63,7 +63,7 @@ const FIGURES: [Figure; 7] = [
         of: |run| Some(run.latency.p99_ms),
     },
     Figure {
-        name: "target CPU µs/picture",
+        name: "target CPU µs/image",
         of: |run| run.cpu.target_us,
     },
     Figure {

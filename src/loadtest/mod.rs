@@ -16,22 +16,14 @@
 mod answer;
 mod check;
 mod compare;
-mod fault;
-mod plan;
-mod plot;
-mod proc;
-mod progress;
-mod record;
-mod report;
+mod failure;
+mod measure;
 mod run;
 mod schedule;
-mod scrape;
 mod search;
-mod slo;
-mod summary;
-mod table;
+mod show;
 mod target;
-mod units;
+mod workload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,22 +32,22 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use compare::{Comparison, Figure, Ratio, median};
-pub use plan::Protocol;
-pub use proc::{cpu_time, memory};
-pub use report::html;
+pub use measure::procfs::{cpu_time, memory};
+pub use measure::slo::{Slo, Verdict};
+pub use measure::summary::{Cpu, Distribution, ErrorCount, Mean, Point, Requests, Stage, Summary};
 pub use run::Until;
 pub use schedule::{Arrival, Rates};
-pub use slo::{Slo, Verdict};
-pub use summary::{Cpu, Distribution, ErrorCount, Mean, Point, Requests, Stage, Summary};
-pub use table::text;
+pub use show::html::html;
+pub use show::text::text;
+pub use show::units::parse_duration;
 pub use target::Endpoint;
-pub use units::parse_duration;
+pub use workload::Protocol;
 
 use check::Check;
-use plan::Plan;
 use run::Runner;
 use search::Trial;
 use target::Target;
+use workload::Plan;
 
 /// Lanes of a gRPC target share at most this many connections.
 const GRPC_CONNECTIONS: usize = 8;
@@ -71,7 +63,7 @@ pub struct Settings {
     pub rounds: usize,
     /// Files, or folders of files, to be sent.
     pub images: Vec<PathBuf>,
-    /// Pictures in each request.
+    /// Images in each request.
     pub batch: usize,
     /// How requests follow each other.
     pub load: Load,
@@ -148,7 +140,7 @@ pub struct Report {
     pub protocol: &'static str,
     /// The model's name.
     pub model: String,
-    /// Pictures in each request.
+    /// Images in each request.
     pub batch: usize,
     /// `closed`, `open`, `find_rate` or `compare`.
     pub kind: &'static str,
@@ -160,7 +152,7 @@ pub struct Report {
     pub found_rate: Option<f64>,
     /// The SLO, bound by bound, for the last run that it is judged by.
     pub verdicts: Vec<Verdict>,
-    /// The first score of each picture, by name.
+    /// The first score of each image, by name.
     pub scores: Vec<(String, f64)>,
     /// What to know before believing the figures.
     pub notes: Vec<String>,
@@ -242,8 +234,8 @@ pub async fn execute(settings: &Settings) -> Result<Report, Error> {
                     let run = runner.open(rate, arrival, length).await;
                     let held = slo.judge(&run).iter().all(|verdict| verdict.held);
                     let trial = match run.growth {
-                        growth if growth > summary::OVERRUN => Trial::FarOff,
-                        growth if held && growth <= summary::GROWTH => Trial::Held,
+                        growth if growth > measure::summary::OVERRUN => Trial::FarOff,
+                        growth if held && growth <= measure::summary::GROWTH => Trial::Held,
                         _ => Trial::Missed,
                     };
                     runs.push(run);
@@ -261,20 +253,15 @@ pub async fn execute(settings: &Settings) -> Result<Report, Error> {
 
 fn runner(settings: &Settings, endpoint: &Endpoint) -> Result<(Runner, Vec<String>), Error> {
     let mut notes = Vec::new();
-    let pictures = if endpoint.protocol.sends_tensors() {
+    let images = if endpoint.protocol.sends_tensors() {
         Vec::new()
     } else {
-        plan::read_pictures(&settings.images)?
+        workload::read_images(&settings.images)?
     };
-    let plan = Plan::build(
-        endpoint.protocol,
-        &endpoint.model,
-        &pictures,
-        settings.batch,
-    )?;
+    let plan = Plan::build(endpoint.protocol, &endpoint.model, &images, settings.batch)?;
     if plan.unused > 0 {
         notes.push(format!(
-            "{} of {} pictures were not sent: their bodies would not fit in memory",
+            "{} of {} images were not sent: their bodies would not fit in memory",
             plan.unused,
             plan.names.len()
         ));
@@ -284,7 +271,7 @@ fn runner(settings: &Settings, endpoint: &Endpoint) -> Result<(Runner, Vec<Strin
         let found = check.read_golden(golden, &plan.names)?;
         if found < plan.names.len() {
             notes.push(format!(
-                "{} of {} pictures are not in the golden file; their first scores were taken as \
+                "{} of {} images are not in the golden file; their first scores were taken as \
                  right",
                 plan.names.len() - found,
                 plan.names.len()
@@ -292,7 +279,7 @@ fn runner(settings: &Settings, endpoint: &Endpoint) -> Result<(Runner, Vec<Strin
         }
     }
     if let Some(pid) = endpoint.pid
-        && proc::cpu_time(pid).is_none()
+        && measure::procfs::cpu_time(pid).is_none()
     {
         return Err(Error::Usage(format!(
             "--pid {pid}: there is no such process"
@@ -339,7 +326,7 @@ fn verdicts(settings: &Settings, report: &Report) -> Vec<Verdict> {
             .runs
             .iter()
             .flat_map(|run| &run.errors)
-            .filter(|error| error.kind == fault::Fault::WrongScore.to_string())
+            .filter(|error| error.kind == failure::Fault::WrongScore.to_string())
             .map(|error| error.count)
             .sum();
         verdicts.push(Verdict {

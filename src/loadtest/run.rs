@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::Error;
-use super::check::Check;
-use super::fault::{Failure, Fault};
-use super::plan::Plan;
-use super::proc;
-use super::progress::Progress;
-use super::record::{Recorder, Sample};
-use super::schedule::{Arrival, Schedule};
-use super::scrape;
-use super::summary::{Circumstances, Summary};
-use super::target::{Lane, Target};
+use crate::loadtest::Error;
+use crate::loadtest::check::Check;
+use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::measure::procfs;
+use crate::loadtest::measure::record::{Recorder, Sample};
+use crate::loadtest::measure::scrape;
+use crate::loadtest::measure::summary::{Circumstances, Summary};
+use crate::loadtest::schedule::{Arrival, Schedule};
+use crate::loadtest::show::progress::Progress;
+use crate::loadtest::target::{Lane, Target};
+use crate::loadtest::workload::Plan;
 
 /// Moments waiting for a lane. Beyond, the schedule itself waits; its moments stay what they were.
 const WAITING: usize = 1 << 16;
@@ -180,7 +180,7 @@ impl Shared {
             sent,
             done: Instant::now(),
             outcome,
-            pictures: request.pictures.len(),
+            images: request.images.len(),
             stages,
         });
         if failed_at_once {
@@ -209,7 +209,7 @@ impl Crew {
             self.lanes.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        // Counted as idle while it connects: one is enough to be on its way.
+        // GaugeGuard as idle while it connects: one is enough to be on its way.
         self.idle.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let mut lane = self.shared.target.lane(number);
@@ -255,8 +255,8 @@ impl Around {
         let before = tokio::spawn(async move {
             sleep_until(from.into()).await;
             Before {
-                target_cpu: target.endpoint.pid.and_then(proc::cpu_time),
-                own_cpu: proc::cpu_time(std::process::id()),
+                target_cpu: target.endpoint.pid.and_then(procfs::cpu_time),
+                own_cpu: procfs::cpu_time(std::process::id()),
                 metrics: scrape::metrics(&target).await,
             }
         });
@@ -278,8 +278,8 @@ impl Around {
         lanes: (usize, usize),
     ) -> Summary {
         let pid = runner.target.endpoint.pid;
-        let target_after = pid.and_then(proc::cpu_time);
-        let own_after = proc::cpu_time(std::process::id());
+        let target_after = pid.and_then(procfs::cpu_time);
+        let own_after = procfs::cpu_time(std::process::id());
         // A run that ended within its warm-up has nothing to compare.
         if !self.before.is_finished() {
             self.before.abort();
@@ -298,7 +298,7 @@ impl Around {
             lanes,
             target_cpu: spent(target_after, before.as_ref().and_then(|b| b.target_cpu)),
             own_cpu: spent(own_after, before.as_ref().and_then(|b| b.own_cpu)),
-            target_bytes: pid.and_then(proc::resident),
+            target_bytes: pid.and_then(procfs::resident),
             metrics,
         };
         Summary::new(from, &recorded, about)

@@ -2,27 +2,28 @@
 //!
 //! The format is what the first bytes say; names and MIME types are not believed.
 
-use super::picture::Picture;
+use super::format::{bmp, png, webp};
+use super::image::Image;
 use super::{Error, Options, Scratch};
-use super::{bmp, jpeg, orient, png, webp};
+use super::{jpeg, orientation};
 
-/// Bytes of each buffer that are kept between pictures.
+/// Bytes of each buffer that are kept between images.
 const KEPT_BYTES: usize = 16 << 20;
 
 /// What decoding writes into.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// The decoded picture, RGB; only the first bytes are of the current one.
+    /// The decoded image, RGB; only the first bytes are of the current one.
     pub(super) pixels: Vec<u8>,
     /// What is not RGB yet, or not upright yet.
     pub(super) stage: Vec<u8>,
     /// The JPEG decoder's own state.
     pub(super) jpeg: jpeg::Decoder,
-    /// Of each row of the current picture, whether it will be looked at.
+    /// Of each row of the current image, whether it will be looked at.
     pub(super) wanted: Vec<bool>,
 }
 
-/// Which rows of a decoded picture will be looked at. A decoder may leave anything in the others.
+/// Which rows of a decoded image will be looked at. A decoder may leave anything in the others.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rows {
     All,
@@ -31,7 +32,7 @@ pub(super) enum Rows {
 }
 
 impl Buffers {
-    /// Gives back what a large picture took.
+    /// Gives back what a large image took.
     pub(super) fn shrink(&mut self) {
         for buffer in [&mut self.pixels, &mut self.stage] {
             if buffer.capacity() > KEPT_BYTES {
@@ -50,7 +51,7 @@ pub(super) fn first(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     &mut buffer[..len]
 }
 
-/// Size of a picture in pixels, within the limits.
+/// Size of an image in pixels, within the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) width: usize,
@@ -93,7 +94,7 @@ impl Size {
     }
 }
 
-/// A picture within its decoder: its size, and how it is to be turned (EXIF 1–8).
+/// An image within its decoder: its size, and how it is to be turned (EXIF 1–8).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decoded {
     pub(super) size: Size,
@@ -102,33 +103,33 @@ pub(super) struct Decoded {
 
 /// Decodes a JPEG, PNG, WebP or BMP to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
 /// and `IMREAD_IGNORE_ORIENTATION`: alpha is dropped, 16 bits lose their lower 8, grey is
-/// repeated. Of an animation it is the first picture.
+/// repeated. Of an animation it is the first image.
 ///
 /// The pixels live in `scratch` until the next call.
 ///
 /// # Errors
 ///
-/// When the bytes are no picture of a known format, are damaged, truncated or too large.
+/// When the bytes are no image of a known format, are damaged, truncated or too large.
 pub fn decode<'a>(
-    picture: &[u8],
+    image: &[u8],
     options: &Options,
     scratch: &'a mut Scratch,
-) -> Result<Picture<'a>, Error> {
+) -> Result<Image<'a>, Error> {
     scratch.decoder.shrink();
-    into_buffers(picture, options, Rows::All, &mut scratch.decoder)
+    into_buffers(image, options, Rows::All, &mut scratch.decoder)
 }
 
 /// As [`decode`], for one who holds the buffers and will look at some rows only.
 pub(super) fn into_buffers<'a>(
-    picture: &[u8],
+    image: &[u8],
     options: &Options,
     rows: Rows,
     buffers: &'a mut Buffers,
-) -> Result<Picture<'a>, Error> {
-    let decoded = match picture {
-        [0xFF, 0xD8, 0xFF, ..] => jpeg::decode(picture, options, rows, buffers)?,
+) -> Result<Image<'a>, Error> {
+    let decoded = match image {
+        [0xFF, 0xD8, 0xFF, ..] => jpeg::decode(image, options, rows, buffers)?,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => {
-            png::decode(picture, options, buffers)?
+            png::decode(image, options, buffers)?
         }
         [
             b'R',
@@ -144,20 +145,20 @@ pub(super) fn into_buffers<'a>(
             b'B',
             b'P',
             ..,
-        ] => webp::decode(picture, options, buffers)?,
-        [b'B', b'M', ..] => bmp::decode(picture, options, buffers)?,
-        _ => return Err(Error::NotAPicture),
+        ] => webp::decode(image, options, buffers)?,
+        [b'B', b'M', ..] => bmp::decode(image, options, buffers)?,
+        _ => return Err(Error::NotAImage),
     };
     let mut size = decoded.size;
     if options.turns(decoded.orientation) {
         let bytes = size.pixels() * 3;
         let upright = first(&mut buffers.stage, bytes);
-        size = orient::turn(&buffers.pixels[..bytes], size, decoded.orientation, upright);
+        size = orientation::turn(&buffers.pixels[..bytes], size, decoded.orientation, upright);
         std::mem::swap(&mut buffers.pixels, &mut buffers.stage);
     }
     let Size { width, height } = size;
     let rgb = &buffers.pixels[..size.pixels() * 3];
-    Picture::new(rgb, width, height).ok_or(Error::NotAPicture)
+    Image::new(rgb, width, height).ok_or(Error::NotAImage)
 }
 
 /// Repeats each of the first `pixels` grey bytes to RGB, in place.

@@ -1,13 +1,13 @@
-//! Why a picture was refused, in words for the one who sent it.
+//! Why an image was refused, in words for the one who sent it.
 
-/// Why a picture was refused. Texts name the format and the fault, never content.
+/// Why an image was refused. Texts name the format and the fault, never content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The first bytes are of no format that is read here.
-    #[error("the bytes are no picture: neither JPEG, PNG, WebP nor BMP")]
-    NotAPicture,
+    #[error("the bytes are no image: neither JPEG, PNG, WebP nor BMP")]
+    NotAImage,
     /// More pixels than `--max_pixels`, by the header.
-    #[error("the {format} picture has {width} x {height} pixels, more than --max_pixels {limit}")]
+    #[error("the {format} image has {width} x {height} pixels, more than --max_pixels {limit}")]
     TooManyPixels {
         /// The format's name.
         format: &'static str,
@@ -19,19 +19,19 @@ pub enum Error {
         limit: u64,
     },
     /// A JPEG made to be slow: every scan is a pass over all pixels.
-    #[error("the JPEG picture has more than {limit} scans")]
+    #[error("the JPEG image has more than {limit} scans")]
     TooManyScans {
         /// Scans that are still read.
         limit: usize,
     },
-    /// The file ends before its picture does.
-    #[error("the {format} picture is truncated")]
+    /// The file ends before its image does.
+    #[error("the {format} image is truncated")]
     Truncated {
         /// The format's name.
         format: &'static str,
     },
     /// The bytes break the format's rules.
-    #[error("the {format} picture is damaged: {what}")]
+    #[error("the {format} image is damaged: {what}")]
     Damaged {
         /// The format's name.
         format: &'static str,
@@ -39,7 +39,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The format knows it, we do not.
-    #[error("the {format} picture uses {what}, which is not supported")]
+    #[error("the {format} image uses {what}, which is not supported")]
     Unsupported {
         /// The format's name.
         format: &'static str,

@@ -1,29 +1,27 @@
-//! Picture bytes to tensor values, with the bits of OpenCV: decode, resize, normalise.
+//! Image bytes to tensor values, with the bits of OpenCV: decode, resize, normalise.
 //!
-//! A leaf: synchronous, pure, no I/O and no settings beyond its arguments. The way of one picture
+//! A leaf: synchronous, pure, no I/O and no settings beyond its arguments. The way of one image
 //! is [`to_planes`]; [`decode()`], [`resize()`] and [`normalize()`] are its steps, for callers that
 //! need more than the model's input (a photo to search for faces) and for tests of each step.
 
-mod bmp;
 mod decode;
 mod error;
+mod format;
+mod image;
 mod jpeg;
 mod normalize;
-mod orient;
-mod picture;
-mod png;
+mod orientation;
 mod resize;
 #[cfg(test)]
 mod tests;
-mod webp;
 
 use bytes::BytesMut;
 
 use decode::Rows;
 pub use decode::decode;
 pub use error::Error;
+pub use image::Image;
 pub use normalize::normalize;
-pub use picture::Picture;
 pub use resize::{Resizer, resize};
 
 /// Height and width of the model's input.
@@ -41,54 +39,54 @@ pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") {
     "zune-jpeg"
 };
 
-/// What to do with a picture's EXIF orientation.
+/// What to do with an image's EXIF orientation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExifOrientation {
     /// Leave the pixels as they are stored.
     #[default]
     Ignore,
-    /// Turn the picture upright.
+    /// Turn the image upright.
     Apply,
 }
 
-/// How pictures are decoded.
+/// How images are decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Pictures with more pixels are refused from their header (`--max_pixels`).
+    /// Images with more pixels are refused from their header (`--max_pixels`).
     pub max_pixels: u64,
     /// `--exif_orientation`.
     pub exif_orientation: ExifOrientation,
 }
 
 impl Options {
-    /// Whether a picture of this EXIF orientation is turned.
+    /// Whether an image of this EXIF orientation is turned.
     fn turns(&self, orientation: u8) -> bool {
         self.exif_orientation == ExifOrientation::Apply && orientation > 1
     }
 }
 
-/// Buffers of one thread, kept from picture to picture; after a large picture they are given back.
+/// Buffers of one thread, kept from image to image; after a large image they are given back.
 #[derive(Debug, Default)]
 pub struct Scratch {
     decoder: decode::Buffers,
     resizer: Resizer,
 }
 
-/// Decodes a picture, resizes it to [`SIDE`] × [`SIDE`], normalises it to (x − 127.5) / 128 and
+/// Decodes an image, resizes it to [`SIDE`] × [`SIDE`], normalises it to (x − 127.5) / 128 and
 /// appends the red, green and blue plane ([`PLANE_BYTES`] each, FP32 little-endian) to `planes`.
 ///
 /// # Errors
 ///
-/// When the bytes are no picture of a known format, are damaged or too large; `planes` then are
+/// When the bytes are no image of a known format, are damaged or too large; `planes` then are
 /// as they were.
 pub fn to_planes(
-    picture: &[u8],
+    image: &[u8],
     options: &Options,
     scratch: &mut Scratch,
     planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
     let Scratch { decoder, resizer } = scratch;
-    let decoded = decode::into_buffers(picture, options, Rows::OfResize([SIDE, SIDE]), decoder)?;
+    let decoded = decode::into_buffers(image, options, Rows::OfResize([SIDE, SIDE]), decoder)?;
     for plane in planes.iter_mut() {
         plane.reserve(PLANE_BYTES);
     }

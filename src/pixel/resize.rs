@@ -8,12 +8,12 @@
 
 use multiversion::multiversion;
 
-use super::picture::Picture;
+use super::image::Image;
 
 /// Pixels per step of the vectorised loops; buffers are whole multiples of it.
 const LANES: usize = 16;
 
-/// Tables and rows of one resize, kept from picture to picture.
+/// Tables and rows of one resize, kept from image to image.
 #[derive(Debug, Default)]
 pub struct Resizer {
     columns: Columns,
@@ -21,7 +21,7 @@ pub struct Resizer {
     rows: [Row; 2],
     /// One output row: three planes of bytes.
     out: Vec<u8>,
-    /// A picture one pixel wide, doubled so that every pixel has a neighbour.
+    /// An image one pixel wide, doubled so that every pixel has a neighbour.
     doubled: Vec<u8>,
 }
 
@@ -44,17 +44,17 @@ struct Row {
     planes: Vec<i16>,
 }
 
-/// Resizes `picture` into `rgb`, which must have room for `width` × `height` × 3 bytes, rows of
+/// Resizes `image` into `rgb`, which must have room for `width` × `height` × 3 bytes, rows of
 /// RGB pixels as OpenCV would store them after BGR → RGB.
 pub fn resize(
-    picture: Picture<'_>,
+    image: Image<'_>,
     width: usize,
     height: usize,
     resizer: &mut Resizer,
     rgb: &mut [u8],
 ) {
     let mut out = rgb.chunks_exact_mut(width * 3);
-    resizer.rows(picture, width, height, |[red, green, blue]| {
+    resizer.rows(image, width, height, |[red, green, blue]| {
         let Some(out) = out.next() else { return };
         for (((pixel, r), g), b) in out
             .as_chunks_mut::<3>()
@@ -69,7 +69,7 @@ pub fn resize(
     });
 }
 
-/// How a picture is resized.
+/// How an image is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// It has the size already.
@@ -102,7 +102,7 @@ impl Resizer {
     /// the top; `width` bytes each.
     pub fn rows(
         &mut self,
-        picture: Picture<'_>,
+        image: Image<'_>,
         width: usize,
         height: usize,
         mut sink: impl FnMut([&[u8]; 3]),
@@ -112,16 +112,16 @@ impl Resizer {
         }
         let padded = width.next_multiple_of(LANES);
         self.out.resize(padded * 3, 0);
-        match Way::of([picture.width(), picture.height()], [width, height]) {
+        match Way::of([image.width(), image.height()], [width, height]) {
             Way::Same => {
                 for y in 0..height {
-                    split_planes(picture.row(y), padded, &mut self.out);
+                    split_planes(image.row(y), padded, &mut self.out);
                     sink(planes(&self.out, padded, width));
                 }
             }
             Way::Half => {
                 for y in 0..height {
-                    let (upper, lower) = (picture.row(2 * y), picture.row(2 * y + 1));
+                    let (upper, lower) = (image.row(2 * y), image.row(2 * y + 1));
                     mean_of_four(upper, lower, padded, &mut self.out);
                     sink(planes(&self.out, padded, width));
                 }
@@ -129,19 +129,19 @@ impl Resizer {
             Way::OneColumn => {
                 let mut doubled = std::mem::take(&mut self.doubled);
                 doubled.clear();
-                for y in 0..picture.height() {
-                    doubled.extend_from_slice(picture.row(y));
-                    doubled.extend_from_slice(picture.row(y));
+                for y in 0..image.height() {
+                    doubled.extend_from_slice(image.row(y));
+                    doubled.extend_from_slice(image.row(y));
                 }
-                if let Some(twice) = Picture::new(&doubled, 2, picture.height()) {
+                if let Some(twice) = Image::new(&doubled, 2, image.height()) {
                     self.columns.constant(width);
                     self.linear(twice, width, height, sink);
                 }
                 self.doubled = doubled;
             }
             Way::Linear => {
-                self.columns.fill(picture.width(), width);
-                self.linear(picture, width, height, sink);
+                self.columns.fill(image.width(), width);
+                self.linear(image, width, height, sink);
             }
         }
     }
@@ -149,7 +149,7 @@ impl Resizer {
     /// The general way: `self.columns` says which pixels, each row of output needs two of input.
     fn linear(
         &mut self,
-        picture: Picture<'_>,
+        image: Image<'_>,
         width: usize,
         height: usize,
         mut sink: impl FnMut([&[u8]; 3]),
@@ -159,13 +159,13 @@ impl Resizer {
             row.y = None;
             row.planes.resize(padded * 3, 0);
         }
-        for ([first, second], [above, below]) in row_pairs(picture.height(), height) {
+        for ([first, second], [above, below]) in row_pairs(image.height(), height) {
             if self.rows[1].y == Some(first) {
                 self.rows.swap(0, 1);
             }
             for (row, y) in self.rows.iter_mut().zip([first, second]) {
                 if row.y != Some(y) {
-                    self.columns.across(picture.row(y), padded, &mut row.planes);
+                    self.columns.across(image.row(y), padded, &mut row.planes);
                     row.y = Some(y);
                 }
             }
@@ -205,7 +205,7 @@ impl Columns {
         self.far.resize(padded, 0);
     }
 
-    /// The columns of a picture `from` ≥ 2 pixels wide, for an output `to` pixels wide.
+    /// The columns of an image `from` ≥ 2 pixels wide, for an output `to` pixels wide.
     fn fill(&mut self, from: usize, to: usize) {
         self.clear();
         let scale = scale(from, to);
@@ -257,8 +257,8 @@ fn row_pairs(from: usize, to: usize) -> impl Iterator<Item = ([usize; 2], [i16; 
     })
 }
 
-/// Marks the rows of a picture of `width` × `height` that [`resize`] to `to` (width, height) reads;
-/// of a large picture these are few.
+/// Marks the rows of an image of `width` × `height` that [`resize`] to `to` (width, height) reads;
+/// of a large image these are few.
 pub(super) fn rows_read(width: usize, height: usize, to: [usize; 2], read: &mut Vec<bool>) {
     let all = Way::of([width, height], to) != Way::Linear;
     read.clear();
@@ -379,18 +379,18 @@ mod tests {
     use super::*;
 
     /// The rules, one output byte at a time.
-    fn by_the_rules(picture: Picture<'_>, width: usize, height: usize) -> Vec<u8> {
+    fn by_the_rules(image: Image<'_>, width: usize, height: usize) -> Vec<u8> {
         let at = |x: i64, y: i64, colour: usize| {
-            let y = y.clamp(0, picture.height() as i64 - 1) as usize;
-            i32::from(picture.row(y)[x as usize * 3 + colour])
+            let y = y.clamp(0, image.height() as i64 - 1) as usize;
+            i32::from(image.row(y)[x as usize * 3 + colour])
         };
-        let last = picture.width() as i64 - 1;
+        let last = image.width() as i64 - 1;
         let mut out = Vec::new();
         for (y, x, colour) in (0..height)
             .flat_map(|y| (0..width).map(move |x| (y, x)))
             .flat_map(|(y, x)| [(y, x, 0), (y, x, 1), (y, x, 2)])
         {
-            let (left, fx) = source(x, scale(picture.width(), width));
+            let (left, fx) = source(x, scale(image.width(), width));
             let (left, fx) = if left < 0 {
                 (0, 0.0)
             } else if left >= last {
@@ -398,7 +398,7 @@ mod tests {
             } else {
                 (left, fx)
             };
-            let (upper, fy) = source(y, scale(picture.height(), height));
+            let (upper, fy) = source(y, scale(image.height(), height));
             let (a0, a1) = weights(fx);
             let (b0, b1) = weights(fy);
             let row = |y| {
@@ -428,23 +428,23 @@ mod tests {
             ((33, 17), (1, 1)),
             ((70, 90), (17, 31)),
         ] {
-            let picture = Picture::new(&noise[..from.0 * from.1 * 3], from.0, from.1).unwrap();
+            let image = Image::new(&noise[..from.0 * from.1 * 3], from.0, from.1).unwrap();
             let mut out = vec![0; to.0 * to.1 * 3];
-            resize(picture, to.0, to.1, &mut resizer, &mut out);
-            assert_eq!(out, by_the_rules(picture, to.0, to.1), "{from:?} {to:?}");
+            resize(image, to.0, to.1, &mut resizer, &mut out);
+            assert_eq!(out, by_the_rules(image, to.0, to.1), "{from:?} {to:?}");
         }
     }
 
     #[test]
     fn half_the_size_is_a_mean_and_the_same_size_a_copy() {
         let rgb: Vec<u8> = (0..4 * 2 * 3).map(|v| v * 7).collect();
-        let picture = Picture::new(&rgb, 4, 2).unwrap();
+        let image = Image::new(&rgb, 4, 2).unwrap();
         let mut half = [0; 6];
-        resize(picture, 2, 1, &mut Resizer::default(), &mut half);
+        resize(image, 2, 1, &mut Resizer::default(), &mut half);
         // (0 + 21 + 84 + 105 + 2) / 4 and so on.
         assert_eq!(half, [53, 60, 67, 95, 102, 109]);
         let mut same = [0; 24];
-        resize(picture, 4, 2, &mut Resizer::default(), &mut same);
+        resize(image, 4, 2, &mut Resizer::default(), &mut same);
         assert_eq!(same, rgb[..]);
     }
 }

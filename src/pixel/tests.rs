@@ -1,4 +1,4 @@
-//! What holds for pictures of every format: limits, damage, turning, and no trace of the last one.
+//! What holds for images of every format: limits, damage, turning, and no trace of the last one.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(format!("{folder}{name}")).unwrap()
 }
 
-/// The golden pictures whose names start so, with their names, in order.
+/// The golden images whose names start so, with their names, in order.
 fn all_golden(starts: &[&str]) -> Vec<(String, Vec<u8>)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pixels");
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -33,10 +33,8 @@ fn all_golden(starts: &[&str]) -> Vec<(String, Vec<u8>)> {
 
 /// Decodes to rows of pixels.
 fn decoded(file: &[u8], options: &Options, scratch: &mut Scratch) -> Result<Vec<Vec<u8>>, Error> {
-    let picture = decode(file, options, scratch)?;
-    Ok((0..picture.height())
-        .map(|y| picture.row(y).to_vec())
-        .collect())
+    let image = decode(file, options, scratch)?;
+    Ok((0..image.height()).map(|y| image.row(y).to_vec()).collect())
 }
 
 fn fresh(file: &[u8], options: &Options) -> Result<Vec<Vec<u8>>, Error> {
@@ -56,7 +54,7 @@ impl Numbers {
 }
 
 #[test]
-fn damage_is_no_panic_and_no_pixel_is_of_another_picture() {
+fn damage_is_no_panic_and_no_pixel_is_of_another_image() {
     let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
     let files = all_golden(&["png", "webp", "bmp", "jpeg"]);
     let small = files.iter().filter(|(_, file)| file.len() < 6000);
@@ -91,7 +89,7 @@ fn damage_is_no_panic_and_no_pixel_is_of_another_picture() {
 }
 
 #[test]
-fn a_damaged_picture_does_not_spoil_the_next() {
+fn a_damaged_image_does_not_spoil_the_next() {
     let mut scratch = Scratch::default();
     let sound = golden("jpeg-rgb-97x117.jpg");
     let expected = fresh(&sound, &OPTIONS).unwrap();
@@ -171,7 +169,7 @@ fn spare_bytes_before_and_after_the_end_change_nothing() {
     assert!(expected.is_ok());
     let before = [all, &[0; 40], end].concat();
     assert_eq!(fresh(&before, &OPTIONS), expected);
-    let after = [&file, &b"a second picture, say"[..]].concat();
+    let after = [&file, &b"a second image, say"[..]].concat();
     assert_eq!(fresh(&after, &OPTIONS), expected);
 }
 
@@ -190,7 +188,7 @@ fn exif_turns_only_when_it_shall() {
 }
 
 #[test]
-fn a_large_picture_is_not_kept() {
+fn a_large_image_is_not_kept() {
     let mut scratch = Scratch::default();
     let (width, height) = (2500_u32, 2500_u32);
     let mut large = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
@@ -208,7 +206,7 @@ fn a_large_picture_is_not_kept() {
 }
 
 #[test]
-fn what_is_no_picture_is_said_so() {
+fn what_is_no_image_is_said_so() {
     for bytes in [
         &b""[..],
         b"GIF89a",
@@ -216,6 +214,6 @@ fn what_is_no_picture_is_said_so() {
         b"RIFF....WAVE",
         b"{\"a\":1}",
     ] {
-        assert_eq!(fresh(bytes, &OPTIONS), Err(Error::NotAPicture));
+        assert_eq!(fresh(bytes, &OPTIONS), Err(Error::NotAImage));
     }
 }

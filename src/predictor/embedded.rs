@@ -1,5 +1,5 @@
-//! The model in this process. Each picture is a run of its own, so that a score is the same to the
-//! last bit whatever it was batched with; the pictures of a call run side by side.
+//! The model in this process. Each image is a run of its own, so that a score is the same to the
+//! last bit whatever it was batched with; the images of a call run side by side.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use rten::{
     DataType, Dimension, Model, NodeId, RunOptions, ThreadPool, Value, ValueType, ValueView,
 };
 
-use super::{Error, Signature};
+use crate::predictor::{Error, Signature};
 use crate::wire::tensor::{Tensor, fp32};
 use crate::workers::Workers;
 
 /// The demonstration model that is compiled in.
 static FACE_QUALITY: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
 
-/// Pictures that may wait for a thread; callers beyond that wait for a place in the queue.
+/// Images that may wait for a thread; callers beyond that wait for a place in the queue.
 const QUEUE: usize = 1024;
 
 /// A loaded model and the threads that run it.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Loaded {
 /// What a thread keeps.
 #[derive(Debug)]
 struct Thread {
-    /// One thread for each run: pictures run side by side already.
+    /// One thread for each run: images run side by side already.
     pool: Arc<ThreadPool>,
     values: Vec<f32>,
 }
@@ -89,7 +89,7 @@ impl Embedded {
             self.threads.run(move |thread| model.run(&row, thread))
         });
         let outputs = try_join_all(runs).await;
-        let outputs = outputs.map_err(|panicked| Error::Bug(panicked.to_string()))?;
+        let outputs = outputs.map_err(|panicked| Error::Internal(panicked.to_string()))?;
         let mut bytes = BytesMut::with_capacity(rows * self.model.output_values * 4);
         for output in outputs {
             output?.iter().for_each(|&value| bytes.put_f32_le(value));
@@ -148,13 +148,13 @@ impl Loaded {
         })
     }
 
-    /// One picture.
+    /// One image.
     fn run(&self, row: &Bytes, thread: &mut Thread) -> Result<Vec<f32>, Error> {
         // The bytes of a message need not lie as floats must.
         thread.values.clear();
         thread.values.extend(fp32(row));
         let view = ValueView::from_shape(&self.shape, &thread.values)
-            .map_err(|error| Error::Bug(error.to_string()))?;
+            .map_err(|error| Error::Internal(error.to_string()))?;
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&thread.pool)));
         let [output] = self
             .model
@@ -163,12 +163,14 @@ impl Loaded {
                 [self.output],
                 Some(options),
             )
-            .map_err(|error| Error::Answered {
+            .map_err(|error| Error::ErrorResponse {
                 code: "INTERNAL".to_owned(),
                 message: error.to_string(),
             })?;
         let values = Value::into_tensor::<f32>(output).map(|tensor| tensor.into_data());
         let values = values.filter(|values| values.len() == self.output_values);
-        values.ok_or_else(|| Error::Nonsense("the model gives another output shape".to_owned()))
+        values.ok_or_else(|| {
+            Error::InvalidResponse("the model gives another output shape".to_owned())
+        })
     }
 }

@@ -1,22 +1,15 @@
 //! Tensors in, tensors out: Triton over gRPC, or a model in the process. Knows nothing of faces,
-//! pictures or JSON.
+//! images or JSON.
 
-mod body;
-mod connect;
-mod contract;
+mod address;
 #[cfg(feature = "embedded")]
 mod embedded;
-mod grpc;
-mod link;
-mod member;
 mod pool;
-mod protocol;
 mod remote;
-mod reply;
-mod rest;
+mod response;
 mod retry;
-mod target;
-mod upkeep;
+mod signature;
+mod triton;
 
 #[cfg(feature = "embedded")]
 use std::path::Path;
@@ -24,18 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
 
-use crate::metrics::{Counted, Metrics};
-use crate::timing::{Deadline, Stage, Timings};
+use crate::context::RequestContext;
+use crate::observe::metrics::{GaugeGuard, Metrics};
+use crate::observe::timing::Stage;
 use crate::wire::tensor::Tensor;
 
-pub use connect::TlsSettings;
-pub use protocol::Protocol;
+pub use address::{Resolver, Target};
 pub use remote::RemoteSettings;
-pub use target::{Resolver, Target};
+pub use triton::detect::Protocol;
+pub use triton::dial::TlsSettings;
 
 /// How this service calls itself.
 const AGENT: &str = concat!("facequality-transformer/", env!("CARGO_PKG_VERSION"));
@@ -53,17 +46,6 @@ pub struct Signature {
     pub output: String,
     /// The output's shape without the batch axis.
     pub output_row: Vec<i64>,
-}
-
-/// What goes with the tensors of one call.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// The request's id.
-    pub id: String,
-    /// When the caller stops waiting.
-    pub deadline: Deadline,
-    /// Headers that go on to the predictor.
-    pub headers: HeaderMap,
 }
 
 /// Whether the predictor answers and has the model of the signature.
@@ -108,7 +90,7 @@ pub enum Error {
     Deadline,
     /// It answered an error.
     #[error("the predictor answered {code}: {message}")]
-    Answered {
+    ErrorResponse {
         /// Its code.
         code: String,
         /// Its text.
@@ -116,10 +98,10 @@ pub enum Error {
     },
     /// It answered something else than its signature says.
     #[error("the predictor's answer is wrong: {0}")]
-    Nonsense(String),
+    InvalidResponse(String),
     /// A defect of this service.
     #[error("internal error: {0}")]
-    Bug(String),
+    Internal(String),
 }
 
 impl Error {
@@ -130,9 +112,9 @@ impl Error {
             Self::Unreachable { .. } => "unreachable",
             Self::Unavailable { .. } => "unavailable",
             Self::Deadline => "deadline",
-            Self::Answered { .. } => "answered",
-            Self::Nonsense(_) => "nonsense",
-            Self::Bug(_) => "bug",
+            Self::ErrorResponse { .. } => "error_response",
+            Self::InvalidResponse(_) => "invalid_response",
+            Self::Internal(_) => "internal",
         }
     }
 }
@@ -286,21 +268,16 @@ impl Predictor {
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn infer(
-        &self,
-        input: Tensor,
-        call: &Call,
-        timings: &Timings,
-    ) -> Result<Tensor, Error> {
+    pub async fn infer(&self, input: Tensor, context: &RequestContext) -> Result<Tensor, Error> {
         let run = async {
             let permit = {
-                let _clock = timings.stage(Stage::Permit);
+                let _clock = context.timings.stage(Stage::Permit);
                 self.permits.acquire().await
             };
-            let _permit = permit.map_err(|closed| Error::Bug(closed.to_string()))?;
-            let _counted = Counted::add(&self.metrics.calls_in_flight, 1);
+            let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
+            let _counted = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
             match &self.backend {
-                Backend::Remote(remote) => remote.infer(&self.signature, input, call).await,
+                Backend::Remote(remote) => remote.infer(&self.signature, input, context).await,
                 Backend::Local(local) => {
                     let result = local.infer(&self.signature, input).await;
                     let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
@@ -309,7 +286,7 @@ impl Predictor {
                 }
             }
         };
-        timeout_at(call.deadline.instant().into(), run)
+        timeout_at(context.deadline.instant().into(), run)
             .await
             .unwrap_or(Err(Error::Deadline))
     }

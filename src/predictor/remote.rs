@@ -7,15 +7,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::connect::{Tls, TlsSettings, causes};
-use super::link::Access;
-use super::member::Lease;
-use super::pool::{Plan, Pool};
-use super::protocol::Protocol;
-use super::retry::{Budget, Failure, Retry};
-use super::target::{Address, Resolver, Target};
-use super::{Call, Error, Readiness, Signature, reply};
-use crate::metrics::Metrics;
+use crate::context::RequestContext;
+use crate::observe::metrics::Metrics;
+use crate::predictor::address::{Address, Resolver, Target};
+use crate::predictor::pool::connection::Lease;
+use crate::predictor::pool::{Plan, Pool};
+use crate::predictor::retry::{Budget, Failure, Retry};
+use crate::predictor::triton::Access;
+use crate::predictor::triton::detect::Protocol;
+use crate::predictor::triton::dial::{Tls, TlsSettings, causes};
+use crate::predictor::{Error, Readiness, Signature, response};
 use crate::wire::tensor::Tensor;
 
 /// What an answer may be longer than its tensor: names, parameters, typed contents.
@@ -114,12 +115,12 @@ impl Remote {
         &self,
         signature: &Signature,
         input: Tensor,
-        call: &Call,
+        context: &RequestContext,
     ) -> Result<Tensor, Error> {
         self.budget.called();
         let rows = input.rows();
         let mut lease = self.pool.lease(None).await?;
-        let (result, data) = self.attempt(&mut lease, signature, input, call).await;
+        let (result, data) = self.attempt(&mut lease, signature, input, context).await;
         let failure = match result {
             Err(failure) if self.budget.take(failure.retry) => failure,
             result => return result.map_err(|failure| failure.error),
@@ -131,7 +132,7 @@ impl Remote {
             return Err(failure.error);
         };
         let input = Tensor::shared(data, rows, &signature.input_row);
-        let (result, _) = self.attempt(&mut lease, signature, input, call).await;
+        let (result, _) = self.attempt(&mut lease, signature, input, context).await;
         result.map_err(|failure| failure.error)
     }
 
@@ -142,7 +143,7 @@ impl Remote {
         lease: &mut Lease,
         signature: &Signature,
         input: Tensor,
-        call: &Call,
+        context: &RequestContext,
     ) -> (Result<Tensor, Failure>, bytes::Bytes) {
         let mut outcome = Outcome {
             metrics: &self.metrics,
@@ -155,17 +156,17 @@ impl Remote {
         };
         let header = lease
             .link
-            .header(signature, &shape, &call.id, input.byte_len());
+            .header(signature, &shape, &context.id, input.byte_len());
         let message = input.into_message(&header);
-        let data = match message.second.is_empty() {
-            true => message.first.slice(header.len()..),
-            false => message.second.clone(),
+        let data = match message.tail.is_empty() {
+            true => message.head.slice(header.len()..),
+            false => message.tail.clone(),
         };
         let limit = ANSWER_SLACK + 8 * rows * signature.output_row.iter().product::<i64>() as usize;
         let link = lease.link.clone();
         let address = lease.label().to_owned();
         let result = tokio::select! {
-            result = link.infer(signature, message, header.len(), call, limit) => result,
+            result = link.infer(signature, message, header.len(), context, limit) => result,
             () = lease.silenced() => Err(Failure {
                 error: Error::Unreachable {
                     address: address.clone(),
@@ -175,7 +176,7 @@ impl Remote {
             }),
         };
         let result = result.and_then(|response| {
-            reply::output(signature, rows, lease.terms.batch_axis, &response)
+            response::output(signature, rows, lease.terms.batch_axis, &response)
                 .map_err(Failure::never)
         });
         outcome.name = match &result {
@@ -186,7 +187,10 @@ impl Remote {
             Err(failure) if failure.retry == Retry::Transport => lease.suspect(),
             Err(failure) => {
                 lease.heard();
-                if matches!(failure.error, Error::Answered { .. } | Error::Nonsense(_)) {
+                if matches!(
+                    failure.error,
+                    Error::ErrorResponse { .. } | Error::InvalidResponse(_)
+                ) {
                     lease.doubt();
                 }
             }

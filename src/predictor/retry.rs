@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::Error;
+use crate::predictor::Error;
 
 /// A call that failed, and whether it may be sent again.
 #[derive(Debug)]

@@ -1,40 +1,41 @@
-//! Many pictures at once: spread over the pixel threads, split into calls, put in order again,
-//! each picture with a score or an error of its own.
+//! Many images at once: spread over the pixel threads, split into calls, put in order again,
+//! each image with a score or an error of its own.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{join_all, try_join_all};
 
-use super::{Input, Picture, Row, Transformer};
+use super::{Image, Input, Row, Transformer};
+use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::item::{Fetcher, Item, Turns, data_uri};
+use crate::observe::timing::Stage;
 use crate::pixel::Scratch;
-use crate::predictor::{Call, Predictor, Readiness};
-use crate::timing::{Stage, Timings};
-use crate::wire::tensor::{Blank, Tensor, fp32};
+use crate::predictor::{Predictor, Readiness};
+use crate::wire::tensor::{BatchBuilder, Tensor, fp32};
 use crate::workers::Workers;
 
 /// Parts into which a row of the tensor is handed out: the colour planes.
 const PLANES: usize = 3;
 
-/// What a pixel thread keeps from picture to picture.
+/// What a pixel thread keeps from image to image.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct WorkerScratch {
     encoded: Vec<u8>,
     scratch: Scratch,
 }
 
 /// The threads that do arithmetic (`--pixel_threads`).
-pub type PixelThreads = Workers<Desk>;
+pub type PixelThreads = Workers<WorkerScratch>;
 
-/// Whether one picture that cannot be read fails the others.
+/// Whether one image that cannot be read fails the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ImageErrors {
-    /// The request fails with the lowest-numbered bad picture.
+    /// The request fails with the lowest-numbered bad image.
     #[default]
     Fail,
-    /// The picture's row is its error.
+    /// The image's row is its error.
     Report,
 }
 
@@ -55,17 +56,16 @@ pub struct Model {
 type Planes = [BytesMut; PLANES];
 
 impl Model {
-    /// Input to rows, one per picture and in order.
+    /// Input to rows, one per image and in order.
     ///
     /// # Errors
     ///
-    /// When the predictor fails, or a picture does and `image_errors` is [`ImageErrors::Fail`].
+    /// When the predictor fails, or an image does and `image_errors` is [`ImageErrors::Fail`].
     pub async fn run(
         &self,
         input: Input,
         image_errors: ImageErrors,
-        call: &Call,
-        timings: &Timings,
+        context: &RequestContext,
     ) -> Result<Vec<Row>, Error> {
         let max_batch = match self.predictor.readiness() {
             Readiness::Ready { max_batch } => max_batch.max(1),
@@ -74,9 +74,9 @@ impl Model {
             }
         };
         let (tensors, faults) = match input {
-            Input::Pictures(pictures) => {
-                let _clock = timings.stage(Stage::Preprocess);
-                self.preprocess(pictures, max_batch, image_errors).await?
+            Input::Images(images) => {
+                let _clock = context.timings.stage(Stage::Preprocess);
+                self.preprocess(images, max_batch, image_errors).await?
             }
             Input::Tensor(tensor) => {
                 let faults = vec![None; tensor.rows()];
@@ -84,21 +84,21 @@ impl Model {
             }
         };
         let outputs = {
-            let _clock = timings.stage(Stage::Predict);
+            let _clock = context.timings.stage(Stage::Predict);
             let calls = tensors
                 .into_iter()
-                .map(|part| self.predictor.infer(part, call, timings));
+                .map(|part| self.predictor.infer(part, context));
             try_join_all(calls).await?
         };
-        let _clock = timings.stage(Stage::Postprocess);
+        let _clock = context.timings.stage(Stage::Postprocess);
         self.postprocess(outputs, faults)
     }
 
-    /// Pictures to tensors of at most `max_batch` rows. Of each picture that could not be read the
+    /// Images to tensors of at most `max_batch` rows. Of each image that could not be read the
     /// fault is given and its row left out.
     async fn preprocess(
         &self,
-        pictures: Vec<Picture>,
+        images: Vec<Image>,
         max_batch: usize,
         image_errors: ImageErrors,
     ) -> Result<(Vec<Tensor>, Vec<Option<Error>>), Error> {
@@ -106,31 +106,33 @@ impl Model {
         let part_bytes = row_shape.iter().product::<i64>() as usize * 4 / PLANES;
         let turns = Turns::default();
         let mut blanks = Vec::new();
-        let mut work = Vec::with_capacity(pictures.len());
-        for chunk in pictures.chunks(max_batch) {
-            let (blank, rows) = Blank::rows::<PLANES>(chunk.len(), part_bytes);
+        let mut work = Vec::with_capacity(images.len());
+        for chunk in images.chunks(max_batch) {
+            let (blank, rows) = BatchBuilder::rows::<PLANES>(chunk.len(), part_bytes);
             blanks.push(blank);
             work.extend(
                 chunk
                     .iter()
                     .cloned()
                     .zip(rows)
-                    .map(|(picture, row)| self.fill(picture, row, &turns)),
+                    .map(|(image, row)| self.fill(image, row, &turns)),
             );
         }
-        let mut faults = Vec::with_capacity(pictures.len());
-        let mut good = Vec::with_capacity(pictures.len());
+        let mut faults = Vec::with_capacity(images.len());
+        let mut good = Vec::with_capacity(images.len());
         for (index, filled) in join_all(work).await.into_iter().enumerate() {
             match filled {
                 Ok(row) => {
                     good.push(Some(row));
                     faults.push(None);
                 }
-                Err(fault) if image_errors == ImageErrors::Report && fault.kind != Kind::Bug => {
+                Err(fault)
+                    if image_errors == ImageErrors::Report && fault.kind != Kind::Internal =>
+                {
                     good.push(None);
                     faults.push(Some(fault));
                 }
-                Err(fault) => return Err(fault.of_picture(index)),
+                Err(fault) => return Err(fault.with_image(index)),
             }
         }
         let mut tensors = Vec::with_capacity(blanks.len());
@@ -143,43 +145,40 @@ impl Model {
         Ok((tensors, faults))
     }
 
-    /// One picture into its row.
-    async fn fill(&self, picture: Picture, row: Planes, turns: &Turns) -> Result<Planes, Error> {
-        let picture = match picture {
-            Picture::Item(text) if !data_uri::is_one(&text) => {
+    /// One image into its row.
+    async fn fill(&self, image: Image, row: Planes, turns: &Turns) -> Result<Planes, Error> {
+        let image = match image {
+            Image::Item(text) if !data_uri::is_one(&text) => {
                 let elsewhere = Item::parse(text_of(&text)?)?;
-                Picture::Encoded(self.fetcher.fetch(elsewhere, turns).await?)
+                Image::Encoded(self.fetcher.fetch(elsewhere, turns).await?)
             }
             here => here,
         };
         let max_item_bytes = self.fetcher.max_item_bytes();
         let transformer = Arc::clone(&self.transformer);
-        let work = move |desk: &mut Desk| {
+        let work = move |scratch: &mut WorkerScratch| {
             let mut row = row;
-            let encoded = match &picture {
-                Picture::Item(text) => {
-                    data_uri::decode_into(text, max_item_bytes, &mut desk.encoded)?;
-                    &desk.encoded
+            let encoded = match &image {
+                Image::Item(text) => {
+                    data_uri::decode_into(text, max_item_bytes, &mut scratch.encoded)?;
+                    &scratch.encoded
                 }
-                Picture::Base64(text) => {
-                    data_uri::decode_base64_into(text, max_item_bytes, &mut desk.encoded)?;
-                    &desk.encoded
+                Image::Base64(text) => {
+                    data_uri::decode_base64_into(text, max_item_bytes, &mut scratch.encoded)?;
+                    &scratch.encoded
                 }
-                Picture::Encoded(bytes) => {
+                Image::Encoded(bytes) => {
                     data_uri::check_length(bytes.len(), max_item_bytes)?;
                     bytes.as_ref()
                 }
             };
-            transformer.preprocess(encoded, &mut desk.scratch, &mut row)?;
+            transformer.preprocess(encoded, &mut scratch.scratch, &mut row)?;
             Ok(row)
         };
-        self.pixels
-            .run(work)
-            .await
-            .map_err(|panicked| Error::new(Kind::Bug, panicked.to_string()))?
+        self.pixels.run(work).await.map_err(Error::from)?
     }
 
-    /// Output tensors to rows; those of bad pictures come back as their faults.
+    /// Output tensors to rows; those of bad images come back as their faults.
     fn postprocess(
         &self,
         outputs: Vec<Tensor>,
@@ -210,5 +209,5 @@ impl Model {
 
 /// Item texts were cut from JSON strings, so that they are UTF-8; if not, it is our mistake.
 fn text_of(text: &Bytes) -> Result<&str, Error> {
-    std::str::from_utf8(text).map_err(|_| Error::new(Kind::Bug, "an item text is not UTF-8"))
+    std::str::from_utf8(text).map_err(|_| Error::internal("an item text is not UTF-8"))
 }

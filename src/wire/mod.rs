@@ -1,9 +1,6 @@
 //! What travels: the JSON schema of callers, Triton's messages, and tensors in one buffer.
 //! A leaf: it imports nothing of ours.
 
-pub mod answer;
-pub mod common_data;
-mod seen;
 pub mod tensor;
 pub mod triton;
 pub mod v1;

@@ -12,11 +12,11 @@ const HEADROOM: usize = 512;
 
 /// A batch whose rows are out being filled.
 #[derive(Debug)]
-pub struct Blank {
+pub struct BatchBuilder {
     head: BytesMut,
 }
 
-impl Blank {
+impl BatchBuilder {
     /// Allocates `rows` rows of `PARTS` parts of `part_bytes` bytes each.
     ///
     /// Each part is empty with exactly `part_bytes` of capacity: append to it, never beyond.
@@ -54,7 +54,7 @@ impl Blank {
         }
         Tensor {
             shape: shape_of(count, row_shape),
-            memory: Memory::Roomy(buffer),
+            memory: Memory::WithHeadroom(buffer),
         }
     }
 }
@@ -66,7 +66,7 @@ fn shape_of(rows: usize, row_shape: &[i64]) -> Vec<i64> {
     shape
 }
 
-/// A tensor of FP32 values, row-major, little-endian; its first axis counts rows.
+/// A tensor of FP32 values, row-major, little-endian; its head axis counts rows.
 #[derive(Debug)]
 pub struct Tensor {
     shape: Vec<i64>,
@@ -76,7 +76,7 @@ pub struct Tensor {
 #[derive(Debug)]
 enum Memory {
     /// `HEADROOM` free bytes, then the values.
-    Roomy(BytesMut),
+    WithHeadroom(BytesMut),
     /// The values alone, a part of a message that came in.
     Shared(Bytes),
 }
@@ -91,7 +91,7 @@ impl Tensor {
         }
     }
 
-    /// All axes, rows first.
+    /// All axes, rows head.
     pub fn shape(&self) -> &[i64] {
         &self.shape
     }
@@ -104,7 +104,7 @@ impl Tensor {
     /// Bytes of the values.
     pub fn byte_len(&self) -> usize {
         match &self.memory {
-            Memory::Roomy(buffer) => buffer.len() - HEADROOM,
+            Memory::WithHeadroom(buffer) => buffer.len() - HEADROOM,
             Memory::Shared(data) => data.len(),
         }
     }
@@ -132,25 +132,25 @@ impl Tensor {
     /// The values alone.
     pub fn into_data(self) -> Bytes {
         match self.memory {
-            Memory::Roomy(buffer) => buffer.freeze().slice(HEADROOM..),
+            Memory::WithHeadroom(buffer) => buffer.freeze().slice(HEADROOM..),
             Memory::Shared(data) => data,
         }
     }
 
     /// `header` and the values behind it: one piece where there is room, else two.
-    pub fn into_message(self, header: &[u8]) -> Message {
+    pub fn into_message(self, header: &[u8]) -> EncodedTensor {
         match self.memory {
-            Memory::Roomy(mut buffer) if header.len() <= HEADROOM => {
+            Memory::WithHeadroom(mut buffer) if header.len() <= HEADROOM => {
                 let start = HEADROOM - header.len();
                 buffer[start..HEADROOM].copy_from_slice(header);
-                Message {
-                    first: buffer.freeze().slice(start..),
-                    second: Bytes::new(),
+                EncodedTensor {
+                    head: buffer.freeze().slice(start..),
+                    tail: Bytes::new(),
                 }
             }
-            memory => Message {
-                first: Bytes::copy_from_slice(header),
-                second: Tensor {
+            memory => EncodedTensor {
+                head: Bytes::copy_from_slice(header),
+                tail: Tensor {
                     shape: Vec::new(),
                     memory,
                 }
@@ -162,17 +162,17 @@ impl Tensor {
 
 /// A message ready to be sent, in at most two pieces. Cloning shares the memory.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct EncodedTensor {
     /// The header, and the values if they lie behind it.
-    pub first: Bytes,
+    pub head: Bytes,
     /// The values if they lie elsewhere.
-    pub second: Bytes,
+    pub tail: Bytes,
 }
 
-impl Message {
+impl EncodedTensor {
     /// Bytes of both pieces.
     pub fn byte_len(&self) -> usize {
-        self.first.len() + self.second.len()
+        self.head.len() + self.tail.len()
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn rows_filled_in_any_order_join_in_place() {
-        let (blank, mut rows) = Blank::rows::<2>(3, 8);
+        let (blank, mut rows) = BatchBuilder::rows::<2>(3, 8);
         let start = rows[0][0].as_ptr();
         fill(&mut rows);
         let tensor = blank.assemble(rows, &[4]);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_row_left_out_closes_the_gap() {
-        let (blank, mut rows) = Blank::rows::<2>(3, 8);
+        let (blank, mut rows) = BatchBuilder::rows::<2>(3, 8);
         fill(&mut rows);
         rows.remove(1);
         let tensor = blank.assemble(rows, &[4]);
@@ -226,24 +226,21 @@ mod tests {
 
     #[test]
     fn a_header_lies_in_front_of_the_values() {
-        let (blank, mut rows) = Blank::rows::<2>(1, 8);
+        let (blank, mut rows) = BatchBuilder::rows::<2>(1, 8);
         fill(&mut rows);
         let message = blank.assemble(rows, &[4]).into_message(b"head");
-        assert_eq!(
-            message.first,
-            [b"head".as_slice(), &expected(&[0])].concat()
-        );
-        assert!(message.second.is_empty());
+        assert_eq!(message.head, [b"head".as_slice(), &expected(&[0])].concat());
+        assert!(message.tail.is_empty());
     }
 
     #[test]
     fn a_header_too_long_for_the_room_goes_apart() {
-        let (blank, mut rows) = Blank::rows::<2>(1, 8);
+        let (blank, mut rows) = BatchBuilder::rows::<2>(1, 8);
         fill(&mut rows);
         let header = vec![7; HEADROOM + 1];
         let message = blank.assemble(rows, &[4]).into_message(&header);
-        assert_eq!(message.first, header);
-        assert_eq!(message.second, expected(&[0]));
+        assert_eq!(message.head, header);
+        assert_eq!(message.tail, expected(&[0]));
     }
 
     #[test]
@@ -263,8 +260,8 @@ mod tests {
         let data = Bytes::from(vec![1; 32]);
         let start = data.as_ptr();
         let message = Tensor::shared(data, 2, &[4]).into_message(b"head");
-        assert_eq!(message.first, b"head".as_slice());
-        assert_eq!(message.second.as_ptr(), start);
+        assert_eq!(message.head, b"head".as_slice());
+        assert_eq!(message.tail.as_ptr(), start);
         assert_eq!(message.byte_len(), 36);
     }
 }

@@ -1,8 +1,8 @@
 """The calls of KServe's own clients against a server, printed as one JSON object. Runs in the kserve environment.
 
-    python calls_kserve.py --http 127.0.0.1:8080 --grpc 127.0.0.1:8081 --model facequality --tensor two.npy picture.png...
+    python calls_kserve.py --http 127.0.0.1:8080 --grpc 127.0.0.1:8081 --model facequality --tensor two.npy image.png...
 
-With pictures, V1 and the `image` input are tried too; with a tensor alone the server may be a Triton.
+With images, V1 and the `image` input are tried too; with a tensor alone the server may be a Triton.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def arguments():
     parser.add_argument("--model", required=True)
     parser.add_argument("--tensor", required=True, help="file of numpy.save, FP32 [N,3,112,112]")
     parser.add_argument("--ca", help="certificate of the authority (PEM), where the server speaks TLS")
-    parser.add_argument("pictures", nargs="*", help="the pictures that the tensor was made of")
+    parser.add_argument("images", nargs="*", help="the images that the tensor was made of")
     return parser.parse_args()
 
 
@@ -76,8 +76,8 @@ async def rest_v2(base, args, verify, tensor, raw, text):
                 # A Triton's health answers have no body, which this client cannot read.
                 "live": await client.is_server_live(base),
                 "ready": await client.is_server_ready(base),
-                "pictures, binary": await infer("image", "BYTES", raw, True),
-                "pictures, json": await infer("image", "BYTES", text, False),
+                "images, binary": await infer("image", "BYTES", raw, True),
+                "images, json": await infer("image", "BYTES", text, False),
             }
         return answers
 
@@ -116,7 +116,7 @@ async def grpc_v2(args, tensor, raw):
             "unknown model": await recorded(client.infer(given(UNKNOWN, "input.1", "FP32", tensor, True))),
         }
         if raw is not None:
-            answers["pictures, raw"] = await infer("image", "BYTES", raw)
+            answers["images, raw"] = await infer("image", "BYTES", raw)
         return answers
 
 
@@ -124,8 +124,8 @@ async def run(args):
     tensor = np.load(args.tensor)
     verify = ssl.create_default_context(cafile=args.ca) if args.ca else True
     base = f"{'https' if args.ca else 'http'}://{args.http}"
-    encoded = [open(path, "rb").read() for path in args.pictures]
-    base64s = [base64.b64encode(picture) for picture in encoded]
+    encoded = [open(path, "rb").read() for path in args.images]
+    base64s = [base64.b64encode(image) for image in encoded]
     raw = np.array(encoded, dtype=np.object_) if encoded else None
     text = np.array(base64s, dtype=np.object_)
     answers = {"v2": await rest_v2(base, args, verify, tensor, raw, text), "grpc": await grpc_v2(args, tensor, raw)}

@@ -268,13 +268,13 @@ def all_scores(answers):
             yield from all_scores(value)
 
 
-def picture_scores(target, encoded):
-    """Scores of encoded pictures, sent as BYTES in each way that the clients know."""
+def image_scores(target, encoded):
+    """Scores of encoded images, sent as BYTES in each way that the clients know."""
     raw = np.array(encoded, dtype=np.object_)
-    # JSON cannot carry bytes: there an element is the picture in base64, or an item.
+    # JSON cannot carry bytes: there an element is the image in base64, or an item.
     texts = {
-        "base64": [base64.b64encode(picture) for picture in encoded],
-        "data uri": [b"data:;base64," + base64.b64encode(picture) for picture in encoded],
+        "base64": [base64.b64encode(image) for image in encoded],
+        "data uri": [b"data:;base64," + base64.b64encode(image) for image in encoded],
     }
     scores = {}
     with target.http_client() as client:

@@ -3,7 +3,7 @@ proxy, so that no API is restricted and errors are Triton's own.
 
     python run_triton.py --http 8000 --grpc 8001 --metrics 8002
 
-The score of a picture is the mean of its tensor: cheap, and it tells whether content and order arrived.
+The score of an image is the mean of its tensor: cheap, and it tells whether content and order arrived.
 SIGTERM and SIGINT are passed on to tritonserver, whose exit status becomes ours.
 """
 
@@ -34,8 +34,8 @@ class TritonPythonModel:
         return [self.answer(request) for request in requests]
 
     def answer(self, request):
-        pictures = pb.get_input_tensor_by_name(request, "{input}").as_numpy()
-        means = pictures.reshape(-1, 3 * 112 * 112).mean(1, keepdims=True)
+        images = pb.get_input_tensor_by_name(request, "{input}").as_numpy()
+        means = images.reshape(-1, 3 * 112 * 112).mean(1, keepdims=True)
         return pb.InferenceResponse([pb.Tensor("1346", means.astype(np.float32))])
 '''
 
@@ -69,7 +69,7 @@ def write_repository(repository):
     write_model(repository, "other_input", 32, input="image")
     # The batch axis is part of the shape.
     write_model(repository, "no_batching", 0)
-    # One picture at a time, half a second each: what waits behind it can be cancelled.
+    # One image at a time, half a second each: what waits behind it can be cancelled.
     write_model(repository, "slow", 1, delay_ms=500, more=DYNAMIC_BATCHING)
 
 

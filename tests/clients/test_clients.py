@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import calls_tritonclient as calls
-import pictures
+import images
 import processes
 from certificates import Certificates
 
@@ -20,9 +20,9 @@ TRITON_MODEL = "face_quality_trt_fp16"
 
 @pytest.fixture(scope="session")
 def sent():
-    """Two pictures and what OpenCV makes of them."""
-    encoded = pictures.different(2)
-    return encoded, np.stack([pictures.tensor(p) for p in encoded])
+    """Two images and what OpenCV makes of them."""
+    encoded = images.different(2)
+    return encoded, np.stack([images.tensor(p) for p in encoded])
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +56,9 @@ def front(request, triton):
 
 
 def v1_scores(server, encoded):
-    status, _, body = server.post(PREDICT, pictures.body(*encoded))
+    status, _, body = server.post(PREDICT, images.body(*encoded))
     assert status == 200, body
-    return pictures.scores(body)
+    return images.scores(body)
 
 
 def test_inference_is_answered_as_triton_answers(front, of_triton, sent):
@@ -69,17 +69,17 @@ def test_inference_is_answered_as_triton_answers(front, of_triton, sent):
     assert given == [expected] * len(given), "one tensor, one score, by whatever way"
 
 
-def test_a_picture_scores_the_same_by_every_way(front, sent):
+def test_an_image_scores_the_same_by_every_way(front, sent):
     encoded, tensor = sent
     expected = v1_scores(front, encoded)
-    by_bytes = calls.picture_scores(front.target, encoded)
+    by_bytes = calls.image_scores(front.target, encoded)
     assert by_bytes == dict.fromkeys(by_bytes, expected)
     assert calls.grpc_inference(front.target, tensor)["plain"]["scores"] == expected
     raw = []
-    for picture in encoded:
-        status, _, body = front.post(PREDICT, picture, "image/png")
+    for image in encoded:
+        status, _, body = front.post(PREDICT, image, "image/png")
         assert status == 200, body
-        raw += pictures.scores(body)
+        raw += images.scores(body)
     assert raw == expected
 
 
@@ -123,9 +123,9 @@ def kserve_calls(target, tensor, files, tmp_path):
 def test_kserves_clients(front, triton, sent, tmp_path):
     encoded, tensor = sent
     files = []
-    for n, picture in enumerate(encoded):
+    for n, image in enumerate(encoded):
         files.append(tmp_path / f"{n}.png")
-        files[-1].write_bytes(picture)
+        files[-1].write_bytes(image)
     answers = kserve_calls(front.target, tensor, files, tmp_path)
     measure = kserve_calls(calls.Target(triton.http, triton.grpc, TRITON_MODEL), tensor, [], tmp_path)
 
@@ -143,7 +143,7 @@ def test_kserves_clients(front, triton, sent, tmp_path):
 
 
 def test_queued_calls_whose_time_is_up_are_cancelled_at_triton(triton):
-    """The model takes half a second for one picture; of ten at once with less time most never get their turn."""
+    """The model takes half a second for one image; of ten at once with less time most never get their turn."""
     tensor = np.zeros([1, 3, 112, 112], np.float32)
     flags = ["--predictor_host", triton.grpc, "--predictor_model", "slow"]
     with processes.service(*flags) as service:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-import pictures
+import images
 import processes
 
 README = (processes.ROOT / "README.md").read_text()
@@ -52,8 +52,8 @@ def test_the_readmes_curl_is_answered_as_it_says(embedded):
     assert status == 200, answer
     shown = next(line for line in README.splitlines() if line.startswith('{"multi_data":[{"data":[{"score":0.92'))
     # The pixels are the same in every build; another processor sums in another order.
-    assert pictures.scores(answer) == pytest.approx(pictures.scores(shown), abs=1e-5)
-    assert answer == pictures.answer(pictures.scores(answer))
+    assert images.scores(answer) == pytest.approx(images.scores(shown), abs=1e-5)
+    assert answer == images.answer(images.scores(answer))
 
 
 def test_no_link_of_the_documents_is_broken():

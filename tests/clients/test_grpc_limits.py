@@ -21,10 +21,10 @@ def fast():
         yield service
 
 
-def request(pictures, request_id=""):
+def request(images, request_id=""):
     message = service_pb2.ModelInferRequest(model_name="facequality", id=request_id)
-    message.inputs.add(name="input.1", datatype="FP32", shape=[pictures, 3, 112, 112])
-    message.raw_input_contents.append(bytes(pictures * ROW_BYTES))
+    message.inputs.add(name="input.1", datatype="FP32", shape=[images, 3, 112, 112])
+    message.raw_input_contents.append(bytes(images * ROW_BYTES))
     return message
 
 

@@ -1,4 +1,4 @@
-"""Triton's own load generator completes against the service, fed with pictures, by gRPC, by a gRPC stream and by HTTP."""
+"""Triton's own load generator completes against the service, fed with images, by gRPC, by a gRPC stream and by HTTP."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-import pictures
+import images
 import processes
 
 PERF = processes.ROOT / "target/venvs/perf"
@@ -14,8 +14,8 @@ PERF = processes.ROOT / "target/venvs/perf"
 
 @pytest.fixture(scope="session")
 def input_data(tmp_path_factory):
-    file = tmp_path_factory.mktemp("perf") / "pictures.json"
-    items = [pictures.data_uri(picture) for picture in pictures.different(8)]
+    file = tmp_path_factory.mktemp("perf") / "images.json"
+    items = [images.data_uri(image) for image in images.different(8)]
     file.write_text(json.dumps({"data": [{"image": {"content": [item], "shape": [1]}} for item in items]}))
     return file
 

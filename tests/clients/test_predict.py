@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
-import pictures
+import images
 import processes
 
 PREDICT = "/v1/models/facequality:predict"
@@ -26,40 +26,40 @@ def direct_scores(triton, tensors):
 
 @pytest.mark.parametrize("count", [1, 16])
 def test_the_answer_is_tritons_score_in_the_contracts_bytes(triton, service, count):
-    sent = pictures.different(count)
-    status, headers, body = service.post(PREDICT, pictures.body(*sent))
+    sent = images.different(count)
+    status, headers, body = service.post(PREDICT, images.body(*sent))
     assert status == 200, body
     assert headers["content-type"] == "application/json"
 
-    expected = direct_scores(triton, [pictures.tensor(p) for p in sent])
-    assert np.abs(np.array(pictures.scores(body)) - expected).max() <= 1e-5
-    assert body == pictures.answer(pictures.scores(body))
-    assert body == pictures.answer(expected), "the tensor did not arrive bit for bit"
+    expected = direct_scores(triton, [images.tensor(p) for p in sent])
+    assert np.abs(np.array(images.scores(body)) - expected).max() <= 1e-5
+    assert body == images.answer(images.scores(body))
+    assert body == images.answer(expected), "the tensor did not arrive bit for bit"
 
 
-def test_more_pictures_than_tritons_batch_keep_their_order(triton, service):
-    sent = pictures.different(33)
-    status, _, body = service.post(PREDICT, pictures.body(*sent))
+def test_more_images_than_tritons_batch_keep_their_order(triton, service):
+    sent = images.different(33)
+    status, _, body = service.post(PREDICT, images.body(*sent))
     assert status == 200, body
-    tensors = [pictures.tensor(p) for p in sent]
+    tensors = [images.tensor(p) for p in sent]
     expected = np.concatenate([direct_scores(triton, tensors[:32]), direct_scores(triton, tensors[32:])])
-    assert len(set(expected)) == 33, "the pictures must differ for the order to show"
-    assert body == pictures.answer(expected)
+    assert len(set(expected)) == 33, "the images must differ for the order to show"
+    assert body == images.answer(expected)
 
 
 def test_a_model_without_batch_axis_is_served(triton):
-    sent = pictures.different(3)
+    sent = images.different(3)
     flags = ["--predictor_host", triton.grpc, "--predictor_model", "no_batching"]
     with processes.service(*flags) as service:
-        status, _, body = service.post(PREDICT, pictures.body(*sent))
+        status, _, body = service.post(PREDICT, images.body(*sent))
     assert status == 200, body
-    assert body == pictures.answer(direct_scores(triton, [pictures.tensor(p) for p in sent]))
+    assert body == images.answer(direct_scores(triton, [images.tensor(p) for p in sent]))
 
 
 def test_five_hundred_at_once_are_all_answered_with_their_own_score(triton):
-    sent = pictures.different(20)
-    bodies = [pictures.body(p) for p in sent]
-    expected = [pictures.answer(direct_scores(triton, [pictures.tensor(p)])) for p in sent]
+    sent = images.different(20)
+    bodies = [images.body(p) for p in sent]
+    expected = [images.answer(direct_scores(triton, [images.tensor(p)])) for p in sent]
 
     async def all_at_once(url):
         connector = aiohttp.TCPConnector(limit=0)
@@ -78,31 +78,31 @@ def test_five_hundred_at_once_are_all_answered_with_their_own_score(triton):
 
 
 def old_client_bodies():
-    jpeg, png = pictures.read("face.jpg"), pictures.read("face.png")
+    jpeg, png = images.read("face.jpg"), images.read("face.png")
     yield "an f-string over bytes", jpeg, {
         "data": {"item": f"data:image/jpeg;base64,{base64.b64encode(jpeg)}"}
     }
     yield "every optional field null", png, {
         "multi_data": None,
-        "data": {"item": pictures.data_uri(png)},
+        "data": {"item": images.data_uri(png)},
         "extra_info": {"type": None, "others": None},
     }
     yield "null extra_info in each place", png, {
-        "multi_data": [{"data": {"item": pictures.data_uri(png)}, "extra_info": None}],
+        "multi_data": [{"data": {"item": images.data_uri(png)}, "extra_info": None}],
         "extra_info": None,
     }
-    yield "png bytes under image/jpeg", png, pictures.request(pictures.data_uri(png, "image/jpeg"))
+    yield "png bytes under image/jpeg", png, images.request(images.data_uri(png, "image/jpeg"))
     yield "an escaped slash in the base64", png, None
 
 
-@pytest.mark.parametrize("name, picture, body", [pytest.param(*c, id=c[0]) for c in old_client_bodies()])
+@pytest.mark.parametrize("name, image, body", [pytest.param(*c, id=c[0]) for c in old_client_bodies()])
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", None])
-def test_what_existing_clients_send_scores(triton, service, name, picture, body, content_type):
-    text = json.dumps(body) if body else json.dumps(pictures.request(pictures.data_uri(picture))).replace("/", "\\/")
+def test_what_existing_clients_send_scores(triton, service, name, image, body, content_type):
+    text = json.dumps(body) if body else json.dumps(images.request(images.data_uri(image))).replace("/", "\\/")
     status, _, answer = service.post(PREDICT, text.encode("ascii"), content_type)
     assert status == 200, answer
-    expected = direct_scores(triton, [pictures.tensor(picture)])
-    assert np.array_equal(pictures.scores(answer), expected), "the tensor is not OpenCV's"
+    expected = direct_scores(triton, [images.tensor(image)])
+    assert np.array_equal(images.scores(answer), expected), "the tensor is not OpenCV's"
 
 
 BAD_BODIES = {
@@ -123,7 +123,7 @@ BAD_BODIES = {
     "no base64 marker": b'{"data":{"item":"data:image/png,abc"}}',
     "bad base64": b'{"data":{"item":"data:image/png;base64,ab*d"}}',
     "base64 of nothing": b'{"data":{"item":"data:image/png;base64,"}}',
-    "not a picture": b'{"data":{"item":"data:image/png;base64,aGVsbG8gd29ybGQ="}}',
+    "not an image": b'{"data":{"item":"data:image/png;base64,aGVsbG8gd29ybGQ="}}',
     "multi_data empty": b'{"multi_data":[]}',
     "multi_data an object": b'{"multi_data":{}}',
     "multi_data of strings": b'{"multi_data":["data:"]}',
@@ -142,22 +142,22 @@ def test_bad_input_is_refused_with_a_text_and_harms_nobody(service, name):
     answer = json.loads(body)
     assert list(answer) == ["error"] and len(answer["error"]) > 10, body
 
-    status, _, body = service.post(PREDICT, pictures.body(pictures.read("face.png")))
+    status, _, body = service.post(PREDICT, images.body(images.read("face.png")))
     assert status == 200, body
 
 
 def test_a_refusal_names_the_place(service):
-    good = pictures.request(pictures.data_uri(pictures.read("face.png")))
+    good = images.request(images.data_uri(images.read("face.png")))
     body = json.dumps({"multi_data": [good, good, good, {"data": {"item": None}}]}).encode("ascii")
     status, _, answer = service.post(PREDICT, body)
     assert status == 400
     assert json.loads(answer)["error"].startswith("multi_data[3].data.item"), answer
 
 
-def test_degraded_pictures_score_lower_with_the_embedded_model(embedded):
+def test_degraded_images_score_lower_with_the_embedded_model(embedded):
     names = ["face.png", "face_blurred.jpg", "face_dark.jpg", "face_low_resolution.png"]
-    status, _, body = embedded.post(PREDICT, pictures.body(*map(pictures.read, names)))
+    status, _, body = embedded.post(PREDICT, images.body(*map(images.read, names)))
     assert status == 200, body
-    face, *degraded = pictures.scores(body)
+    face, *degraded = images.scores(body)
     assert face > 0.85
-    assert all(score < face - 0.3 for score in degraded), dict(zip(names, pictures.scores(body)))
+    assert all(score < face - 0.3 for score in degraded), dict(zip(names, images.scores(body)))

@@ -22,10 +22,10 @@ def browser():
 @pytest.fixture(scope="module")
 def page(embedded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    picture = folder / "face.jpg"
-    picture.write_bytes((processes.ROOT / "data/pictures/face.jpg").read_bytes())
+    image = folder / "face.jpg"
+    image.write_bytes((processes.ROOT / "data/images/face.jpg").read_bytes())
     report = folder / "report.html"
-    command = [processes.binary(), "loadtest", "--url", f"http://{embedded.http}", "--images", picture, "--report", report]
+    command = [processes.binary(), "loadtest", "--url", f"http://{embedded.http}", "--images", image, "--report", report]
     command += ["--rate", "10..30", "--steps", "3", "--duration", "2s", "--warmup", "0s"]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     return report
@@ -33,12 +33,12 @@ def page(embedded, tmp_path_factory):
 
 def shown(page, folder):
     """The page's pixels."""
-    picture = folder / "page.png"
+    image = folder / "page.png"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    flags += [f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}"]
+    flags += [f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={image}"]
     subprocess.run([browser(), *flags, page.as_uri()], check=True, timeout=120, capture_output=True)
-    return np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    return np.asarray(Image.open(image).convert("RGB")).astype(int)
 
 
 def coloured_rows(pixels):

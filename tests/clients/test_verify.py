@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-import pictures
+import images
 import processes
 
 
@@ -16,9 +16,9 @@ def golden(triton, tmp_path):
     """The set's folder. No JPEG, so that it holds for either decoder."""
     source = tmp_path / "source"
     source.mkdir()
-    for n, picture in enumerate(pictures.different(6)):
-        (source / f"{n}.png").write_bytes(picture)
-    (source / "face.webp").write_bytes(pictures.read("face.webp"))
+    for n, image in enumerate(images.different(6)):
+        (source / f"{n}.png").write_bytes(image)
+    (source / "face.webp").write_bytes(images.read("face.webp"))
     out = tmp_path / "golden"
     command = [
         sys.executable, str(processes.ROOT / "data/golden/write_golden.py"),

@@ -1,4 +1,4 @@
-//! A host of pictures that misbehaves.
+//! A host of images that misbehaves.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Body
             tokio::time::sleep(Duration::from_secs(20)).await;
             redirect("/")
         }
-        "/text" => Response::new(Full::new(Bytes::from_static(b"no picture")).boxed_unsync()),
+        "/text" => Response::new(Full::new(Bytes::from_static(b"no image")).boxed_unsync()),
         _ => {
             let answer = Response::builder().status(404);
             answer.body(Full::new(Bytes::new()).boxed_unsync()).unwrap()

@@ -5,16 +5,12 @@
 // Helpers of tests fail by panicking, as tests do.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-#[path = "../world/fake_rest.rs"]
-mod fake_rest;
-#[path = "../world/fake_triton.rs"]
-mod fake_triton;
-#[path = "../service/world.rs"]
+#[path = "../world/mod.rs"]
 #[allow(dead_code)] // each test binary uses its part
 mod world;
 
 mod hosts;
-mod pictures;
+mod images;
 
 use serde_json::json;
 
@@ -117,7 +113,7 @@ impl Cases {
                 "found null",
             ),
             (
-                "no pictures",
+                "no images",
                 r#"{"multi_data":[]}"#,
                 "multi_data: the list is empty",
             ),
@@ -190,7 +186,7 @@ impl Cases {
         let deep = r#"{"data":{"item":"#.to_owned() + &"[".repeat(100_000);
         self.add("deep JSON", deep, 400, "not valid JSON");
         self.add(
-            "too many pictures",
+            "too many images",
             multi(&vec![grey(1); 9]),
             400,
             "at most 8 are allowed (--max_images)",
@@ -231,7 +227,7 @@ impl Cases {
         ] {
             self.add(text, single(text), 400, word);
         }
-        std::fs::write(folder.join("text"), "no picture").unwrap();
+        std::fs::write(folder.join("text"), "no image").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.join("outward")).unwrap();
         let made = std::process::Command::new("mkfifo")
             .arg(folder.join("pipe"))
@@ -310,10 +306,10 @@ impl Cases {
         );
     }
 
-    fn pictures(&mut self) {
-        for (name, picture, word) in pictures::bad() {
-            self.add(name, single(&item(&picture)), 400, word);
-            self.add(format!("{name}, bare"), picture, 400, word);
+    fn images(&mut self) {
+        for (name, image, word) in images::bad() {
+            self.add(name, single(&item(&image)), 400, word);
+            self.add(format!("{name}, bare"), image, 400, word);
         }
     }
 }
@@ -345,7 +341,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
     cases.bodies();
     cases.items(folder.path());
     cases.urls(&hosts);
-    cases.pictures();
+    cases.images();
     println!("{} bad inputs", cases.0.len());
     assert!(cases.0.len() >= 80);
 
@@ -372,7 +368,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
     assert!(grown < 32 << 20, "grown by {} KiB", grown / 1024);
     let metrics = world.get("/metrics").await.text;
     for gauge in [
-        "facequality_pictures_in_house 0",
+        "facequality_images_in_house 0",
         "facequality_bytes_in_flight 0",
     ] {
         assert!(metrics.lines().any(|line| line == gauge), "{metrics}");
@@ -382,7 +378,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_score_that_is_no_number_is_the_predictors_fault() {
     let world = World::with(&[], |script| {
-        script.always = Some(fake_triton::Fault::Twist(|answer| {
+        script.always = Some(crate::world::fake_triton::Fault::Twist(|answer| {
             answer.raw_output_contents[0] = f32::NAN.to_le_bytes().to_vec().into();
         }));
     })

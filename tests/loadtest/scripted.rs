@@ -1,4 +1,4 @@
-//! Targets that do as they are told. The score of a picture is its length in bytes / 1000, that of
+//! Targets that do as they are told. The score of an image is its length in bytes / 1000, that of
 //! a tensor its first value.
 
 use std::net::SocketAddr;
@@ -137,14 +137,14 @@ async fn answer(
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let one = vec![body.clone()];
             let requests = body["multi_data"].as_array().unwrap_or(&one);
-            let picture = |request: &serde_json::Value| {
+            let image = |request: &serde_json::Value| {
                 let item = request["data"]["item"].as_str().unwrap();
                 let (_, payload) = item.split_once(',').unwrap();
                 base64_simd::STANDARD.decode_to_vec(payload).unwrap()
             };
             requests
                 .iter()
-                .map(|request| score(&picture(request)))
+                .map(|request| score(&image(request)))
                 .collect()
         }
         None => vec![score(&body)],
@@ -212,8 +212,8 @@ fn elements(mut tensor: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn score(picture: &[u8]) -> f64 {
-    picture.len() as f64 / 1000.0
+fn score(image: &[u8]) -> f64 {
+    image.len() as f64 / 1000.0
 }
 
 /// A target that speaks ModelInfer and ModelStreamInfer.
@@ -245,7 +245,7 @@ fn infer(request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
     let input = &request.inputs[0];
     let raw = &request.raw_input_contents[0];
     let scores: Vec<f32> = match input.name.as_str() {
-        "image" => elements(raw).map(|picture| score(picture) as f32).collect(),
+        "image" => elements(raw).map(|image| score(image) as f32).collect(),
         _ => raw
             .chunks(3 * 112 * 112 * 4)
             .map(|row| f32::from_le_bytes(row[..4].try_into().unwrap()))

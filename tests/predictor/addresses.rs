@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use facequality_transformer::predictor::Resolver;
 
 use super::*;
-use crate::fake_triton::Speaks;
+use crate::world::fake_triton::Speaks;
 
 async fn asked(speaks: Speaks) -> (FakeTriton, Arc<Predictor>) {
     let triton = FakeTriton::start_with(|script| {
@@ -87,8 +87,8 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
     let mut in_a_row = 0;
     while in_a_row < 20 {
         let before = a.seen().calls;
-        let call = call(Duration::from_millis(200));
-        let answer = predictor.infer(rows(1, 1), &call, &Timings::start()).await;
+        let context = context(Duration::from_millis(200));
+        let answer = predictor.infer(rows(1, 1), &context).await;
         in_a_row = match a.seen().calls == before && answer.is_ok() {
             true => in_a_row + 1,
             false => 0,

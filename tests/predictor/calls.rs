@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use facequality_transformer::predictor::{Call, Error, Predictor};
-use facequality_transformer::timing::{Deadline, Stage, Timings};
+use facequality_transformer::observe::timing::Stage;
+use facequality_transformer::predictor::{Error, Predictor};
 use facequality_transformer::wire::triton::ModelInferResponse;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use tonic::Code;
 
 use super::*;
-use crate::fake_triton::Fault;
+use crate::world::fake_triton::Fault;
 
 #[tokio::test]
 async fn scores_come_in_order() {
@@ -40,14 +40,10 @@ async fn id_headers_and_deadline_go_along() {
     headers.insert("traceparent", "00-1-2-01".parse().unwrap());
     headers.append("baggage", "a=1".parse().unwrap());
     headers.append("baggage", "b=2".parse().unwrap());
-    let call = Call {
-        id: "r-1".to_owned(),
-        deadline: Deadline::after(Duration::from_secs(9)),
-        headers,
-    };
-    let timings = Timings::start();
-    predictor.infer(rows(1, 1), &call, &timings).await.unwrap();
-    assert!(timings.get(Stage::Permit).is_some());
+    let mut context = context(Duration::from_secs(9));
+    context.headers = headers;
+    predictor.infer(rows(1, 1), &context).await.unwrap();
+    assert!(context.timings.get(Stage::Permit).is_some());
     let seen = triton.seen();
     assert_eq!(seen.id, "r-1");
     assert_eq!(seen.headers["x-request-id"], "r-1");
@@ -139,11 +135,10 @@ async fn the_deadline_ends_a_call_and_resets_its_stream() {
     let triton = triton().await;
     let predictor = ready(&settings(&triton.host())).await;
     triton.set(|script| script.hold = true);
-    let timings = Timings::start();
-    let call = call(Duration::from_millis(50));
-    let error = predictor.infer(rows(1, 1), &call, &timings).await;
+    let context = context(Duration::from_millis(50));
+    let error = predictor.infer(rows(1, 1), &context).await;
     assert!(matches!(error, Err(Error::Deadline)), "{error:?}");
-    assert!(timings.total() < Duration::from_millis(150));
+    assert!(context.timings.total() < Duration::from_millis(150));
     triton.wait(|seen| seen.canceled == 1).await;
 }
 
@@ -159,8 +154,8 @@ async fn the_wait_for_a_permit_counts_against_the_deadline() {
         async move { scores(&predictor, 1, 1).await }
     });
     triton.wait(|seen| seen.in_flight == 1).await;
-    let call = call(Duration::from_millis(20));
-    let error = predictor.infer(rows(2, 1), &call, &Timings::start()).await;
+    let context = context(Duration::from_millis(20));
+    let error = predictor.infer(rows(2, 1), &context).await;
     assert!(matches!(error, Err(Error::Deadline)), "{error:?}");
     triton.set(|script| script.hold = false);
     assert_eq!(first.await.unwrap().unwrap(), [1.0]);
@@ -216,7 +211,7 @@ async fn wrong_answers_are_nonsense() {
     for (twist, part) in twists {
         triton.set(|script| script.faults = [Fault::Twist(twist)].into());
         let error = scores(&predictor, 1, 2).await.unwrap_err();
-        assert!(matches!(error, Error::Nonsense(_)), "{error:?}");
+        assert!(matches!(error, Error::InvalidResponse(_)), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     }
 }

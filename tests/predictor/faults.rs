@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use super::*;
-use crate::fake_triton::Fault;
+use crate::world::fake_triton::Fault;
 
 #[tokio::test]
 async fn a_lost_connection_costs_no_caller_an_error() {

@@ -26,8 +26,8 @@ mod embedded {
         Predictor::embedded(None, 2, &LocalSettings::default(), signature, metrics())
     }
 
-    /// `count` different pictures of noise.
-    fn pictures(count: usize) -> Tensor {
+    /// `count` different images of noise.
+    fn images(count: usize) -> Tensor {
         let mut data = BytesMut::new();
         let mut state = 1_u32;
         for _ in 0..count * 3 * 112 * 112 {
@@ -40,15 +40,14 @@ mod embedded {
     #[tokio::test]
     async fn a_score_is_the_same_whatever_the_batch() {
         let predictor = load(model()).unwrap();
-        let timings = Timings::start();
-        let batch = predictor.infer(pictures(5), &call(LONG), &timings).await;
+        let batch = predictor.infer(images(5), &context(LONG)).await;
         let batch: Vec<_> = fp32(&batch.unwrap().into_data()).collect();
         assert!(
             batch.iter().all(|score| (0.0..=1.0).contains(score)),
             "{batch:?}"
         );
-        for (picture, &score) in pictures(5).split(1).into_iter().zip(&batch) {
-            let single = predictor.infer(picture, &call(LONG), &timings).await;
+        for (image, &score) in images(5).split(1).into_iter().zip(&batch) {
+            let single = predictor.infer(image, &context(LONG)).await;
             let single: Vec<_> = fp32(&single.unwrap().into_data()).collect();
             assert_eq!(single[0].to_bits(), score.to_bits());
         }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use super::*;
-use crate::fake_triton::{Fault, Speaks};
+use crate::world::fake_triton::{Fault, Speaks};
 
 fn rest(hosts: &str) -> RemoteSettings {
     let mut settings = settings(hosts);
@@ -40,12 +40,12 @@ async fn scores_come_in_order() {
 async fn id_and_headers_go_along_and_nothing_is_expected() {
     let triton = rest_triton().await;
     let predictor = ready(&rest(&triton.host())).await;
-    let mut call = call(LONG);
-    call.headers
+    let mut context = context(LONG);
+    context
+        .headers
         .insert("traceparent", "00-1-2-01".parse().unwrap());
-    let timings = Timings::start();
     // As many bytes as would make curl ask first.
-    predictor.infer(rows(1, 32), &call, &timings).await.unwrap();
+    predictor.infer(rows(1, 32), &context).await.unwrap();
     let seen = triton.seen();
     assert_eq!(seen.id, "r-1");
     assert_eq!(seen.headers["traceparent"], "00-1-2-01");
@@ -94,7 +94,7 @@ async fn errors_and_wrong_answers() {
     for (twist, part) in twists {
         triton.set(|script| script.faults = [Fault::Twist(twist)].into());
         let error = scores(&predictor, 1, 2).await.unwrap_err();
-        assert!(matches!(error, Error::Nonsense(_)), "{error:?}");
+        assert!(matches!(error, Error::InvalidResponse(_)), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     }
     let calls = triton.seen().calls;
@@ -115,12 +115,10 @@ async fn deadline_and_lost_connections() {
     let triton = rest_triton().await;
     let predictor = ready(&rest(&triton.host())).await;
     triton.set(|script| script.hold = true);
-    let timings = Timings::start();
-    let error = predictor
-        .infer(rows(1, 1), &call(Duration::from_millis(50)), &timings)
-        .await;
+    let context = context(Duration::from_millis(50));
+    let error = predictor.infer(rows(1, 1), &context).await;
     assert!(matches!(error, Err(Error::Deadline)), "{error:?}");
-    assert!(timings.total() < Duration::from_millis(150));
+    assert!(context.timings.total() < Duration::from_millis(150));
     triton.wait(|seen| seen.canceled == 1).await;
 
     let calls = join_all((0..20).map(|row| scores(&predictor, row, 1)));

@@ -55,7 +55,7 @@ async fn twenty_kinds_of_bad_input() {
         (single("data:image/png;base64,"), "no payload"),
         (single("data:image/png;base64,AA*A"), "at byte"),
         (single("data:image/png,AAAA"), ";base64"),
-        (single(&item(b"not a picture at all")), "data.item: "),
+        (single(&item(b"not an image at all")), "data.item: "),
         (
             single(&format!("data:;base64,{}", base64(&cut))),
             "data.item: ",

@@ -17,7 +17,7 @@ use reqwest::Method;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::fake_triton::Fault;
+use crate::world::fake_triton::Fault;
 use crate::world::{Answer, World, grey, item, single};
 
 pub(crate) async fn grpc(world: &World) -> GrpcInferenceServiceClient<Channel> {
@@ -56,7 +56,7 @@ async fn infer(world: &World, model: &str, element: &[u8]) -> Result<ModelInferR
 
 /// The same fault over both protocols is the same row of the table, and both say why.
 fn row(kind: Kind, rest: &Answer, grpc: Result<ModelInferResponse, Status>, word: &str) {
-    let (status, code) = kind.codes();
+    let (status, code) = (kind.http_status(), kind.grpc_code());
     assert_eq!(
         rest.status.as_u16(),
         status.as_u16(),
@@ -84,7 +84,7 @@ async fn the_callers_faults() {
     let world = World::with(&flags, |_| ()).await;
     let name = "facequality";
     for (kind, element, word) in [
-        (Kind::Invalid, b"no picture".to_vec(), "JPEG"),
+        (Kind::Invalid, b"no image".to_vec(), "JPEG"),
         (Kind::Invalid, b"path:/etc/passwd".to_vec(), "--data_dir"),
         (
             Kind::Invalid,
@@ -123,7 +123,7 @@ async fn the_callers_faults() {
         .repository_model_load(RepositoryModelLoadRequest::default())
         .await;
     let load = load.map(|_| ModelInferResponse::default());
-    row(Kind::NotBuiltIn, &rest, load, "not built in");
+    row(Kind::Unimplemented, &rest, load, "not built in");
 
     // These two differ between the protocols by their nature.
     assert_eq!(
@@ -152,22 +152,22 @@ async fn the_predictors_faults() {
     };
     for (kind, fault, word) in [
         (
-            Kind::PredictorFault,
+            Kind::BadGateway,
             Fault::Status(Code::Internal, "boom"),
             "boom",
         ),
         (
-            Kind::PredictorFault,
+            Kind::BadGateway,
             Fault::Status(Code::InvalidArgument, "shape"),
             "shape",
         ),
         (
-            Kind::PredictorFault,
+            Kind::BadGateway,
             Fault::Twist(|answer| answer.outputs[0].datatype = "FP16".to_owned()),
             "FP16",
         ),
         (
-            Kind::PredictorFault,
+            Kind::BadGateway,
             Fault::Twist(|answer| {
                 answer.raw_output_contents[0] = Bytes::copy_from_slice(&f32::NAN.to_le_bytes());
             }),
@@ -228,7 +228,7 @@ async fn a_full_house_and_no_predictor() {
     let host = triton.address;
     drop(triton);
     let world = World {
-        triton: crate::fake_triton::FakeTriton::start().await,
+        triton: crate::world::fake_triton::FakeTriton::start().await,
         service,
         client,
     };

@@ -9,9 +9,9 @@ use crate::world::{World, grey, item, multi, score_of_grey, single};
 #[tokio::test]
 async fn a_batch_beyond_the_predictors_is_split_and_stays_in_order() {
     let world = World::new().await;
-    let pictures: Vec<_> = (0..33).map(grey).collect();
+    let images: Vec<_> = (0..33).map(grey).collect();
     let expected: Vec<_> = (0..33).map(score_of_grey).collect();
-    assert_eq!(world.scores(&pictures).await, expected);
+    assert_eq!(world.scores(&images).await, expected);
     let mut batches = world.triton.seen().batches;
     batches.sort();
     assert_eq!(batches, [1, 32]);
@@ -36,19 +36,12 @@ async fn never_more_calls_than_permits() {
 #[tokio::test]
 async fn a_full_house_refuses_at_once_and_an_empty_one_takes_any_batch() {
     let world = World::with(&["--queue=4"], |script| script.hold = true).await;
-    let pictures = vec![grey(1); 6];
+    let images = vec![grey(1); 6];
     let held = tokio::spawn({
         let request = world
             .client
             .post(world.url("/v1/models/facequality:predict"));
-        async move {
-            request
-                .body(multi(&pictures))
-                .send()
-                .await
-                .unwrap()
-                .status()
-        }
+        async move { request.body(multi(&images)).send().await.unwrap().status() }
     });
     world.triton.wait(|seen| seen.in_flight == 1).await;
     let answer = world.predict(single(&item(&grey(1)))).await;

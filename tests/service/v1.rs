@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::world::{World, grey, item, multi, read, score_of_grey, single};
 
 #[tokio::test]
-async fn one_picture_and_many() {
+async fn one_image_and_many() {
     let world = World::new().await;
     let score = score_of_grey(200);
     let entry = format!(
@@ -24,7 +24,7 @@ async fn one_picture_and_many() {
 }
 
 #[tokio::test]
-async fn the_bare_picture_is_a_request() {
+async fn the_bare_image_is_a_request() {
     let world = World::new().await;
     let answer = world.predict(grey(10)).await;
     assert_eq!(answer.scores(), [score_of_grey(10)]);
@@ -33,19 +33,19 @@ async fn the_bare_picture_is_a_request() {
 #[tokio::test]
 async fn quirks_of_existing_clients_score() {
     let world = World::new().await;
-    let picture = grey(99);
-    let base64 = base64_simd::STANDARD.encode_to_string(&picture);
+    let image = grey(99);
+    let base64 = base64_simd::STANDARD.encode_to_string(&image);
     let bodies = [
         // Python's f-string over bytes.
         single(&format!("data:image/jpeg;base64,b'{base64}'")),
         // A pydantic dict with every optional field.
-        json!({"data": {"item": item(&picture)}, "multi_data": null, "instances": null,
+        json!({"data": {"item": item(&image)}, "multi_data": null, "instances": null,
                "extra_info": {"type": null, "others": null, "image_errors": null}})
         .to_string(),
         // PNG bytes under another type.
         single(&format!("data:image/jpeg;base64,{base64}")),
-        single(&item(&picture)).replace('/', "\\/"),
-        format!("\n {}", single(&item(&picture))),
+        single(&item(&image)).replace('/', "\\/"),
+        format!("\n {}", single(&item(&image))),
     ];
     for body in bodies {
         let answer = world.predict(body.clone()).await;
@@ -56,7 +56,7 @@ async fn quirks_of_existing_clients_score() {
         .client
         .post(world.url("/v1/models/facequality%3Apredict"))
         .header("content-type", "text/plain; charset=utf-8")
-        .body(single(&item(&picture)));
+        .body(single(&item(&image)));
     assert_eq!(
         read(request.send().await.unwrap()).await.scores(),
         [score_of_grey(99)]
@@ -166,11 +166,11 @@ async fn metrics_count_what_happened() {
     world.predict("{}").await;
     let text = world.get("/metrics").await.text;
     for line in [
-        r#"facequality_pictures_total{model_name="facequality",outcome="score"} 2"#,
+        r#"facequality_images_total{model_name="facequality",outcome="score"} 2"#,
         r#"facequality_requests_total{code="400",protocol="http"} 1"#,
         r#"request_preprocess_seconds_count{model_name="facequality"} 1"#,
         r#"request_predict_seconds_count{model_name="facequality"} 1"#,
-        "facequality_pictures_in_house 0",
+        "facequality_images_in_house 0",
         "facequality_predictor_calls_in_flight 0",
     ] {
         assert!(
@@ -181,13 +181,13 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn a_broken_picture_is_reported_in_its_place() {
+async fn a_broken_image_is_reported_in_its_place() {
     let world = World::new().await;
-    let mut pictures: Vec<_> = (0..100).map(grey).collect();
-    pictures[41] = b"no picture".to_vec();
-    pictures[77].truncate(40);
+    let mut images: Vec<_> = (0..100).map(grey).collect();
+    images[41] = b"no image".to_vec();
+    images[77].truncate(40);
     for _ in 0..3 {
-        let answer = world.predict(multi(&pictures)).await;
+        let answer = world.predict(multi(&images)).await;
         assert_eq!(answer.status, 400);
         assert!(
             answer.error().starts_with("multi_data[41].data.item: "),
@@ -195,7 +195,7 @@ async fn a_broken_picture_is_reported_in_its_place() {
             answer.text
         );
     }
-    let mut body: serde_json::Value = serde_json::from_str(&multi(&pictures)).unwrap();
+    let mut body: serde_json::Value = serde_json::from_str(&multi(&images)).unwrap();
     body["extra_info"] = json!({"image_errors": "report"});
     let answer = world.predict(body.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text);

@@ -1,5 +1,5 @@
 //! A scripted Triton in the test's process. It speaks the real protocols on one port (gRPC from
-//! the generated server, Triton's HTTP in `fake_rest.rs`), scores each picture with its mean, so that order can be
+//! the generated server, Triton's HTTP in `fake_rest.rs`), scores each image with its mean, so that order can be
 //! checked, does as its [`Script`] says and counts what it sees.
 #![allow(dead_code)] // each test binary uses its part
 

@@ -1,6 +1,6 @@
-//! A golden set: what OpenCV made of pictures, and how this program's tensors compare with it.
+//! A golden set: what OpenCV made of images, and how this program's tensors compare with it.
 //!
-//! `data/golden/write_golden.py` writes one: a folder with `manifest.json`, and for each picture the
+//! `data/golden/write_golden.py` writes one: a folder with `manifest.json`, and for each image the
 //! tensor (`NAME.tensor.f32`, FP32 little-endian, red, green and blue plane) unless it was told to
 //! leave it at the hashes.
 
@@ -28,7 +28,7 @@ const OPTIONS: Options = Options {
 #[derive(Debug)]
 pub struct Golden {
     folder: PathBuf,
-    pictures: PathBuf,
+    images: PathBuf,
     manifest: Manifest,
 }
 
@@ -38,32 +38,32 @@ struct Manifest {
     files: BTreeMap<String, Entry>,
 }
 
-/// What is known of one picture.
+/// What is known of one image.
 #[derive(Debug, Deserialize)]
 pub struct Entry {
     /// Why OpenCV refused it; then nothing else is known.
     error: Option<String>,
-    /// Of the picture's file, so that a wrong one is noticed.
+    /// Of the image's file, so that a wrong one is noticed.
     file_sha256: Option<String>,
     tensor_sha256: Option<String>,
     /// What the predictor made of the tensor.
     pub score: Option<f32>,
 }
 
-/// How a picture's tensor compares with the golden one.
+/// How an image's tensor compares with the golden one.
 #[derive(Debug, PartialEq)]
 pub enum Tensor {
     /// All bits are equal.
     Equal,
-    /// Both refuse the picture.
+    /// Both refuse the image.
     RefusedAlike,
     /// Values differ.
     Differs(Difference),
     /// Its hash differs, and the set does not hold the values.
     AnotherHash,
-    /// Only this program refuses the picture, and why.
+    /// Only this program refuses the image, and why.
     RefusedHere(String),
-    /// Only OpenCV refuses the picture.
+    /// Only OpenCV refuses the image.
     TakenHere,
 }
 
@@ -81,20 +81,20 @@ pub struct Difference {
 }
 
 impl Golden {
-    /// Reads the manifest of a set; the pictures are in the same folder or in `pictures`.
+    /// Reads the manifest of a set; the images are in the same folder or in `images`.
     ///
     /// # Errors
     ///
     /// When there is no set, or it is empty.
-    pub fn open(folder: &Path, pictures: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn open(folder: &Path, images: Option<&Path>) -> anyhow::Result<Self> {
         let file = folder.join("manifest.json");
         let name = || file.display().to_string();
         let text = std::fs::read(&file).with_context(name)?;
         let manifest: Manifest = serde_json::from_slice(&text).with_context(name)?;
-        ensure!(!manifest.files.is_empty(), "{} names no pictures", name());
+        ensure!(!manifest.files.is_empty(), "{} names no images", name());
         Ok(Self {
             folder: folder.to_owned(),
-            pictures: pictures.unwrap_or(folder).to_owned(),
+            images: images.unwrap_or(folder).to_owned(),
             manifest,
         })
     }
@@ -104,18 +104,18 @@ impl Golden {
         &self.manifest.opencv
     }
 
-    /// The names of the pictures, in order, and what is known of each.
+    /// The names of the images, in order, and what is known of each.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         let entries = self.manifest.files.iter();
         entries.map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// The file of a picture.
-    pub fn picture(&self, name: &str) -> PathBuf {
-        self.pictures.join(name)
+    /// The file of an image.
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.images.join(name)
     }
 
-    /// Makes the tensor of a picture and compares it.
+    /// Makes the tensor of an image and compares it.
     ///
     /// # Errors
     ///
@@ -126,17 +126,17 @@ impl Golden {
         entry: &Entry,
         scratch: &mut Scratch,
     ) -> anyhow::Result<Tensor> {
-        let file = self.picture(name);
-        let picture = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        let file = self.image(name);
+        let image = std::fs::read(&file).with_context(|| file.display().to_string())?;
         if let Some(expected) = &entry.file_sha256 {
             ensure!(
-                sha256(&picture) == *expected,
-                "{} is not the picture that the golden set was made from",
+                sha256(&image) == *expected,
+                "{} is not the image that the golden set was made from",
                 file.display()
             );
         }
         let mut planes: [BytesMut; 3] = Default::default();
-        let made = pixel::to_planes(&picture, &OPTIONS, scratch, &mut planes);
+        let made = pixel::to_planes(&image, &OPTIONS, scratch, &mut planes);
         match (made, &entry.error) {
             (Err(_), Some(_)) => return Ok(Tensor::RefusedAlike),
             (Err(why), None) => return Ok(Tensor::RefusedHere(why.to_string())),

@@ -1,4 +1,4 @@
-//! Golden sets made here from a picture without loss, as the script would, and then tampered with.
+//! Golden sets made here from an image without loss, as the script would, and then tampered with.
 
 use std::path::Path;
 
@@ -17,8 +17,8 @@ struct Set {
 
 impl Set {
     fn new() -> Self {
-        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pictures");
-        let face = std::fs::read(pictures.join(FACE)).unwrap();
+        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/images");
+        let face = std::fs::read(images.join(FACE)).unwrap();
         let options = Options {
             max_pixels: u64::MAX,
             exif_orientation: ExifOrientation::Ignore,
@@ -120,7 +120,7 @@ fn what_makes_a_set_useless() {
     std::fs::write(set.tensor(), b"short").unwrap();
     assert!(refused(&set).contains("is no tensor"));
     set.manifest["files"][FACE]["file_sha256"] = json!("0000");
-    assert!(refused(&set).contains("is not the picture"));
+    assert!(refused(&set).contains("is not the image"));
     set.manifest["files"] = json!({"missing.png": {}});
     assert!(refused(&set).contains("missing.png"));
 }
@@ -133,7 +133,7 @@ fn the_farthest_score_is_told() {
     }
     assert_eq!(
         scores.report(),
-        "largest score difference 1.000e-1 of 3 pictures, at b: 0.8 instead of 0.9"
+        "largest score difference 1.000e-1 of 3 images, at b: 0.8 instead of 0.9"
     );
     assert!(scores.within(0.11));
     assert!(!scores.within(0.09));

@@ -11,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::front::served::Served;
+use crate::oip::InferenceService;
 
 /// How soon a watcher learns of a change.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -20,16 +20,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const NAMES: [&str; 2] = ["", "inference.GRPCInferenceService"];
 
 pub(super) struct Health {
-    served: Arc<dyn Served>,
+    served: Arc<dyn InferenceService>,
 }
 
 impl Health {
-    pub(super) fn server(served: Arc<dyn Served>) -> HealthServer<Self> {
+    pub(super) fn server(served: Arc<dyn InferenceService>) -> HealthServer<Self> {
         HealthServer::new(Self { served })
     }
 }
 
-fn now(served: &dyn Served) -> ServingStatus {
+fn now(served: &dyn InferenceService) -> ServingStatus {
     match served.not_ready() {
         None => ServingStatus::Serving,
         Some(_) => ServingStatus::NotServing,

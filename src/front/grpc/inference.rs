@@ -14,10 +14,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use super::{Arrival, Settings, code_name, status};
-use crate::admission::Reserved;
-use crate::front::reply;
-use crate::front::served::{Context, Served};
-use crate::timing::Timings;
+use crate::admission::ByteReservation;
+use crate::front::response;
+use crate::observe::timing::Timings;
+use crate::oip::{Context, InferenceService};
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::{
     InferParameter, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
@@ -32,12 +32,12 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[derive(Clone)]
 pub(super) struct Inference {
-    served: Arc<dyn Served>,
+    served: Arc<dyn InferenceService>,
     settings: Arc<Settings>,
 }
 
 impl Inference {
-    pub(super) fn new(served: Arc<dyn Served>, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(served: Arc<dyn InferenceService>, settings: Arc<Settings>) -> Self {
         Self { served, settings }
     }
 
@@ -49,7 +49,7 @@ impl Inference {
     ) -> Result<ModelInferResponse, Status> {
         let result = self.served.infer(message, context).await;
         if let Err(error) = &result {
-            reply::log(error);
+            response::log(error);
         }
         let result = result.map_err(status);
         let code = result.as_ref().err().map_or(Code::Ok, Status::code);
@@ -63,7 +63,12 @@ impl Inference {
 
     /// One message of a stream, as a task of its own: its place in the order must not keep it from
     /// going on while the reader is slow, since it may hold a permit that others wait for.
-    fn start(&self, message: ModelInferRequest, arrival: &Arrival, room: Option<Reserved>) -> Task {
+    fn start(
+        &self,
+        message: ModelInferRequest,
+        arrival: &Arrival,
+        room: Option<ByteReservation>,
+    ) -> Task {
         let this = self.clone();
         let id = message.id.clone();
         let context = Context {

@@ -22,10 +22,9 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::error::Kind;
-use crate::front;
-use crate::front::http::Connections;
 use crate::front::scripted::Scripted;
-use crate::shutdown::{self, Control, Phase};
+use crate::shutdown::{self, Phase, ShutdownHandle};
+use crate::transport::listener::Connections;
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -43,7 +42,7 @@ struct Server {
     address: std::net::SocketAddr,
     routes: GrpcRoutes,
     channel: Channel,
-    control: Control,
+    control: ShutdownHandle,
     done: JoinHandle<()>,
 }
 
@@ -66,7 +65,7 @@ async fn serve_with(
             .to_vec(),
         metrics: Arc::new(Metrics::new("none", &[]).unwrap()),
     };
-    let routes = routes(Arc::clone(&served) as Arc<dyn Served>, settings).unwrap();
+    let routes = routes(Arc::clone(&served) as Arc<dyn InferenceService>, settings).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let connections = Connections {
@@ -78,7 +77,12 @@ async fn serve_with(
     };
     let (control, shutdown) = shutdown::channel();
     let shared = Arc::new(routes.clone());
-    let done = tokio::spawn(front::http::serve(listener, shared, connections, shutdown));
+    let done = tokio::spawn(crate::transport::listener::serve(
+        listener,
+        shared,
+        connections,
+        shutdown,
+    ));
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         // So that few answers fit on the way to a reader who does not read.
@@ -120,8 +124,8 @@ fn input(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
     }
 }
 
-/// A request for pictures of these bytes.
-fn pictures(elements: &[&[u8]]) -> ModelInferRequest {
+/// A request for images of these bytes.
+fn images(elements: &[&[u8]]) -> ModelInferRequest {
     ModelInferRequest {
         model_name: "faces".to_owned(),
         id: "mine".to_owned(),

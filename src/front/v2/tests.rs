@@ -11,19 +11,19 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::front::grpc;
-use crate::front::headers::Forwarded;
-use crate::front::http::{Connections, serve};
 use crate::front::scripted::Scripted;
 use crate::front::tensors::Tensors;
-use crate::metrics::Metrics;
-use crate::shutdown::{self, Control};
+use crate::observe::metrics::Metrics;
+use crate::shutdown::{self, ShutdownHandle};
+use crate::transport::headers::Forwarded;
+use crate::transport::listener::{Connections, serve};
 use crate::wire::tensor::fp32;
 
 struct Server {
     served: Arc<Scripted>,
     base: String,
     client: Client,
-    _control: Control,
+    _control: ShutdownHandle,
 }
 
 /// An answer, read to its end.
@@ -57,14 +57,14 @@ async fn server(scripted: Scripted) -> Server {
         metrics: Arc::clone(&metrics),
     };
     let tensors = Tensors {
-        served: Arc::clone(&served) as Arc<dyn Served>,
+        served: Arc::clone(&served) as Arc<dyn InferenceService>,
         metrics,
         settings: Settings {
             max_body_bytes: 100_000,
             body_read_timeout: Duration::from_secs(30),
             forward_headers,
         },
-        grpc: grpc::routes(Arc::clone(&served) as Arc<dyn Served>, settings).unwrap(),
+        grpc: grpc::routes(Arc::clone(&served) as Arc<dyn InferenceService>, settings).unwrap(),
     };
     let connections = Connections {
         permits: Arc::new(Semaphore::new(100)),
@@ -115,7 +115,7 @@ fn tensor() -> Value {
     ]})
 }
 
-/// The JSON, its length, and the body with two pictures of 5 and 3 bytes behind it.
+/// The JSON, its length, and the body with two images of 5 and 3 bytes behind it.
 fn binary(more: &str) -> (usize, Vec<u8>) {
     let json = format!(
         r#"{{"inputs":[{{"name":"image","shape":[2],"datatype":"BYTES","parameters":{{"binary_data_size":16}}}}]{more}}}"#
@@ -265,7 +265,7 @@ async fn json_in_and_out() {
 }
 
 #[tokio::test]
-async fn pictures_as_strings_are_items_or_base64() {
+async fn images_as_strings_are_items_or_base64() {
     let server = server(Scripted::default()).await;
     let body = json!({"inputs": [
         {"name": "image", "shape": [2, 1], "datatype": "BYTES", "data": [["/9j/AAAA"], ["path:a"]]}
@@ -358,7 +358,7 @@ async fn every_kind_of_failure_has_its_status_and_its_place() {
             {"name": "image", "shape": [2], "datatype": "BYTES", "data": ["good", "bad"]}
         ]});
         let answer = send(server.infer().json(&body)).await;
-        assert_eq!(answer.status, kind.codes().0.as_u16());
+        assert_eq!(answer.status, kind.http_status().as_u16());
         assert_eq!(answer.error(), "image[1]: what happened");
     }
 }

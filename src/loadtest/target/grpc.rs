@@ -17,8 +17,8 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{Reply, broken, dial};
 use crate::loadtest::Error;
-use crate::loadtest::fault::{Failure, Fault};
-use crate::loadtest::plan::Request;
+use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::workload::Request;
 
 /// Bytes in front of each message: a flag and the length.
 const PREFIX: usize = 5;

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::{Reply, broken, dial};
 use crate::loadtest::Error;
-use crate::loadtest::fault::{Failure, Fault};
-use crate::loadtest::plan::{Protocol, Request};
+use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::workload::{Protocol, Request};
 
 /// The header that says where the JSON of a V2 body ends.
 pub(in crate::loadtest) const JSON_LENGTH: HeaderName =

@@ -73,8 +73,8 @@ fn unsupported(what: &'static str) -> Error {
     }
 }
 
-/// Walks the segments of `picture`, which starts with FF D8.
-pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
+/// Walks the segments of `image`, which starts with FF D8.
+pub(super) fn read(image: &[u8]) -> Result<Header<'_>, Error> {
     let mut at = 2;
     let mut frame = None;
     let mut jfif = false;
@@ -84,7 +84,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
     let mut segments = Vec::new();
     let mut progressive = false;
     loop {
-        let marker = marker(picture, &mut at)?;
+        let marker = marker(image, &mut at)?;
         match marker {
             // Restart and temporary markers stand alone.
             0x01 | 0xD0..=0xD7 => continue,
@@ -92,7 +92,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
             0xD9 => break,
             _ => {}
         }
-        let body = segment(picture, &mut at)?;
+        let body = segment(image, &mut at)?;
         if !matches!(marker, 0xE0..=0xEF | 0xFE) && segments.len() < KEPT_SEGMENTS {
             segments.push((marker, body));
         }
@@ -113,7 +113,7 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
                     return Err(Error::TooManyScans { limit: MAX_SCANS });
                 }
                 let start = at;
-                skip_scan(picture, &mut at)?;
+                skip_scan(image, &mut at)?;
                 scans.push(start..at);
             }
             0xE0 => jfif |= body.len() >= 12 && body.starts_with(b"JFIF\0"),
@@ -137,14 +137,14 @@ pub(super) fn read(picture: &[u8]) -> Result<Header<'_>, Error> {
 }
 
 /// The marker at `at`, which may be filled up with FF before it.
-fn marker(picture: &[u8], at: &mut usize) -> Result<u8, Error> {
+fn marker(image: &[u8], at: &mut usize) -> Result<u8, Error> {
     let stray = damaged("bytes between its segments");
-    if *picture.get(*at).ok_or(TRUNCATED)? != 0xFF {
+    if *image.get(*at).ok_or(TRUNCATED)? != 0xFF {
         return Err(stray);
     }
     loop {
         *at += 1;
-        match picture.get(*at) {
+        match image.get(*at) {
             None => return Err(TRUNCATED),
             Some(0xFF) => {}
             Some(0) => return Err(stray),
@@ -157,8 +157,8 @@ fn marker(picture: &[u8], at: &mut usize) -> Result<u8, Error> {
 }
 
 /// The body of the segment at `at`, after its length.
-fn segment<'a>(picture: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
-    let rest = picture.get(*at..).ok_or(TRUNCATED)?;
+fn segment<'a>(image: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
+    let rest = image.get(*at..).ok_or(TRUNCATED)?;
     let length = usize::from(u16::from_be_bytes(*rest.first_chunk().ok_or(TRUNCATED)?));
     if length < 2 {
         return Err(damaged("a segment is shorter than its own length"));
@@ -169,13 +169,13 @@ fn segment<'a>(picture: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
 
 /// Moves `at` to the marker after the compressed pixels. Restart markers in them are numbered
 /// from 0 to 7, over and over.
-fn skip_scan(picture: &[u8], at: &mut usize) -> Result<(), Error> {
+fn skip_scan(image: &[u8], at: &mut usize) -> Result<(), Error> {
     let mut restart = 0xD0;
     loop {
-        let rest = picture.get(*at..).ok_or(TRUNCATED)?;
+        let rest = image.get(*at..).ok_or(TRUNCATED)?;
         let next = memchr::memchr(0xFF, rest).ok_or(TRUNCATED)?;
         *at += next;
-        match picture.get(*at + 1) {
+        match image.get(*at + 1) {
             None => return Err(TRUNCATED),
             // A stuffed FF of the data, a fill byte.
             Some(0) => *at += 2,

@@ -9,8 +9,8 @@ use crate::pixel::Error;
 /// How libjpeg-turbo's warning of bytes between the last pixel and the end marker ends.
 const SPARE_BYTES: &str = "extraneous bytes before marker 0xd9";
 
-/// Without state: a handle is made for each picture, since tables of one picture stay in it. A
-/// damaged picture would then spoil all that follow.
+/// Without state: a handle is made for each image, since tables of one image stay in it. A
+/// damaged image would then spoil all that follow.
 #[derive(Debug, Default)]
 pub(in crate::pixel) struct Decoder;
 
@@ -18,7 +18,7 @@ impl Decoder {
     /// Decodes to RGB, or for four components to CMYK.
     pub(super) fn decode(
         &mut self,
-        picture: &[u8],
+        image: &[u8],
         size: Size,
         header: &Header<'_>,
         pixels: &mut [u8],
@@ -40,7 +40,7 @@ impl Decoder {
             height: size.height,
             format,
         };
-        match decompressor.decompress(picture, output) {
+        match decompressor.decompress(image, output) {
             // Warnings arrive as errors, the first one with its text. libjpeg-turbo warns where it
             // invents pixels; but this one means that all were there, and then some bytes more.
             Err(turbojpeg::Error::TurboJpegError(text)) if text.ends_with(SPARE_BYTES) => Ok(()),

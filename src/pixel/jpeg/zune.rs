@@ -16,7 +16,7 @@ const WALL: [u8; 16] = [
     0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0,
 ];
 
-/// A zune decoder is made for each picture; kept is the file with walls in it.
+/// A zune decoder is made for each image; kept is the file with walls in it.
 #[derive(Debug, Default)]
 pub(in crate::pixel) struct Decoder {
     walled: Vec<u8>,
@@ -26,19 +26,19 @@ impl Decoder {
     /// Decodes to RGB, or for four components to CMYK.
     pub(super) fn decode(
         &mut self,
-        picture: &[u8],
+        image: &[u8],
         size: Size,
         header: &Header<'_>,
         pixels: &mut [u8],
     ) -> Result<(), Error> {
         let colours = header.colours;
-        let picture = self.walled(picture, header);
+        let image = self.walled(image, header);
         let options = DecoderOptions::default()
             .set_max_width(size.width)
             .set_max_height(size.height)
             .set_strict_mode(true)
             .jpeg_set_out_colorspace(ColorSpace::RGB);
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(picture), options);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(image), options);
         decoder.decode_headers().map_err(refusal)?;
         // Where the decoder's idea of the colours is not libjpeg's, and for those that it cannot
         // convert as libjpeg does, the components are taken as they are and converted here.
@@ -76,33 +76,33 @@ impl Decoder {
     }
 
     /// The file with a wall before every marker that restarts or ends a scan. No wall where the
-    /// decoder wants the marker at once: after a progressive picture's first scan, and between
+    /// decoder wants the marker at once: after a progressive image's first scan, and between
     /// sequential scans.
-    fn walled<'a>(&'a mut self, picture: &'a [u8], header: &Header<'_>) -> &'a [u8] {
+    fn walled<'a>(&'a mut self, image: &'a [u8], header: &Header<'_>) -> &'a [u8] {
         let scans = match header.scans.as_slice() {
             [_, later @ ..] if header.progressive => later,
             [only] => std::slice::from_ref(only),
-            _ => return picture,
+            _ => return image,
         };
         let walled = &mut self.walled;
         walled.clear();
         let mut copied = 0;
         for scan in scans {
             let mut at = scan.start;
-            while let Some(found) = memchr::memchr(0xFF, &picture[at..scan.end]) {
+            while let Some(found) = memchr::memchr(0xFF, &image[at..scan.end]) {
                 at += found;
-                if let Some(0xD0..=0xD7) = picture.get(at + 1) {
-                    walled.extend_from_slice(&picture[copied..at]);
+                if let Some(0xD0..=0xD7) = image.get(at + 1) {
+                    walled.extend_from_slice(&image[copied..at]);
                     walled.extend_from_slice(&WALL);
                     copied = at;
                 }
                 at = (at + 2).min(scan.end);
             }
-            walled.extend_from_slice(&picture[copied..scan.end]);
+            walled.extend_from_slice(&image[copied..scan.end]);
             walled.extend_from_slice(&WALL);
             copied = scan.end;
         }
-        walled.extend_from_slice(&picture[copied..]);
+        walled.extend_from_slice(&image[copied..]);
         walled
     }
 }

@@ -10,7 +10,7 @@ async fn a_caller_who_leaves_ends_the_work() {
     };
     let server = serve(scripted).await;
     let mut client = server.client();
-    let call = tokio::spawn(async move { client.model_infer(pictures(&[b"1"])).await });
+    let call = tokio::spawn(async move { client.model_infer(images(&[b"1"])).await });
     until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;
     call.abort();
     until(|| server.served.inside.load(Ordering::SeqCst) == 0).await;
@@ -24,7 +24,7 @@ async fn a_drain_answers_what_is_under_way() {
     };
     let server = serve(scripted).await;
     let mut client = server.client();
-    let call = tokio::spawn(async move { client.model_infer(pictures(&[b"1"])).await });
+    let call = tokio::spawn(async move { client.model_infer(images(&[b"1"])).await });
     until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;
     let mut health = HealthClient::new(server.channel.clone());
     let watch = health.watch(HealthCheckRequest::default()).await.unwrap();

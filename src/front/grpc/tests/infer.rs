@@ -3,11 +3,11 @@
 use super::*;
 
 #[tokio::test]
-async fn raw_pictures_give_raw_scores() {
+async fn raw_images_give_raw_scores() {
     let server = serve(Scripted::default()).await;
     let response = server
         .client()
-        .model_infer(pictures(&[b"12345", b"data:,"]))
+        .model_infer(images(&[b"12345", b"data:,"]))
         .await
         .unwrap();
     assert!(response.metadata().contains_key("server-timing"));
@@ -23,7 +23,7 @@ async fn raw_pictures_give_raw_scores() {
     assert!(answer.outputs[0].contents.is_none());
     assert_eq!(values(&answer.raw_output_contents[0]), [5.0, 6.0]);
     // A column is as good as a list.
-    let mut column = pictures(&[b"12345", b"123456"]);
+    let mut column = images(&[b"12345", b"123456"]);
     column.inputs[0].shape = vec![2, 1];
     let answer = server.client().model_infer(column).await.unwrap();
     assert_eq!(values(&answer.get_ref().raw_output_contents[0]), [5.0, 6.0]);
@@ -52,7 +52,7 @@ async fn typed_contents_give_typed_scores() {
     let contents = answer.outputs[1].contents.clone().unwrap();
     assert_eq!(contents.fp32_contents, [2.5]);
 
-    let mut request = pictures(&[]);
+    let mut request = images(&[]);
     request.raw_input_contents.clear();
     request.inputs[0].shape = vec![1];
     request.inputs[0].contents = Some(InferTensorContents {
@@ -105,7 +105,7 @@ async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
     let refused = client.model_infer(tensor(&[1.0; 3])).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("max_batch_size 2"), "{refused}");
-    let refused = client.model_infer(pictures(&[b"1"])).await.unwrap_err();
+    let refused = client.model_infer(images(&[b"1"])).await.unwrap_err();
     assert!(
         refused.message().contains("no input \"image\""),
         "{refused}"
@@ -278,10 +278,10 @@ async fn every_kind_of_failure_has_its_code_and_its_place() {
         let server = serve(scripted).await;
         let refused = server
             .client()
-            .model_infer(pictures(&[b"good", b"bad"]))
+            .model_infer(images(&[b"good", b"bad"]))
             .await
             .unwrap_err();
-        assert_eq!(refused.code(), kind.codes().1);
+        assert_eq!(refused.code(), kind.grpc_code());
         assert_eq!(refused.message(), "image[1]: what happened");
     }
 }

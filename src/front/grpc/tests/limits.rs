@@ -12,15 +12,15 @@ async fn a_message_beyond_the_limit_is_refused_by_the_flag() {
     let server = serve_with(Scripted::default(), 9_000_000, None).await;
     let mut client = server.client();
     let large = vec![7; 8_900_000];
-    client.model_infer(pictures(&[&large])).await.unwrap();
+    client.model_infer(images(&[&large])).await.unwrap();
     let larger = vec![7; 75_000_000];
     for _ in 0..3 {
-        let refused = client.model_infer(pictures(&[&larger])).await.unwrap_err();
+        let refused = client.model_infer(images(&[&larger])).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
         assert!(refused.message().contains("--max_body_bytes"), "{refused}");
     }
     // The connection lives on.
-    client.model_infer(pictures(&[b"1"])).await.unwrap();
+    client.model_infer(images(&[b"1"])).await.unwrap();
     let reserved = server.served.reserved.lock().unwrap();
     assert_eq!(
         reserved.len(),
@@ -37,16 +37,13 @@ async fn compressed_messages_are_inflated_within_the_limit() {
             .client()
             .send_compressed(coding)
             .accept_compressed(coding);
-        let answer = client
-            .model_infer(pictures(&[&[7; 100_000]]))
-            .await
-            .unwrap();
+        let answer = client.model_infer(images(&[&[7; 100_000]])).await.unwrap();
         assert_eq!(
             values(&answer.get_ref().raw_output_contents[0]),
             [100_000.0]
         );
         let refused = client
-            .model_infer(pictures(&[&[7; 5_000_000]]))
+            .model_infer(images(&[&[7; 5_000_000]]))
             .await
             .unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
@@ -91,7 +88,7 @@ async fn the_callers_deadline_and_listed_headers_go_on() {
         ..Default::default()
     };
     let server = serve(scripted).await;
-    let mut request = tonic::Request::new(pictures(&[b"1"]));
+    let mut request = tonic::Request::new(images(&[b"1"]));
     let headers = request.metadata_mut();
     headers.insert("grpc-timeout", MetadataValue::from_static("50m"));
     headers.insert("traceparent", MetadataValue::from_static("00-trace"));

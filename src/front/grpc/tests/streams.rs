@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_stream_answers_in_order_and_goes_on_after_faults() {
     let scripted = Scripted {
-        fault: Some(("bad", Error::new(Kind::Invalid, "not a picture"))),
+        fault: Some(("bad", Error::new(Kind::Invalid, "not an image"))),
         ..Default::default()
     };
     let server = serve(scripted).await;
@@ -14,7 +14,7 @@ async fn a_stream_answers_in_order_and_goes_on_after_faults() {
         let bytes: &[u8] = if n % 7 == 3 { b"bad" } else { &text };
         ModelInferRequest {
             id: n.to_string(),
-            ..pictures(&[bytes])
+            ..images(&[bytes])
         }
     });
     let requests: Vec<_> = requests.collect();
@@ -35,7 +35,7 @@ async fn a_stream_answers_in_order_and_goes_on_after_faults() {
             Some(ParameterChoice::BoolParam(true))
         );
         if seen % 7 == 3 {
-            assert_eq!(answer.error_message, "image[0]: not a picture");
+            assert_eq!(answer.error_message, "image[0]: not an image");
             assert!(response.outputs.is_empty());
         } else {
             assert_eq!(values(&response.raw_output_contents[0]), [seen as f32]);
@@ -52,7 +52,7 @@ async fn a_stream_works_side_by_side_within_the_bound() {
         ..Default::default()
     };
     let server = serve(scripted).await;
-    let requests = (0..100).map(|_| pictures(&[b"1"]));
+    let requests = (0..100).map(|_| images(&[b"1"]));
     let requests: Vec<_> = requests.collect();
     let answers = server
         .client()
@@ -67,7 +67,7 @@ async fn a_stream_works_side_by_side_within_the_bound() {
     assert_eq!(server.served.most_inside.load(Ordering::SeqCst), 8);
     // A stream that is given up gives up its requests.
     server.served.begun.store(0, Ordering::SeqCst);
-    let requests = stream::iter(vec![pictures(&[b"1"]); 20]);
+    let requests = stream::iter(vec![images(&[b"1"]); 20]);
     let answers = server.client().model_stream_infer(requests).await.unwrap();
     until(|| inside.load(Ordering::SeqCst) == 8).await;
     drop(answers);
@@ -80,12 +80,12 @@ async fn a_slow_reader_stops_the_reading_of_requests() {
     let server = serve(Scripted::default()).await;
     let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
-    let picture = vec![b'x'; 20_000];
+    let image = vec![b'x'; 20_000];
     let requests = stream::iter((0..10_000).map(move |n| {
         counted.fetch_add(1, Ordering::SeqCst);
         ModelInferRequest {
             id: n.to_string(),
-            ..pictures(&[&picture])
+            ..images(&[&image])
         }
     }));
     let mut answers = server
@@ -115,7 +115,7 @@ async fn a_slow_reader_stops_the_reading_of_requests() {
 async fn a_stream_ends_with_the_flags_name_when_a_message_is_too_large() {
     let server = serve(Scripted::default()).await;
     let large = vec![7; 5_000_000];
-    let requests = stream::iter([pictures(&[b"1"]), pictures(&[&large])]);
+    let requests = stream::iter([images(&[b"1"]), images(&[&large])]);
     let mut answers = server
         .client()
         .model_stream_infer(requests)

@@ -1,9 +1,9 @@
 //! Blocks of coefficients, read from the bits of a scan.
 
-use super::bits::{Bits, Place};
+use super::bit_reader::{Bits, Place};
 use super::huffman::{END, Table, UNKNOWN, WHOLE, value};
 use super::idct::{self, Blocks, SIDE_BY_SIDE};
-use super::plan::{Scale, Scaled};
+use super::scan_layout::{Scale, Scaled};
 
 /// A block that is being decoded.
 struct Block<'a> {
@@ -103,7 +103,7 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::super::bits::Window;
+    use super::super::bit_reader::Window;
     use super::super::huffman::Definition;
     use super::*;
 

@@ -34,7 +34,7 @@ pub(super) struct Definition<'a> {
     pub(super) dc: bool,
 }
 
-/// A table made for decoding. It stays from picture to picture, since most have the same ones.
+/// A table made for decoding. It stays from image to image, since most have the same ones.
 #[derive(Debug)]
 pub(super) struct Table {
     look: [Entry; 1 << LOOK],

@@ -190,7 +190,7 @@ mod tests {
         let mut number = 1_u32;
         for (at, value) in blocks.0.iter_mut().enumerate() {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // Less in the high frequencies, as in pictures.
+            // Less in the high frequencies, as in images.
             *value =
                 ((number >> 16) as i32 % 600 - 300) as i16 / (1 + (at / 64 + at / 8 % 8) as i16);
         }

@@ -57,7 +57,7 @@ fn common_files_are_taken_and_others_are_not() {
 }
 
 #[test]
-fn a_large_picture_is_not_kept_and_leaves_no_trace() {
+fn a_large_image_is_not_kept_and_leaves_no_trace() {
     let mut used = Baseline::default();
     let sizes = |used: &Baseline| used.planes.each_ref().map(|plane| plane.samples.capacity());
     for name in [

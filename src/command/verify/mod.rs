@@ -1,0 +1,217 @@
+//! `verify`: holds tensors and scores against a golden set that the predecessor's environment wrote.
+//!
+//! The tensors are those of this program, whoever gives the scores.
+
+pub mod golden;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use futures_util::StreamExt;
+
+use self::golden::{Golden, Tensor};
+use super::predict::{IN_FLIGHT, Scorer, Scoring};
+use crate::pixel::{JPEG_DECODER, Scratch};
+
+/// A threshold was missed.
+const MISSED: u8 = 2;
+
+/// Faults of tensors that are listed; the others are counted.
+const LISTED: usize = 20;
+
+/// Flags of `verify`.
+#[derive(clap::Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct Args {
+    /// Folder with the manifest.json that data/golden/write_golden.py wrote
+    #[arg(value_name = "DIR")]
+    pub golden: PathBuf,
+    /// Folder of the images, if they are not beside the manifest
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Largest difference of a score; beyond it the exit code is 2
+    #[arg(long, default_value_t = 0.001)]
+    pub max_difference: f64,
+    /// Largest difference of a tensor's value in grey levels; beyond it the exit code is 2
+    #[arg(long, default_value_t = 0.0)]
+    pub max_grey_levels: f32,
+    /// Who gives the scores that are compared with those of the set
+    #[command(flatten)]
+    pub scoring: Scoring,
+}
+
+/// Compares all images of the set and prints what was found.
+///
+/// # Errors
+///
+/// When the set or an image cannot be read, or an image cannot be scored.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let golden = Golden::open(&args.golden, args.images.as_deref())?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "golden set of OpenCV {}, JPEG decoder here {JPEG_DECODER}",
+        golden.opencv()
+    )?;
+    let tensors = Tensors::compare(&golden, args.max_grey_levels)?;
+    write!(out, "{}", tensors.report())?;
+    if !tensors.faults.is_empty() && JPEG_DECODER != "libjpeg-turbo" {
+        writeln!(
+            out,
+            "  (of progressive, CMYK and other uncommon JPEGs {JPEG_DECODER} makes other pixels than \
+             OpenCV by a few grey levels: build with the feature turbojpeg, or allow them with \
+             --max_grey_levels)"
+        )?;
+    }
+    let scores = Scores::compare(&golden, &args.scoring).await?;
+    writeln!(out, "{}", scores.report())?;
+    let kept = tensors.missed == 0 && scores.within(args.max_difference);
+    Ok(if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(MISSED)
+    })
+}
+
+/// What became of the tensors.
+#[derive(Debug, Default)]
+struct Tensors {
+    equal: usize,
+    refused_alike: usize,
+    /// Not equal, but within the limit.
+    near: usize,
+    /// Beyond the limit.
+    missed: usize,
+    /// A line for each that is not equal.
+    faults: Vec<String>,
+}
+
+impl Tensors {
+    fn compare(golden: &Golden, max_grey_levels: f32) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        let mut scratch = Scratch::default();
+        for (name, entry) in golden.entries() {
+            let fault = match golden.compare(name, entry, &mut scratch)? {
+                Tensor::Equal => {
+                    found.equal += 1;
+                    continue;
+                }
+                Tensor::RefusedAlike => {
+                    found.refused_alike += 1;
+                    continue;
+                }
+                Tensor::Differs(difference) => {
+                    if difference.grey_levels <= max_grey_levels {
+                        found.near += 1;
+                    } else {
+                        found.missed += 1;
+                    }
+                    found.faults.push(format!("{name}: {difference}"));
+                    continue;
+                }
+                Tensor::AnotherHash => {
+                    "the tensor has another hash; where, only a golden set with tensors can tell"
+                        .to_owned()
+                }
+                Tensor::RefusedHere(why) => format!("refused here: {why}"),
+                Tensor::TakenHere => "taken here, though OpenCV refuses it".to_owned(),
+            };
+            found.missed += 1;
+            found.faults.push(format!("{name}: {fault}"));
+        }
+        Ok(found)
+    }
+
+    fn report(&self) -> String {
+        let total = self.equal + self.near + self.missed;
+        let mut text = format!("tensors bit-equal on {} of {total}", self.equal);
+        if self.refused_alike > 0 {
+            text += &format!("; refused alike {}", self.refused_alike);
+        }
+        if self.near > 0 {
+            text += &format!("; within --max_grey_levels {}", self.near);
+        }
+        text.push('\n');
+        for fault in self.faults.iter().take(LISTED) {
+            text += &format!("  {fault}\n");
+        }
+        if let Some(more @ 1..) = self.faults.len().checked_sub(LISTED) {
+            text += &format!("  and {more} more\n");
+        }
+        text
+    }
+}
+
+/// What became of the scores.
+#[derive(Debug, Default)]
+struct Scores {
+    compared: usize,
+    /// The image whose score differs most, with the golden score and ours.
+    farthest: Option<(String, f64, f64)>,
+}
+
+impl Scores {
+    async fn compare(golden: &Golden, scoring: &Scoring) -> anyhow::Result<Self> {
+        let known: Vec<_> = golden
+            .entries()
+            .filter_map(|(name, entry)| Some((name.to_owned(), f64::from(entry.score?))))
+            .collect();
+        if known.is_empty() {
+            if scoring.names_one() {
+                bail!(
+                    "the golden set has no scores to compare: write it with --predictor (see \
+                     data/golden/write_golden.py)"
+                );
+            }
+            return Ok(Self::default());
+        }
+        let scorer = &Scorer::new(scoring).await?;
+        let mut scores = futures_util::stream::iter(known)
+            .map(|(name, expected)| {
+                let image = golden.image(&name);
+                async move {
+                    let score = scorer.score(image).await;
+                    let score = score.with_context(|| name.clone());
+                    score.map(|score| (name, expected, score))
+                }
+            })
+            .buffered(IN_FLIGHT);
+        let mut found = Self::default();
+        while let Some(score) = scores.next().await {
+            found.add(score?);
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, score: (String, f64, f64)) {
+        self.compared += 1;
+        let distance = |(_, golden, here): &(String, f64, f64)| (golden - here).abs();
+        let nearer = |other| distance(other).total_cmp(&distance(&score)).is_lt();
+        if self.farthest.as_ref().is_none_or(nearer) {
+            self.farthest = Some(score);
+        }
+    }
+
+    fn within(&self, max_difference: f64) -> bool {
+        // So written a NaN is not within.
+        self.farthest
+            .as_ref()
+            .is_none_or(|(_, golden, here)| (golden - here).abs() <= max_difference)
+    }
+
+    fn report(&self) -> String {
+        match &self.farthest {
+            Some((name, golden, here)) => format!(
+                "largest score difference {:.3e} of {} images, at {name}: {here} instead of {golden}",
+                (golden - here).abs(),
+                self.compared
+            ),
+            None => "the golden set has no scores".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The only place that knows faces.
+
+pub mod quality;

@@ -1,0 +1,89 @@
+//! What can go wrong with one request, as the load test counts it.
+
+use std::fmt;
+
+/// The kinds of failure, one line of the report each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// An HTTP status other than 200.
+    Http(u16),
+    /// A gRPC status other than OK.
+    Grpc(u16),
+    /// An error message on a stream that goes on.
+    StreamError,
+    /// No connection.
+    Connect,
+    /// The connection ended before the answer was complete.
+    Broken,
+    /// No answer within `--timeout`.
+    Timeout,
+    /// It waited for a free connection until its time was up, and was never sent.
+    NeverSent,
+    /// The answer was not what the protocol says.
+    Malformed,
+    /// The answer reports an image that could not be scored.
+    ImageError,
+    /// The score is another than before, or than the golden one.
+    WrongScore,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(status) => write!(f, "http {status}"),
+            Self::Grpc(code) => write!(f, "grpc {code} {}", grpc_name(*code)),
+            Self::StreamError => f.write_str("stream error"),
+            Self::Connect => f.write_str("no connection"),
+            Self::Broken => f.write_str("connection broken"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::NeverSent => f.write_str("timeout before sending"),
+            Self::Malformed => f.write_str("malformed answer"),
+            Self::ImageError => f.write_str("image error"),
+            Self::WrongScore => f.write_str("wrong score"),
+        }
+    }
+}
+
+fn grpc_name(code: u16) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    NAMES.get(usize::from(code)).unwrap_or(&"?")
+}
+
+/// A failure with the target's own words, of which the report shows the first of each kind.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(fault: Fault, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS) {
+            text.truncate(end);
+            text.push('…');
+        }
+        Self { fault, text }
+    }
+}
+
+/// Characters kept of a target's error text.
+const TEXT_CHARS: usize = 160;

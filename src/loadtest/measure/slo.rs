@@ -1,0 +1,141 @@
+//! The target that a run must hold: `p99=20ms,errors=0`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::show::units::{milliseconds, parse_duration, show_milliseconds};
+
+/// Bounds that must all hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slo {
+    bounds: Vec<Bound>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    /// A percentile of the latency, at most so many milliseconds.
+    Percentile(f64, f64),
+    /// The mean latency in milliseconds.
+    Mean(f64),
+    /// The longest latency in milliseconds.
+    Max(f64),
+    /// The share of requests that may fail.
+    Errors(f64),
+}
+
+/// How a run did against one bound.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// The bound as it was typed.
+    pub bound: String,
+    /// What was measured.
+    pub measured: String,
+    /// Whether it held.
+    pub held: bool,
+}
+
+impl FromStr for Slo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bounds = text.split(',').map(bound).collect::<Result<_, _>>()?;
+        Ok(Self { bounds })
+    }
+}
+
+fn bound(text: &str) -> Result<Bound, String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?}: write for example p99=20ms or errors=0.1%"))?;
+    let time = || parse_duration(value).map(milliseconds);
+    match name.trim() {
+        "mean" => Ok(Bound::Mean(time()?)),
+        "max" => Ok(Bound::Max(time()?)),
+        "errors" => share(value).map(Bound::Errors),
+        name => {
+            let percentile = name.strip_prefix('p').and_then(|p| p.parse::<f64>().ok());
+            match percentile {
+                Some(p) if p > 0.0 && p < 100.0 => Ok(Bound::Percentile(p, time()?)),
+                _ => Err(format!(
+                    "{name:?} is not known; there are p50, p99 and other percentiles, mean, max, errors"
+                )),
+            }
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.trim().strip_suffix('%') {
+        Some(number) => (number, 0.01),
+        None => (text.trim(), 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&(number * unit)) => Ok(number * unit),
+        _ => Err(format!("errors={text}: write a share, as in 0, 0.01 or 1%")),
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percentile(p, limit) => write!(f, "p{p} ≤ {}", show_milliseconds(*limit)),
+            Self::Mean(limit) => write!(f, "mean ≤ {}", show_milliseconds(*limit)),
+            Self::Max(limit) => write!(f, "max ≤ {}", show_milliseconds(*limit)),
+            Self::Errors(share) => write!(f, "errors ≤ {} %", share * 100.0),
+        }
+    }
+}
+
+impl Slo {
+    /// How a run did, bound by bound. A run without a single right answer holds nothing.
+    pub(in crate::loadtest) fn judge(&self, summary: &Summary) -> Vec<Verdict> {
+        let latency = &summary.latency;
+        self.bounds
+            .iter()
+            .map(|bound| {
+                let (measured, limit, shown) = match *bound {
+                    Bound::Percentile(p, limit) => {
+                        let measured = latency.at(p / 100.0);
+                        (measured, limit, show_milliseconds(measured))
+                    }
+                    Bound::Mean(limit) => {
+                        (latency.mean_ms, limit, show_milliseconds(latency.mean_ms))
+                    }
+                    Bound::Max(limit) => (latency.max_ms, limit, show_milliseconds(latency.max_ms)),
+                    Bound::Errors(limit) => {
+                        let share = summary.error_share();
+                        (share, limit, format!("{:.3} %", share * 100.0))
+                    }
+                };
+                Verdict {
+                    bound: bound.to_string(),
+                    measured: shown,
+                    held: summary.requests.ok > 0 && measured <= limit,
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_read() {
+        let slo: Slo = "p99=20ms,p99.9=0.1s,max=1s,errors=1%".parse().unwrap();
+        let expected = [
+            Bound::Percentile(99.0, 20.0),
+            Bound::Percentile(99.9, 100.0),
+            Bound::Max(1000.0),
+            Bound::Errors(0.01),
+        ];
+        assert_eq!(slo.bounds, expected);
+        for text in ["", "p99", "p100=1ms", "p99=fast", "errors=2", "q=1ms"] {
+            assert!(text.parse::<Slo>().is_err(), "{text}");
+        }
+    }
+}

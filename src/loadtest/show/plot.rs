@@ -1,0 +1,266 @@
+//! Plots as SVG text, drawn by plotters without fonts or files.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+/// Width and height in pixels.
+const SIZE: (u32, u32) = (620, 320);
+
+/// Blue, orange, green, red, violet, cyan, brown, grey.
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(37, 99, 235),
+    RGBColor(234, 88, 12),
+    RGBColor(22, 163, 74),
+    RGBColor(220, 38, 38),
+    RGBColor(124, 58, 237),
+    RGBColor(8, 145, 178),
+    RGBColor(146, 64, 14),
+    RGBColor(100, 116, 139),
+];
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+/// A line with its name in the legend.
+pub(in crate::loadtest) struct Line {
+    pub(in crate::loadtest) name: String,
+    pub(in crate::loadtest) points: Vec<(f64, f64)>,
+}
+
+/// An axis.
+pub(in crate::loadtest) struct Axis {
+    pub(in crate::loadtest) name: &'static str,
+    pub(in crate::loadtest) label: fn(&f64) -> String,
+}
+
+/// Values as they are.
+pub(in crate::loadtest) const fn plain(name: &'static str) -> Axis {
+    Axis {
+        name,
+        label: number,
+    }
+}
+
+/// Where milliseconds lie on an axis on which each further power of ten takes the same room.
+pub(in crate::loadtest) fn decades(milliseconds: f64) -> f64 {
+    milliseconds.max(1e-3).log10()
+}
+
+/// The axis of [`decades`].
+pub(in crate::loadtest) const DECADES: Axis = Axis {
+    name: "ms",
+    label: |decades| {
+        let milliseconds = 10f64.powf(*decades);
+        let digits = (1.0 - decades.floor()).clamp(0.0, 3.0) as usize;
+        format!("{milliseconds:.digits$}")
+    },
+};
+
+/// A tick's value, without the noise of its last digits.
+fn number(value: &f64) -> String {
+    ((value * 1e6).round() / 1e6).to_string()
+}
+
+/// Where a quantile lies on an axis on which each further nine takes the same room.
+pub(in crate::loadtest) fn nines(quantile: f64) -> f64 {
+    -(1.0 - quantile).max(1e-9).log10()
+}
+
+/// The axis of [`nines`].
+pub(in crate::loadtest) const NINES: Axis = Axis {
+    name: "percentile",
+    label: |nines| {
+        let percent = 100.0 * (1.0 - 10f64.powf(-nines));
+        let digits = (nines.round() as usize).saturating_sub(2);
+        format!("{percent:.digits$} %")
+    },
+};
+
+/// Lines over an axis, from zero (or the lowest below it) up. None if there is nothing to draw.
+pub(in crate::loadtest) fn lines(
+    title: &str,
+    axis: &Axis,
+    vertical: &Axis,
+    lines: &[Line],
+) -> Option<String> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let left = points().map(|p| p.0).reduce(f64::min)?;
+    let right = points().map(|p| p.0).reduce(f64::max)?;
+    let top = points().map(|p| p.1).reduce(f64::max)?;
+    let bottom = points().map(|p| p.1).fold(0.0, f64::min);
+    let (left, right) = widen(left, right);
+    svg(|area| {
+        let mut chart = ChartBuilder::on(area)
+            .caption(title, ("sans-serif", 17))
+            .margin(12)
+            .margin_right(32)
+            .x_label_area_size(38)
+            .y_label_area_size(64)
+            .build_cartesian_2d(left..right, bottom..ceiling(top))?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .x_labels(7)
+            .y_labels(6)
+            .x_desc(axis.name)
+            .y_desc(vertical.name)
+            .x_label_formatter(&axis.label)
+            .y_label_formatter(&vertical.label)
+            .draw()?;
+        for (line, &colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+            chart
+                .draw_series(LineSeries::new(
+                    line.points.iter().copied(),
+                    colour.stroke_width(2),
+                ))?
+                .label(&line.name)
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2))
+                });
+            if line.points.len() < 30 {
+                let dots = line
+                    .points
+                    .iter()
+                    .map(|&at| Circle::new(at, 3, colour.filled()));
+                chart.draw_series(dots)?;
+            }
+        }
+        if lines.len() > 1 {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .background_style(WHITE.mix(0.85))
+                .border_style(RGBColor(203, 213, 225))
+                .draw()?;
+        }
+        Ok(())
+    })
+}
+
+/// A bar for each name, from top to bottom, with its value as text beside it.
+pub(in crate::loadtest) fn bars(
+    title: &str,
+    horizontal: &str,
+    bars: &[(String, f64, String)],
+) -> Option<String> {
+    let longest = bars.iter().map(|bar| bar.1).reduce(f64::max)?;
+    // A segmented axis of one segment has no length.
+    let count = bars.len().max(2) as i32;
+    svg(|area| {
+        let mut chart = ChartBuilder::on(area)
+            .caption(title, ("sans-serif", 17))
+            .margin(12)
+            .margin_right(32)
+            .x_label_area_size(38)
+            .y_label_area_size(200)
+            // Room on the right for the value.
+            .build_cartesian_2d(0.0..ceiling(longest) * 1.2, (0..count - 1).into_segmented())?;
+        let name = |value: &SegmentValue<i32>| match value {
+            SegmentValue::CenterOf(number) => bars
+                .get((count - 1 - number) as usize)
+                .map_or_else(String::new, |bar| bar.0.clone()),
+            _ => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .disable_y_mesh()
+            .x_labels(6)
+            .y_labels(count as usize)
+            .x_desc(horizontal)
+            .x_label_formatter(&number)
+            .y_label_formatter(&name)
+            .draw()?;
+        let place = |number: usize| count - 1 - number as i32;
+        chart.draw_series(bars.iter().enumerate().map(|(number, bar)| {
+            let mut bar = Rectangle::new(
+                [
+                    (0.0, SegmentValue::Exact(place(number))),
+                    (bar.1, SegmentValue::Exact(place(number) + 1)),
+                ],
+                COLOURS[0].filled(),
+            );
+            bar.set_margin(4, 4, 0, 0);
+            bar
+        }))?;
+        chart.draw_series(bars.iter().enumerate().map(|(number, (_, value, text))| {
+            let at = (*value, SegmentValue::CenterOf(place(number)));
+            EmptyElement::at(at) + Text::new(text.clone(), (6, -6), ("sans-serif", 12))
+        }))?;
+        Ok(())
+    })
+}
+
+fn svg(draw: impl FnOnce(&Area<'_>) -> Drawn) -> Option<String> {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        area.fill(&WHITE).ok()?;
+        draw(&area).ok()?;
+        area.present().ok()?;
+    }
+    Some(text)
+}
+
+fn widen(left: f64, right: f64) -> (f64, f64) {
+    if right > left {
+        (left, right)
+    } else {
+        (left - 0.5, right + 0.5)
+    }
+}
+
+/// A little above the highest value, and never nothing.
+fn ceiling(top: f64) -> f64 {
+    if top > 0.0 { top * 1.08 } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_drawn_with_their_names() {
+        let line = |name: &str| Line {
+            name: name.to_owned(),
+            points: vec![(0.0, 1.0), (1.0, 2.0)],
+        };
+        let drawn = lines(
+            "Title",
+            &plain("s"),
+            &plain("ms"),
+            &[line("first"), line("second")],
+        )
+        .unwrap();
+        assert!(drawn.starts_with("<svg") && drawn.contains("polyline"));
+        assert!(drawn.contains("first") && drawn.contains("second") && drawn.contains("Title"));
+    }
+
+    #[test]
+    fn one_point_and_no_points_are_not_a_fault() {
+        let one = [Line {
+            name: "one".to_owned(),
+            points: vec![(3.0, 0.0)],
+        }];
+        assert!(lines("t", &plain("x"), &plain("y"), &one).is_some());
+        assert!(lines("t", &plain("x"), &plain("y"), &[]).is_none());
+        assert!(bars("t", "x", &[]).is_none());
+        // The background and the bar.
+        let bar = bars("t", "x", &[("a".to_owned(), 2.0, "2".to_owned())]).unwrap();
+        assert_eq!(bar.matches("<rect").count(), 2);
+    }
+
+    #[test]
+    fn each_further_nine_takes_the_same_room() {
+        assert!((nines(0.99) - 2.0).abs() < 1e-9);
+        assert_eq!((NINES.label)(&1.0), "90 %");
+        assert_eq!((NINES.label)(&3.0), "99.9 %");
+    }
+
+    #[test]
+    fn each_further_power_of_ten_takes_the_same_room() {
+        assert!((decades(100.0) - 2.0).abs() < 1e-9);
+        assert_eq!((DECADES.label)(&2.0), "100");
+        assert_eq!((DECADES.label)(&-1.0), "0.10");
+    }
+}

@@ -1,0 +1,84 @@
+//! PNG: every depth, colour type and interlacing to 8-bit RGB.
+
+use std::io::{Cursor, ErrorKind};
+
+use png::{ColorType, DecodeOptions, DecodingError, Transformations};
+
+use crate::pixel::decode::{Buffers, Decoded, Size, drop_alpha, first, grey_to_rgb};
+use crate::pixel::{Error, Options, orientation};
+
+const FORMAT: &str = "PNG";
+
+/// Decodes into `buffers.pixels`.
+pub(in crate::pixel) fn decode(
+    image: &[u8],
+    options: &Options,
+    buffers: &mut Buffers,
+) -> Result<Decoded, Error> {
+    let mut checks = DecodeOptions::default();
+    checks.set_ignore_adler32(false);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(image), checks);
+    // 16 bits lose their lower 8; fewer than 8 are scaled up; palettes become colours.
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    // Colour profiles and texts are not used, and inflating them would cost.
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let header = decoder.read_header_info().map_err(refusal)?;
+    let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
+    let mut reader = decoder.read_info().map_err(refusal)?;
+    let bytes = reader.output_buffer_size().ok_or(Error::Damaged {
+        format: FORMAT,
+        what: "its size overflows",
+    })?;
+    let pixels = size.pixels();
+    let buffer = first(&mut buffers.pixels, bytes.max(pixels * 3));
+    let frame = reader.next_frame(&mut buffer[..bytes]).map_err(refusal)?;
+    if (frame.width as usize, frame.height as usize) != (size.width, size.height) {
+        return Err(Error::Damaged {
+            format: FORMAT,
+            what: "its first frame is smaller than the image",
+        });
+    }
+    // A file without its last chunk is truncated, even if all pixels are there.
+    reader.finish().map_err(refusal)?;
+    match frame.color_type {
+        ColorType::Rgb => {}
+        ColorType::Rgba => drop_alpha(buffer, pixels),
+        ColorType::Grayscale => grey_to_rgb(buffer, pixels),
+        ColorType::GrayscaleAlpha => {
+            for at in 0..pixels {
+                buffer[at] = buffer[at * 2];
+            }
+            grey_to_rgb(buffer, pixels);
+        }
+        ColorType::Indexed => {
+            let what = "its palette is missing";
+            return Err(Error::Damaged {
+                format: FORMAT,
+                what,
+            });
+        }
+    }
+    let exif = reader.info().exif_metadata.as_deref();
+    Ok(Decoded {
+        size,
+        orientation: exif.map_or(1, orientation::orientation),
+    })
+}
+
+fn refusal(error: DecodingError) -> Error {
+    let format = FORMAT;
+    match error {
+        DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Error::Truncated { format }
+        }
+        DecodingError::LimitsExceeded => Error::Damaged {
+            format,
+            what: "a chunk is too large",
+        },
+        _ => Error::Damaged {
+            format,
+            what: "a chunk or the compressed pixels are not as they must be",
+        },
+    }
+}

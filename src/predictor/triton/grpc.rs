@@ -1,0 +1,406 @@
+//! One HTTP/2 connection to a predictor that speaks gRPC.
+//!
+//! ModelInfer goes out as one ready-made body: gRPC header, protobuf of everything but the raw
+//! contents, and the tensor behind it, in the memory in which the tensor was filled. The generated
+//! client would copy the tensor twice; it is used for the small calls, and is the tests' oracle.
+//!
+//! The connection is hyper's own, and not a tonic `Channel`, because the pool must know when it is
+//! lost: a `Channel` hides that and reconnects by itself, with the next calls as its victims.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prost::Message as _;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower_service::Service;
+
+use crate::context::RequestContext;
+use crate::predictor::address::Address;
+use crate::predictor::retry::{Failure, Retry};
+use crate::predictor::triton::body::ReadyMade;
+use crate::predictor::triton::dial::{Stream, causes};
+use crate::predictor::{Error, Signature};
+use crate::wire::tensor::EncodedTensor;
+use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
+use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::wire::triton::{
+    ModelConfig, ModelConfigRequest, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
+    ModelMetadataResponse, ServerLiveRequest,
+};
+
+/// Compressed-flag and length in front of a message.
+const FRAME_BYTES: usize = 5;
+/// Field 7, `raw_input_contents`, length-delimited.
+const RAW_CONTENTS_TAG: u8 = 7 << 3 | 2;
+const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// A connection.
+#[derive(Debug)]
+pub(in crate::predictor) struct Link {
+    sender: http2::SendRequest<Body>,
+    /// `http://authority`; the scheme is `https` with TLS.
+    origin: Uri,
+    /// `origin` with ModelInfer's path.
+    infer: Uri,
+    max_calls: Arc<AtomicUsize>,
+    address: String,
+}
+
+/// What comes before the tensor in a ModelInfer message: the gRPC header, the protobuf, and the
+/// tag and length of the raw contents. Protobuf's writers put fields in the order of their
+/// numbers, and `raw_input_contents` has the highest.
+pub(in crate::predictor) fn header(
+    signature: &Signature,
+    shape: &[i64],
+    id: &str,
+    tensor: usize,
+) -> Vec<u8> {
+    let request = ModelInferRequest {
+        model_name: signature.model.clone(),
+        id: id.to_owned(),
+        inputs: vec![InferInputTensor {
+            name: signature.input.clone(),
+            datatype: "FP32".to_owned(),
+            shape: shape.to_vec(),
+            ..InferInputTensor::default()
+        }],
+        outputs: vec![InferRequestedOutputTensor {
+            name: signature.output.clone(),
+            ..InferRequestedOutputTensor::default()
+        }],
+        ..ModelInferRequest::default()
+    };
+    let head = request.encoded_len() + 1 + prost::length_delimiter_len(tensor);
+    let mut bytes = Vec::with_capacity(FRAME_BYTES + head);
+    bytes.push(0);
+    bytes.extend_from_slice(&((head + tensor) as u32).to_be_bytes());
+    // A Vec grows: these cannot fail.
+    let _ = request.encode(&mut bytes);
+    bytes.push(RAW_CONTENTS_TAG);
+    let _ = prost::encode_length_delimiter(tensor, &mut bytes);
+    bytes
+}
+
+impl Link {
+    /// Speaks HTTP/2 on a new stream. The future ends when the connection takes no more calls, and
+    /// says why; those under way may still be answered.
+    pub(in crate::predictor) async fn open(
+        stream: Stream,
+        address: &Address,
+    ) -> Result<(Self, impl Future<Output = String> + Send + use<>), String> {
+        let scheme = if stream.is_tls() { "https" } else { "http" };
+        let authority = address.authority();
+        let uri = |path: &str| {
+            format!("{scheme}://{authority}{path}")
+                .parse::<Uri>()
+                .map_err(|error| error.to_string())
+        };
+        let (origin, infer) = (uri("/")?, uri(MODEL_INFER)?);
+        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| causes(&error))?;
+        let max_calls = Arc::new(AtomicUsize::new(usize::MAX));
+        let current = Arc::clone(&max_calls);
+        let ended = poll_fn(move |cx| {
+            let ended = Pin::new(&mut connection).poll(cx);
+            current.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            ended
+        });
+        let closed = async move {
+            match ended.await {
+                Ok(()) => "the predictor closed the connection".to_owned(),
+                Err(error) => causes(&error),
+            }
+        };
+        let link = Self {
+            sender,
+            origin,
+            infer,
+            max_calls,
+            address: address.to_string(),
+        };
+        Ok((link, closed))
+    }
+
+    /// Streams that the predictor allows at once.
+    pub(in crate::predictor) fn max_calls(&self) -> usize {
+        self.max_calls.load(Ordering::Relaxed)
+    }
+
+    fn client(&self) -> GrpcInferenceServiceClient<Generated> {
+        GrpcInferenceServiceClient::with_origin(Generated(self.sender.clone()), self.origin.clone())
+    }
+
+    /// Asks for a sign of life. Any answer is one.
+    pub(in crate::predictor) async fn live(&self) -> Result<(), String> {
+        match self.client().server_live(ServerLiveRequest {}).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::Unimplemented => Ok(()),
+            Err(status) => Err(text(&status)),
+        }
+    }
+
+    /// The model's metadata, and its configuration where the predictor has such a thing.
+    pub(in crate::predictor) async fn describe(
+        &self,
+        model: &str,
+    ) -> Result<(ModelMetadataResponse, Option<ModelConfig>), String> {
+        let request = ModelMetadataRequest {
+            name: model.to_owned(),
+            version: String::new(),
+        };
+        let metadata = self.client().model_metadata(request).await;
+        let metadata = metadata.map_err(|status| text(&status))?.into_inner();
+        let request = ModelConfigRequest {
+            name: model.to_owned(),
+            version: String::new(),
+        };
+        match self.client().model_config(request).await {
+            Ok(response) => Ok((metadata, response.into_inner().config)),
+            Err(status) if status.code() == Code::Unimplemented => Ok((metadata, None)),
+            Err(status) => Err(text(&status)),
+        }
+    }
+
+    /// Sends a message and reads the answer, of at most `limit` bytes. Dropped, it resets the
+    /// stream.
+    pub(in crate::predictor) async fn infer(
+        &self,
+        message: EncodedTensor,
+        context: &RequestContext,
+        limit: usize,
+    ) -> Result<ModelInferResponse, Failure> {
+        // Without a content-length, as gRPC messages go.
+        let mut request = Request::post(self.infer.clone())
+            .body(Body::new(ReadyMade::new(message)))
+            .map_err(|error| Failure::never(Error::Internal(error.to_string())))?;
+        set_headers(request.headers_mut(), context);
+        let lost = |error: &(dyn std::error::Error + 'static)| Failure {
+            error: Error::Unreachable {
+                address: self.address.clone(),
+                reason: causes(error),
+            },
+            retry: Retry::Transport,
+        };
+        let mut sender = self.sender.clone();
+        let response = sender.send_request(request).await;
+        let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
+        // An error may come with the headers alone, without a body.
+        if let Some(status) = Status::from_header_map(&parts.headers) {
+            if status.code() != Code::Ok {
+                return Err(answered(&status, &self.address));
+            }
+        } else if parts.status != StatusCode::OK {
+            return Err(not_grpc(parts.status, &self.address));
+        }
+        let collected = Limited::new(body, limit).collect().await;
+        let collected = collected.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => lost(&*error),
+            Err(_) => invalid_response(format!("it is longer than {limit} bytes")),
+        })?;
+        if let Some(status) = collected.trailers().and_then(Status::from_header_map)
+            && status.code() != Code::Ok
+        {
+            return Err(answered(&status, &self.address));
+        }
+        decode(&collected.to_bytes())
+    }
+}
+
+fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
+    for (name, value) in &context.headers {
+        headers.append(name, value.clone());
+    }
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(crate::predictor::AGENT),
+    );
+    if let Ok(value) = HeaderValue::from_str(&grpc_timeout(context.deadline.remaining())) {
+        headers.insert("grpc-timeout", value);
+    }
+}
+
+/// At most eight digits and a unit; fractions are left off.
+fn grpc_timeout(left: Duration) -> String {
+    const MAX: u128 = 99_999_999;
+    match (left.as_micros(), left.as_millis()) {
+        (micros, _) if micros <= MAX => format!("{micros}u"),
+        (_, millis) if millis <= MAX => format!("{millis}m"),
+        _ => format!("{}S", u128::from(left.as_secs()).min(MAX)),
+    }
+}
+
+/// The message of an answer's body.
+fn decode(body: &Bytes) -> Result<ModelInferResponse, Failure> {
+    let Some((&[flag, a, b, c, d], _)) = body.split_first_chunk::<FRAME_BYTES>() else {
+        return Err(invalid_response(format!(
+            "a gRPC message of {} bytes",
+            body.len()
+        )));
+    };
+    if flag != 0 {
+        return Err(invalid_response(
+            "it is compressed, which was not asked for".to_owned(),
+        ));
+    }
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if body.len() != FRAME_BYTES + length {
+        return Err(invalid_response(format!(
+            "a gRPC message of {length} bytes in {} bytes",
+            body.len()
+        )));
+    }
+    ModelInferResponse::decode(body.slice(FRAME_BYTES..))
+        .map_err(|error| invalid_response(format!("no ModelInferResponse: {error}")))
+}
+
+fn invalid_response(text: String) -> Failure {
+    Failure::never(Error::InvalidResponse(text))
+}
+
+/// The failure that a gRPC status stands for.
+fn answered(status: &Status, address: &str) -> Failure {
+    let address = address.to_owned();
+    let message = status.message().to_owned();
+    match status.code() {
+        Code::Unavailable => Failure {
+            error: Error::Unavailable { address, message },
+            retry: Retry::Unavailable,
+        },
+        Code::DeadlineExceeded => Failure::never(Error::Deadline),
+        code => Failure::never(Error::ErrorResponse {
+            code: name(code),
+            message,
+        }),
+    }
+}
+
+/// An answer without a gRPC status: a proxy's, or that of a server which is none.
+fn not_grpc(status: StatusCode, address: &str) -> Failure {
+    let message = format!("HTTP status {status} instead of a gRPC answer");
+    match status.as_u16() {
+        429 | 502..=504 => Failure {
+            error: Error::Unavailable {
+                address: address.to_owned(),
+                message,
+            },
+            retry: Retry::Unavailable,
+        },
+        _ => invalid_response(message),
+    }
+}
+
+/// A code as gRPC spells it: `INVALID_ARGUMENT`.
+fn name(code: Code) -> String {
+    let mut name = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}
+
+fn text(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => causes(source),
+        None => format!("{}: {}", name(status.code()), status.message()),
+    }
+}
+
+/// The connection as the generated client takes it.
+#[derive(Clone)]
+struct Generated(http2::SendRequest<Body>);
+
+impl Service<Request<Body>> for Generated {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // hyper queues what the peer's stream limit does not let through yet.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut sender = self.0.clone();
+        Box::pin(async move { sender.send_request(request).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predictor::tests::signature;
+    use crate::wire::tensor::Tensor;
+
+    /// A message as the generated client would send it, but for the gRPC header.
+    fn generated(shape: &[i64], data: &[u8]) -> Vec<u8> {
+        let signature = signature();
+        ModelInferRequest {
+            model_name: signature.model,
+            id: "r-1".to_owned(),
+            inputs: vec![InferInputTensor {
+                name: signature.input,
+                datatype: "FP32".to_owned(),
+                shape: shape.to_vec(),
+                ..InferInputTensor::default()
+            }],
+            outputs: vec![InferRequestedOutputTensor {
+                name: signature.output,
+                ..InferRequestedOutputTensor::default()
+            }],
+            raw_input_contents: vec![Bytes::copy_from_slice(data)],
+            ..ModelInferRequest::default()
+        }
+        .encode_to_vec()
+    }
+
+    #[test]
+    fn the_ready_made_message_is_the_generated_one() {
+        for rows in [1, 2, 33] {
+            let data: Vec<u8> = (0..rows * 48).map(|i| i as u8).collect();
+            let tensor = Tensor::shared(data.clone().into(), rows, &[3, 2, 2]);
+            let header = header(&signature(), tensor.shape(), "r-1", data.len());
+            let message = tensor.into_message(&header);
+            let sent = [message.head, message.tail].concat();
+            let expected = generated(&[rows as i64, 3, 2, 2], &data);
+            assert_eq!(sent[0], 0);
+            assert_eq!(sent[1..5], (expected.len() as u32).to_be_bytes());
+            assert_eq!(sent[5..], expected);
+        }
+    }
+
+    #[test]
+    fn timeouts_have_eight_digits_at_most() {
+        assert_eq!(grpc_timeout(Duration::from_millis(50)), "50000u");
+        assert_eq!(grpc_timeout(Duration::from_micros(99_999_999)), "99999999u");
+        assert_eq!(grpc_timeout(Duration::from_secs(100)), "100000m");
+        assert_eq!(grpc_timeout(Duration::from_secs(100_000)), "100000S");
+    }
+
+    #[test]
+    fn codes_are_spelled_as_grpc_does() {
+        assert_eq!(name(Code::InvalidArgument), "INVALID_ARGUMENT");
+        assert_eq!(name(Code::Internal), "INTERNAL");
+    }
+}

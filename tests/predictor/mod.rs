@@ -1,0 +1,132 @@
+//! The predictor against a scripted Triton: what goes over the wire, what comes back, and what
+//! happens when things break. Here is what the tests share: a predictor of rows of `[3, 2, 2]`,
+//! and rows whose mean is their number.
+
+mod addresses;
+mod calls;
+mod faults;
+mod local;
+mod readiness;
+mod rest;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use facequality_transformer::context::RequestContext;
+use facequality_transformer::observe::metrics::Metrics;
+use facequality_transformer::observe::timing::Deadline;
+use facequality_transformer::predictor::{
+    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature, Target,
+};
+use facequality_transformer::wire::tensor::{Tensor, fp32};
+
+use crate::world::fake_triton::{FakeTriton, Script};
+
+const ROW: [i64; 3] = [3, 2, 2];
+
+fn signature() -> Signature {
+    Signature {
+        model: "face_quality_trt_fp16".to_owned(),
+        input: "input.1".to_owned(),
+        input_row: ROW.to_vec(),
+        output: "1346".to_owned(),
+        output_row: vec![1],
+    }
+}
+
+/// A script of the same model.
+fn small(script: &mut Script) {
+    script.input_row = ROW.to_vec();
+}
+
+async fn triton() -> FakeTriton {
+    FakeTriton::start_with(small).await
+}
+
+/// Over gRPC.
+fn settings(hosts: &str) -> RemoteSettings {
+    let mut settings = RemoteSettings::new(Target::parse_list(hosts, false).unwrap());
+    settings.protocol = Protocol::Grpc;
+    settings
+}
+
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new("test", &[]).unwrap())
+}
+
+fn connecting(settings: &RemoteSettings) -> Predictor {
+    Predictor::remote(settings, signature(), metrics()).unwrap()
+}
+
+/// A predictor with these settings, when it is ready.
+async fn ready(settings: &RemoteSettings) -> Arc<Predictor> {
+    let predictor = Arc::new(connecting(settings));
+    wait_ready(&predictor).await;
+    predictor
+}
+
+async fn wait_ready(predictor: &Predictor) -> usize {
+    match wait_readiness(predictor, |readiness| {
+        matches!(readiness, Readiness::Ready { .. })
+    })
+    .await
+    {
+        Readiness::Ready { max_batch } => max_batch,
+        Readiness::NotReady(_) => unreachable!(),
+    }
+}
+
+async fn wait_not_ready(predictor: &Predictor, part: &str) -> String {
+    let found = wait_readiness(
+        predictor,
+        |readiness| matches!(readiness, Readiness::NotReady(reason) if reason.contains(part)),
+    );
+    match found.await {
+        Readiness::NotReady(reason) => reason,
+        Readiness::Ready { .. } => unreachable!(),
+    }
+}
+
+async fn wait_readiness(
+    predictor: &Predictor,
+    expected: impl FnMut(&Readiness) -> bool,
+) -> Readiness {
+    let mut readiness = predictor.watch_readiness();
+    let wait = readiness.wait_for(expected);
+    match tokio::time::timeout(Duration::from_secs(10), wait).await {
+        Ok(readiness) => readiness.unwrap().clone(),
+        Err(_) => panic!("never so: {:?}", predictor.readiness()),
+    }
+}
+
+/// Rows whose values, and so whose means, are `first`, `first + 1`, ….
+fn rows(first: usize, count: usize) -> Tensor {
+    let values = ROW.iter().product::<i64>() as usize;
+    let mut data = BytesMut::new();
+    for row in first..first + count {
+        (0..values).for_each(|_| data.put_f32_le(row as f32));
+    }
+    Tensor::shared(data.freeze(), count, &ROW)
+}
+
+fn context(timeout: Duration) -> RequestContext {
+    RequestContext::new("r-1".to_owned(), Deadline::after(timeout))
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// The scores of `count` rows from `first` on.
+async fn scores(predictor: &Predictor, first: usize, count: usize) -> Result<Vec<f32>, Error> {
+    let output = predictor.infer(rows(first, count), &context(LONG)).await?;
+    assert_eq!(output.shape(), [count as i64, 1]);
+    Ok(fp32(&output.into_data()).collect())
+}
+
+/// An address where nobody listens.
+async fn nobody() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}

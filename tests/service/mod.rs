@@ -1,0 +1,10 @@
+//! What a client sees: the real service in front of a scripted Triton that speaks the real
+//! protocol.
+
+mod bad_input;
+mod drain;
+mod errors;
+mod items;
+mod load;
+mod protocols;
+mod v1;

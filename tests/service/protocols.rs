@@ -1,0 +1,204 @@
+//! One image through every door and to every kind of predictor: the same score to the last bit.
+
+use bytes::Bytes;
+use facequality_transformer::wire::tensor::fp32;
+use facequality_transformer::wire::triton::ModelInferRequest;
+use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::errors::{grpc, image_request};
+use crate::world::{World, item, read, single};
+
+fn face() -> Vec<u8> {
+    std::fs::read("data/images/face.png").unwrap()
+}
+
+/// The tensor that the image becomes.
+fn tensor(image: &[u8]) -> Bytes {
+    use facequality_transformer::pixel;
+    let options = pixel::Options {
+        max_pixels: 1_000_000,
+        exif_orientation: pixel::ExifOrientation::Ignore,
+    };
+    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(pixel::PLANE_BYTES));
+    pixel::to_planes(image, &options, &mut pixel::Scratch::default(), &mut planes).unwrap();
+    planes.concat().into()
+}
+
+async fn v2(world: &World, json: &Value, binary: &[u8]) -> Value {
+    let head = json.to_string();
+    let mut request = world
+        .client
+        .request(Method::POST, world.url("/v2/models/facequality/infer"));
+    if !binary.is_empty() {
+        request = request.header("inference-header-content-length", head.len());
+    }
+    let body = [head.as_bytes(), binary].concat();
+    let answer = read(request.body(body).send().await.unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+async fn all_doors(world: &World) -> f32 {
+    let image = face();
+    let tensor = tensor(&image);
+    let score = world.predict(single(&item(&image))).await.scores()[0] as f32;
+    let raw = world.predict(image.clone()).await.scores()[0] as f32;
+    assert_eq!(raw.to_bits(), score.to_bits(), "raw body");
+
+    let base64 = base64_simd::STANDARD.encode_to_string(&image);
+    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64]});
+    let answer = v2(world, &json!({"inputs": [input]}), b"").await;
+    let found = answer["outputs"][0]["data"][0].as_f64().unwrap() as f32;
+    assert_eq!(found.to_bits(), score.to_bits(), "V2 JSON: {answer}");
+
+    let element = [&(image.len() as u32).to_le_bytes(), image.as_slice()].concat();
+    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1],
+        "parameters": {"binary_data_size": element.len()}});
+    let answer = v2(world, &json!({"inputs": [input]}), &element).await;
+    let found = answer["outputs"][0]["data"][0].as_f64().unwrap() as f32;
+    assert_eq!(found.to_bits(), score.to_bits(), "V2 binary: {answer}");
+
+    let request = image_request("facequality", &image);
+    let answer = grpc(world)
+        .await
+        .model_infer(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let found = fp32(&answer.raw_output_contents[0]).next().unwrap();
+    assert_eq!(found.to_bits(), score.to_bits(), "gRPC bytes");
+
+    let request = ModelInferRequest {
+        model_name: "facequality".to_owned(),
+        inputs: vec![InferInputTensor {
+            name: "input.1".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![1, 3, 112, 112],
+            ..Default::default()
+        }],
+        raw_input_contents: vec![tensor],
+        ..Default::default()
+    };
+    let answer = grpc(world)
+        .await
+        .model_infer(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let found = fp32(&answer.raw_output_contents[0]).next().unwrap();
+    assert_eq!(found.to_bits(), score.to_bits(), "gRPC tensor");
+    score
+}
+
+#[tokio::test]
+async fn every_door_gives_the_same_score() {
+    let world = World::new().await;
+    let by_grpc = all_doors(&world).await;
+    let world = World::with(&["--predictor_protocol=v2"], |_| ()).await;
+    let by_rest = all_doors(&world).await;
+    assert_eq!(by_grpc.to_bits(), by_rest.to_bits());
+}
+
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn the_embedded_model_scores_alike_here_and_behind_our_predictor() {
+    use clap::Parser;
+    use facequality_transformer::command::predictor::{Args, Serving};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    let flags = ["x", "--host=127.0.0.1", "--grpc_port=0", "--http_port=0"];
+    let behind = Serving::start(Line::parse_from(flags).args).await.unwrap();
+    let mut scores = Vec::new();
+    for flags in [
+        vec![],
+        vec![
+            format!("--predictor_host={}", behind.grpc),
+            "--predictor_protocol=grpc-v2".to_owned(),
+        ],
+        vec![
+            format!("--predictor_host={}", behind.http),
+            "--predictor_protocol=v2".to_owned(),
+        ],
+    ] {
+        let world = World {
+            triton: crate::world::fake_triton::FakeTriton::start().await,
+            service: crate::world::service(&flags).await,
+            client: reqwest::Client::new(),
+        };
+        world.wait_ready().await;
+        scores.push(all_doors(&world).await.to_bits());
+    }
+    assert_eq!(scores, [scores[0]; 3]);
+}
+
+#[tokio::test]
+async fn the_predictor_sees_the_allow_list_and_nothing_else() {
+    for protocol in ["--predictor_protocol=grpc-v2", "--predictor_protocol=v2"] {
+        let world = World::with(&[protocol], |_| ()).await;
+        let request = world
+            .client
+            .post(world.url("/v1/models/facequality:predict"))
+            .header("x-request-id", "r")
+            .header("traceparent", "t")
+            .header("x-b3-traceid", "b")
+            .header("authorization", "secret")
+            .header("cookie", "c")
+            .header("x-other", "o");
+        let answer = request.body(single(&item(&face()))).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut over_grpc = tonic::Request::new(image_request("facequality", &face()));
+        let rest = world.triton.seen().headers;
+        for (name, value) in [
+            ("x-request-id", "r"),
+            ("traceparent", "t"),
+            ("x-b3-traceid", "b"),
+            ("authorization", "secret"),
+            ("cookie", "c"),
+            ("x-other", "o"),
+        ] {
+            over_grpc
+                .metadata_mut()
+                .insert(name, value.parse().unwrap());
+        }
+        grpc(&world).await.model_infer(over_grpc).await.unwrap();
+        let grpc = world.triton.seen().headers;
+        for headers in [rest, grpc] {
+            let mut seen: Vec<_> = headers
+                .keys()
+                .map(|name| name.as_str())
+                // What every call of the protocol carries.
+                .filter(|name| {
+                    ![
+                        "content-type",
+                        "te",
+                        "user-agent",
+                        "grpc-timeout",
+                        "host",
+                        "accept",
+                        "content-length",
+                        "inference-header-content-length",
+                    ]
+                    .contains(name)
+                })
+                .collect();
+            seen.sort_unstable();
+            assert_eq!(
+                seen,
+                [
+                    "authorization",
+                    "traceparent",
+                    "x-b3-traceid",
+                    "x-request-id"
+                ],
+                "{protocol}"
+            );
+        }
+    }
+}
