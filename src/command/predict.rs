@@ -12,8 +12,9 @@ use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Request};
-use crate::observe::timing::Timings;
+use crate::context::RequestContext;
+use crate::engine::Engine;
+use crate::observe::timing::Deadline;
 use crate::service;
 use crate::settings::Settings;
 use crate::settings::args::ServeArgs;
@@ -257,7 +258,7 @@ impl Scorer {
         );
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
         let engine = service::engine(&settings, &service::metrics(&settings)?)?;
-        engine.wait_ready(TIMEOUT).await?;
+        service::wait_ready(&*engine, TIMEOUT).await?;
         Ok(Self::Here {
             engine,
             model: settings.model_name,
@@ -269,16 +270,10 @@ impl Scorer {
         let image = Bytes::from(tokio::fs::read(file).await?);
         match self {
             Self::Here { engine, model } => {
-                let request = Request {
-                    model: model.clone(),
-                    input: Input::Images(vec![Image::Encoded(image)]),
-                    id: String::new(),
-                    headers: http::HeaderMap::new(),
-                    timeout: None,
-                    image_errors: None,
-                    timings: Arc::new(Timings::start()),
-                };
-                let rows = engine.run(request).await?;
+                let mut context = RequestContext::new(String::new(), Deadline::after(TIMEOUT));
+                context.model.clone_from(model);
+                let input = Input::Images(vec![Image::Encoded(image)]);
+                let rows = engine.run(input, None, &context).await?;
                 let row = rows.into_iter().next().context("no score")?;
                 Ok(f64::from(row?))
             }

@@ -5,9 +5,9 @@ use bytes::BytesMut;
 use crate::error::{Error, Kind};
 use crate::pixel::{self, Options, SIDE, Scratch};
 use crate::predictor::Signature;
-use crate::transformer::{Row, Transformer};
+use crate::transformer::{CHANNELS, Row, Transformer};
 
-/// The first transformer: image → 3 × 112 × 112 values → score.
+/// Image → 3 × 112 × 112 values → score.
 #[derive(Debug)]
 pub struct FaceQuality {
     signature: Signature,
@@ -17,16 +17,21 @@ pub struct FaceQuality {
 impl FaceQuality {
     /// For the predictor's model and tensors of these names.
     pub fn new(model: String, input: String, output: String, options: Options) -> Self {
-        let side = SIDE as i64;
         Self {
-            signature: Signature {
-                model,
-                input,
-                input_row: vec![3, side, side],
-                output,
-                output_row: vec![1],
-            },
+            signature: Self::signature_of(model, input, output),
             options,
+        }
+    }
+
+    /// What such a model takes and gives, under these names.
+    pub fn signature_of(model: String, input: String, output: String) -> Signature {
+        let side = SIDE as i64;
+        Signature {
+            model,
+            input,
+            input_row: vec![3, side, side],
+            output,
+            output_row: vec![1],
         }
     }
 }
@@ -40,7 +45,7 @@ impl Transformer for FaceQuality {
         &self,
         image: &[u8],
         scratch: &mut Scratch,
-        planes: &mut [BytesMut; 3],
+        planes: &mut [BytesMut; CHANNELS],
     ) -> Result<(), Error> {
         Ok(pixel::to_planes(image, &self.options, scratch, planes)?)
     }
@@ -50,12 +55,12 @@ impl Transformer for FaceQuality {
             [score] if score.is_finite() => Ok(score),
             [score] => Err(Error::new(
                 Kind::BadGateway,
-                format!("the predictor's score is {score}, which is no number to answer"),
+                format!("the predictor returned a non-finite score ({score})"),
             )),
             _ => Err(Error::new(
                 Kind::BadGateway,
                 format!(
-                    "the predictor gave {} values for one image instead of 1",
+                    "the predictor returned {} values for one image; expected 1",
                     row.len()
                 ),
             )),

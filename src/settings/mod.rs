@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::pixel::{ExifOrientation, JPEG_DECODER, Options};
 use crate::predictor::Target;
 use crate::settings::args::{Exif, LogFormat, OnImageError, PredictorProtocol, ServeArgs};
-use crate::transformer::batch::ImageErrors;
-use crate::transport::headers::Forwarded;
+use crate::transformer::ImageErrors;
+use crate::transport::HeaderPattern;
 use crate::{admission, engine, item};
 
 /// KServe's CA for a TLS predictor.
@@ -56,7 +56,7 @@ pub struct Front {
     /// Age at which gRPC connections are closed.
     pub max_connection_age: Option<Duration>,
     /// Headers that go on to the predictor.
-    pub forward_headers: Vec<Forwarded>,
+    pub forward_headers: Vec<HeaderPattern>,
     /// Time for a request's head.
     pub header_read_timeout: Duration,
     /// Time for a request's body.
@@ -192,7 +192,11 @@ impl Settings {
             [] => "none: the embedded model answers".to_owned(),
             targets => join(targets),
         };
-        let forwarded: Vec<String> = front.forward_headers.iter().map(Forwarded::text).collect();
+        let forwarded: Vec<String> = front
+            .forward_headers
+            .iter()
+            .map(HeaderPattern::text)
+            .collect();
         vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("jpeg_decoder", JPEG_DECODER.to_owned()),
@@ -356,7 +360,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> Front {
         .map(|name| name.trim())
         .filter(|name| !name.is_empty())
         .filter_map(|name| {
-            let forwarded = Forwarded::parse(name);
+            let forwarded = HeaderPattern::parse(name);
             if forwarded.is_none() {
                 problems.push(format!("--forward_headers: {name:?} is no header name"));
             }
