@@ -4,6 +4,9 @@ mod quality;
 
 pub use quality::FaceQuality;
 
+/// What `extra_info.source` of every V1 response says.
+pub const SOURCE: &str = "face_quality_score";
+
 /// The public name of the model of face quality.
 pub const MODEL_NAME: &str = "facequality";
 

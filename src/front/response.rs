@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind};
 use crate::transport::Body;
-use crate::wire::v1::ErrorBody;
+use crate::wire::error_body;
 
 /// A response whose body is there already.
 pub(super) fn bytes(
@@ -65,8 +65,7 @@ pub(super) fn require_method(method: &Method, allowed: &Method) -> Result<(), Er
 
 /// The response to a failure.
 pub(super) fn error(error: &Error) -> Response<Body> {
-    // A string always is JSON.
-    let body = serde_json::to_vec(&ErrorBody { error: &error.text }).unwrap_or_default();
+    let body = error_body::to_json(&error.text);
     let mut response = bytes(error.kind.http_status(), "application/json", body);
     let headers = response.headers_mut();
     if let Kind::WrongMethod(allowed) = error.kind {

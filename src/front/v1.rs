@@ -9,11 +9,12 @@ use super::rest::RestRequest;
 use super::{Settings, response};
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
+use crate::faces;
 use crate::observe::timing::Stage;
 use crate::predictor::Readiness;
 use crate::transformer::{Image, ImageErrors, Input, Row};
 use crate::transport::Body;
-use crate::wire::v1::request::Form;
+use crate::wire::v1::request::RequestForm;
 use crate::wire::v1::{self, Alive, ModelStatus, Models};
 
 /// The routes below `/v1`.
@@ -124,7 +125,7 @@ impl V1Router<'_> {
 /// What form the response takes and where its images stood.
 #[derive(Clone, Copy)]
 enum ResponseForm {
-    Json(Form),
+    Json(RequestForm),
     Passthrough,
 }
 
@@ -183,8 +184,8 @@ impl ResponseForm {
             .map(|row| row.map_err(|error| error.text))
             .collect();
         let body = match self {
-            Self::Json(Form::Instances) => v1::response::predictions(rows),
-            _ => v1::response::multi_response(rows),
+            Self::Json(RequestForm::Instances) => v1::response::predictions(rows),
+            _ => v1::response::multi_response(rows, faces::SOURCE),
         };
         let body = body.map_err(Error::internal)?;
         Ok(response::bytes(StatusCode::OK, "application/json", body))

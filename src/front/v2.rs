@@ -1,6 +1,6 @@
 //! The Open Inference Protocol over REST.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::rest::RestRequest;
 use super::{Settings, probes, response};
@@ -14,9 +14,6 @@ use crate::wire::triton::{
 };
 use crate::wire::v1::{ModelStatus, Models};
 use crate::wire::v2;
-
-/// The header that tells how much of a body is JSON; the rest is binary tensors.
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// The routes below `/v2`.
 pub(super) struct V2Router<'a> {
@@ -152,13 +149,13 @@ impl V2Router<'_> {
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
         self.oip.check_model(model.name, model.version)?;
-        let json_length = json_length(&request.head.headers)?;
+        let json_length = v2::json_length(&request.head.headers)?;
         let body = request.read_body(&self.settings.body).await?;
         let mut infer = {
             let _timer = request.context.timings.stage(Stage::Parse);
             let bytes = body.bytes;
             let json_bytes = json_length.unwrap_or(bytes.len());
-            let parse = move || v2::parse(&bytes, json_length);
+            let parse = move || v2::request::parse(&bytes, json_length);
             self.settings.body.pool.run(json_bytes, parse).await??
         };
         infer.message.model_name = model.name.to_owned();
@@ -168,7 +165,8 @@ impl V2Router<'_> {
             .infer(infer.message, infer.strings, &mut request.context)
             .await?;
         drop(body.reserved);
-        let response = v2::answer(&response, &infer.form).map_err(Error::internal)?;
+        let response =
+            v2::response::to_json(&response, &infer.encoding).map_err(Error::internal)?;
         Ok(encoded(response, &request.head.headers))
     }
 }
@@ -197,26 +195,8 @@ pub(super) fn unknown_route() -> Error {
     )
 }
 
-fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Error> {
-    let Some(value) = headers.get(JSON_LENGTH) else {
-        return Ok(None);
-    };
-    let length = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    match length {
-        Some(length) if length > 0 => Ok(Some(length)),
-        _ => Err(Error::new(
-            Kind::Invalid,
-            "Inference-Header-Content-Length must be the number of bytes of JSON in front of the \
-             binary data",
-        )),
-    }
-}
-
 /// The response, compressed if the caller accepts that.
-fn encoded(response: v2::Answer, headers: &HeaderMap) -> Response<Body> {
+fn encoded(response: v2::response::EncodedResponse, headers: &HeaderMap) -> Response<Body> {
     let (body, encoding) = match Encoding::accepted(headers) {
         Some(encoding) => encoding.compress(response.body),
         None => (response.body, None),
@@ -229,7 +209,7 @@ fn encoded(response: v2::Answer, headers: &HeaderMap) -> Response<Body> {
     let mut response = response::bytes(StatusCode::OK, content_type, body);
     let headers = response.headers_mut();
     if let Some(length) = json_length {
-        headers.insert(JSON_LENGTH, HeaderValue::from(length));
+        headers.insert(v2::JSON_LENGTH, HeaderValue::from(length));
     }
     if let Some(encoding) = encoding {
         headers.insert(http::header::CONTENT_ENCODING, encoding);

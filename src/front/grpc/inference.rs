@@ -8,10 +8,11 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::stream::MessageTask;
-use super::{Call, Settings, code_name, status};
+use super::{Call, Settings, status};
 use crate::context::RequestContext;
 use crate::front::response;
 use crate::oip::OpenInference;
+use crate::wire::grpc::code_name;
 use crate::wire::triton::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,

@@ -12,15 +12,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::Instrument;
 
@@ -33,6 +32,7 @@ use crate::oip::OpenInference;
 use crate::transport::grpc_body::{LimitedBody, MessageEncoding, PendingReservations};
 use crate::transport::headers::REQUEST_ID;
 use crate::transport::{Body, Handler};
+use crate::wire::grpc;
 use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
 
@@ -118,7 +118,11 @@ where
         }
         let (mut head, body) = request.into_parts();
         let mut context = self.settings.context(&head.headers);
-        if let Some(timeout) = head.headers.get("grpc-timeout").and_then(grpc_timeout) {
+        if let Some(timeout) = head
+            .headers
+            .get(grpc::TIMEOUT)
+            .and_then(grpc::parse_timeout)
+        {
             context.tighten(timeout);
         }
         let span = tracing::info_span!("request", id = context.id, path = head.uri.path());
@@ -144,26 +148,6 @@ where
         };
         Box::pin(response.instrument(span))
     }
-}
-
-/// At most eight digits and a unit. Anything else is ignored, as gRPC's own servers do.
-fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let unit = text.chars().next_back()?;
-    let digits = text.strip_suffix(unit)?;
-    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let amount: u64 = digits.parse().ok()?;
-    Some(match unit {
-        'H' => Duration::from_secs(amount * 3600),
-        'M' => Duration::from_secs(amount * 60),
-        'S' => Duration::from_secs(amount),
-        'm' => Duration::from_millis(amount),
-        'u' => Duration::from_micros(amount),
-        'n' => Duration::from_nanos(amount),
-        _ => return None,
-    })
 }
 
 /// What is in Triton's protocol and not in this service, with the sentence that says so.
@@ -196,29 +180,6 @@ fn unimplemented(path: &str) -> Option<&'static str> {
 /// A failure as gRPC sends it.
 fn status(error: Error) -> Status {
     Status::new(error.kind.grpc_code(), error.text)
-}
-
-/// The name of a code as the gRPC documents write it, for metrics.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]
