@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args as ClapArgs, ValueEnum};
 
+use crate::faces;
 use crate::loadtest::{
     self, Arrival, Endpoint, Error, Load, Protocol, Rates, Settings, Slo, Until, parse_duration,
 };
@@ -234,8 +235,8 @@ fn default_url(protocol: Protocol) -> &'static str {
 
 fn default_model(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::Triton => "face_quality_trt_fp16",
-        _ => "facequality",
+        Protocol::Triton => faces::PREDICTOR_MODEL,
+        _ => faces::MODEL_NAME,
     }
 }
 

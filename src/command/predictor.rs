@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::ByteBudget;
-use crate::faces::FaceQuality;
+use crate::faces::{self, FaceQuality};
 use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
 use crate::oip::{OpenInference, Passthrough};
@@ -66,13 +66,13 @@ pub struct Args {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch: u32,
     /// Name of the model
-    #[arg(long, default_value = "face_quality_trt_fp16")]
+    #[arg(long, default_value = faces::PREDICTOR_MODEL)]
     pub model_name: String,
     /// Name of the model's FP32 input [N,3,112,112]
-    #[arg(long, default_value = "input.1")]
+    #[arg(long, default_value = faces::PREDICTOR_INPUT)]
     pub input: String,
     /// Name of the model's FP32 output [N,1]
-    #[arg(long, default_value = "1346")]
+    #[arg(long, default_value = faces::PREDICTOR_OUTPUT)]
     pub output: String,
     /// ONNX file to answer with instead of the embedded model
     #[arg(long, value_name = "FILE", conflicts_with = "null")]

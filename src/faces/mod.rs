@@ -1,6 +1,6 @@
 //! The only room that knows faces: the models, the names of their tensors, and what a score is.
 
-mod quality;
+pub mod quality;
 
 pub use quality::FaceQuality;
 

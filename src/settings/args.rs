@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches, ValueEnum};
 
+use crate::faces;
+
 /// The flags of `serve`; each can also be given as `FACEQUALITY_<NAME>` in the environment.
 #[derive(Args, Clone, Debug)]
 #[command(rename_all = "snake_case")]
@@ -22,7 +24,7 @@ pub struct ServeArgs {
     #[arg(long, value_parser = switch, num_args = 0..=1, default_value = "true", default_missing_value = "true", help_heading = "Front")]
     pub enable_grpc: bool,
     /// Name of the model in requests
-    #[arg(long, default_value = "facequality", help_heading = "Front")]
+    #[arg(long, default_value = faces::MODEL_NAME, help_heading = "Front")]
     pub model_name: String,
     /// Certificate chain (PEM) for TLS on both ports
     #[arg(long, help_heading = "Front")]
@@ -98,15 +100,15 @@ pub struct ServeArgs {
     /// Name of the model on the predictor
     #[arg(
         long,
-        default_value = "face_quality_trt_fp16",
+        default_value = faces::PREDICTOR_MODEL,
         help_heading = "Predictor"
     )]
     pub predictor_model: String,
     /// Name of the model's FP32 input [N,3,112,112]
-    #[arg(long, default_value = "input.1", help_heading = "Predictor")]
+    #[arg(long, default_value = faces::PREDICTOR_INPUT, help_heading = "Predictor")]
     pub predictor_input: String,
     /// Name of the model's FP32 output [N,1]
-    #[arg(long, default_value = "1346", help_heading = "Predictor")]
+    #[arg(long, default_value = faces::PREDICTOR_OUTPUT, help_heading = "Predictor")]
     pub predictor_output: String,
     /// Images per call where the predictor does not tell its max_batch_size
     #[arg(long, default_value_t = 32, help_heading = "Predictor")]
