@@ -108,6 +108,18 @@ impl CpuPool {
         if bytes < OFFLOAD_BYTES {
             return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
         }
+        self.offload(work).await
+    }
+
+    /// Runs work on one of the threads even if its input is small: its output may not be.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`].
+    pub async fn offload<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
         self.0.run(|()| work()).await
     }
 }

@@ -11,6 +11,7 @@ use super::stream::MessageTask;
 use super::{Call, Settings, status};
 use crate::context::RequestContext;
 use crate::front::response;
+use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
 use crate::wire::grpc::code_name;
 use crate::wire::triton::{
@@ -60,7 +61,12 @@ impl Inference {
         let this = self.clone();
         let reserved = call.pending.take();
         let id = message.id.clone();
-        let mut context = call.context.for_message();
+        let own = Deadline::after(self.settings.timeout);
+        let deadline = match call.caller_deadline {
+            Some(deadline) if deadline.instant() < own.instant() => deadline,
+            _ => own,
+        };
+        let mut context = call.context.for_message(deadline);
         let span = context.span.clone();
         let work = async move {
             let result = this.infer(message, &mut context).await;

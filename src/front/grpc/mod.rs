@@ -28,8 +28,9 @@ use self::inference::Inference;
 use super::Settings;
 use crate::context::RequestContext;
 use crate::error::Error;
+use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
-use crate::transport::grpc_body::{LimitedBody, MessageEncoding, PendingReservations};
+use crate::transport::grpc_body::{LimitedBody, MessageEncoding, Messages, PendingReservations};
 use crate::transport::headers::REQUEST_ID;
 use crate::transport::{Body, Handler};
 use crate::wire::grpc;
@@ -40,6 +41,8 @@ use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServ
 #[derive(Clone)]
 struct Call {
     context: RequestContext,
+    /// What the caller itself set; a stream without it may last as long as its caller likes.
+    caller_deadline: Option<Deadline>,
     pending: PendingReservations,
 }
 
@@ -118,24 +121,34 @@ where
         }
         let (mut head, body) = request.into_parts();
         let mut context = self.settings.context(&head.headers);
-        if let Some(timeout) = head
-            .headers
-            .get(grpc::TIMEOUT)
-            .and_then(grpc::parse_timeout)
-        {
+        let timeout = head.headers.get(grpc::TIMEOUT);
+        let timeout = timeout.and_then(grpc::parse_timeout);
+        let caller_deadline = timeout.map(Deadline::after);
+        if let Some(timeout) = timeout {
             context.tighten(timeout);
         }
+        let messages = messages_of(head.uri.path());
+        let deadline = match messages {
+            Messages::One => Some(context.deadline),
+            Messages::Stream => caller_deadline,
+        };
         let span = tracing::info_span!("request", id = context.id, path = head.uri.path());
         context.span = span.clone();
         let request_id = HeaderValue::from_str(&context.id);
         let pending = PendingReservations::default();
         let body = LimitedBody {
+            messages,
+            deadline: deadline.map(|deadline| deadline.instant().into()),
             encoding: MessageEncoding::take(&mut head.headers),
             body,
             limits: self.settings.body.clone(),
             pending: pending.clone(),
         };
-        head.extensions.insert(Call { context, pending });
+        head.extensions.insert(Call {
+            context,
+            caller_deadline,
+            pending,
+        });
         let mut routes = self.routes.clone();
         let response = async move {
             let body = body.into_body().map_err(|error| status(error.into()));
@@ -147,6 +160,14 @@ where
             Ok(response)
         };
         Box::pin(response.instrument(span))
+    }
+}
+
+/// How many messages the calls of a method send.
+fn messages_of(path: &str) -> Messages {
+    match path.rsplit('/').next() {
+        Some("ModelStreamInfer" | "ServerReflectionInfo") => Messages::Stream,
+        _ => Messages::One,
     }
 }
 

@@ -5,6 +5,7 @@ mod describe;
 mod infer;
 mod limits;
 mod streams;
+mod unended;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
