@@ -13,7 +13,6 @@ use crate::context::RequestContext;
 use crate::front::response;
 use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
-use crate::wire::grpc::code_name;
 use crate::wire::triton::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
@@ -36,7 +35,7 @@ impl Inference {
         Self { oip, settings }
     }
 
-    /// Runs one message and counts it.
+    /// Runs one message.
     async fn infer(
         &self,
         message: ModelInferRequest,
@@ -46,14 +45,7 @@ impl Inference {
         if let Err(error) = &result {
             response::log(error);
         }
-        let result = result.map_err(status);
-        let code = result.as_ref().err().map_or(Code::Ok, Status::code);
-        self.settings
-            .metrics
-            .requests
-            .with_label_values(&["grpc", code_name(code)])
-            .inc();
-        result
+        result.map_err(status)
     }
 
     /// Starts one message of a stream.
@@ -71,6 +63,8 @@ impl Inference {
         let work = async move {
             let result = this.infer(message, &mut context).await;
             drop(reserved);
+            let code = result.as_ref().err().map_or(Code::Ok, Status::code);
+            this.settings.count_grpc(code);
             result
         };
         MessageTask::spawn(id, span, work)
@@ -165,13 +159,16 @@ impl GrpcInferenceService for Inference {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> GrpcResult<BoxStream<ModelStreamInferResponse>> {
         let call = call(&request)?;
-        let this = self.clone();
+        let (this, settings) = (self.clone(), Arc::clone(&self.settings));
         let responses = request
             .into_inner()
             .map(move |message| match message {
                 Ok(message) => this.start(message, &call).map(Ok).left_future(),
                 // The stream itself is broken; it ends behind the responses that are due.
-                Err(status) => future::ready(Err(status)).right_future(),
+                Err(status) => {
+                    settings.count_grpc(status.code());
+                    future::ready(Err(status)).right_future()
+                }
             })
             // As many requests run as may wait until their response is due: a slow reader stops
             // the reading of requests, and memory stays flat.

@@ -17,15 +17,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
-use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::Instrument;
 
 use self::health::Health;
 use self::inference::Inference;
-use super::Settings;
+use super::{Settings, response};
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::observe::timing::Deadline;
@@ -34,8 +34,8 @@ use crate::transport::grpc_body::{LimitedBody, MessageEncoding, Messages, Pendin
 use crate::transport::headers::REQUEST_ID;
 use crate::transport::{Body, Handler};
 use crate::wire::grpc;
-use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::wire::triton::{DESCRIPTORS, MODEL_INFER};
 
 /// What comes with a call beside its messages; travels in the request's extensions.
 #[derive(Clone)]
@@ -150,16 +150,35 @@ where
             pending,
         });
         let mut routes = self.routes.clone();
+        let settings = Arc::clone(&self.settings);
         let response = async move {
-            let body = body.into_body().map_err(|error| status(error.into()));
+            let is_infer = head.uri.path() == MODEL_INFER;
+            let body = body.into_body().map_err(|error| {
+                let error = Error::from(error);
+                response::log(&error);
+                status(error)
+            });
             let request = Request::from_parts(head, tonic::body::Body::new(body));
             let mut response = routes.call(request).await?;
+            if is_infer {
+                // Failures are responses of headers alone.
+                let status = Status::from_header_map(response.headers());
+                settings.count_grpc(status.map_or(Code::Ok, |status| status.code()));
+            }
             if let Ok(id) = request_id {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             Ok(response)
         };
         Box::pin(response.instrument(span))
+    }
+}
+
+impl Settings {
+    /// Counts a request, or a message of a stream.
+    fn count_grpc(&self, code: Code) {
+        let labels = ["grpc", grpc::code_name(code)];
+        self.metrics.requests.with_label_values(&labels).inc();
     }
 }
 

@@ -120,3 +120,21 @@ async fn what_is_inflated_never_waits_for_its_bytes() {
     );
     client.model_infer(images(&[&[7; 1000]])).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_refused_before_its_handler_is_counted() {
+    let settings = settings(1000);
+    let metrics = Arc::clone(&settings.metrics);
+    let server = start_with_settings(Scripted::default(), settings, None).await;
+    let mut client = server.client();
+    client.model_infer(images(&[b"1"])).await.unwrap();
+    client.model_infer(images(&[&[7; 2000]])).await.unwrap_err();
+    let mut crowded = images(&[b"1"]);
+    crowded.outputs = vec![output("score"); 65];
+    let refused = client.model_infer(crowded).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("64 outputs"), "{refused}");
+    let count = |code| metrics.requests.with_label_values(&["grpc", code]).get();
+    let codes = ["OK", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"];
+    assert_eq!(codes.map(count), [1; 3]);
+}
