@@ -40,6 +40,8 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 
 const MAX_CONNECTIONS: usize = 10_000;
 
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+
 /// How long what runs may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -147,6 +149,7 @@ impl Serving {
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            max_header_bytes: MAX_HEADER_BYTES,
             max_age: None,
             tls: None,
         };

@@ -185,6 +185,9 @@ pub struct ServeArgs {
     /// Connections at once
     #[arg(long, default_value_t = 10_000, help_heading = "Limits")]
     pub max_connections: usize,
+    /// Bytes of a request's head: its path and headers (at least 8192)
+    #[arg(long, default_value_t = 64 * 1024, help_heading = "Limits")]
+    pub max_header_bytes: usize,
 
     /// Threads that decode and resize; 0: as many as there are cores
     #[arg(long, default_value_t = 0, help_heading = "Images")]

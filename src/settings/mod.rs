@@ -65,6 +65,8 @@ pub struct Front {
     pub idle_timeout: Duration,
     /// Connections at once.
     pub max_connections: usize,
+    /// Bytes of one request's head.
+    pub max_header_bytes: usize,
     /// Bytes of one body.
     pub max_body_bytes: usize,
     /// How long after SIGTERM new requests are still taken.
@@ -248,6 +250,7 @@ impl Settings {
             ("max_pixels", self.pixel.max_pixels.to_string()),
             ("max_images", self.engine.max_images.to_string()),
             ("max_connections", front.max_connections.to_string()),
+            ("max_header_bytes", front.max_header_bytes.to_string()),
             ("pixel_threads", self.pixel_threads.to_string()),
             (
                 "exif_orientation",
@@ -324,6 +327,10 @@ fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
             problems.push(format!("--{flag} must be at least 1"));
         }
     }
+    // The HTTP library takes no smaller buffers, and HTTP/2 counts in 32 bits.
+    if !(8192..=1 << 30).contains(&args.max_header_bytes) {
+        problems.push("--max_header_bytes must be from 8192 to 1073741824".to_owned());
+    }
     if args.max_connections > tokio::sync::Semaphore::MAX_PERMITS
         || args.concurrency > tokio::sync::Semaphore::MAX_PERMITS
     {
@@ -382,6 +389,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> Front {
         body_read_timeout: seconds(args.body_read_timeout_seconds),
         idle_timeout: seconds(args.idle_timeout_seconds),
         max_connections: args.max_connections,
+        max_header_bytes: args.max_header_bytes,
         max_body_bytes: args.max_body_bytes,
         drain_notice: seconds(args.drain_notice_seconds),
         grace: seconds(args.grace_seconds),

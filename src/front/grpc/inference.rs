@@ -7,7 +7,7 @@ use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::stream::MessageTask;
+use super::stream::{MessageTask, until_draining};
 use super::{Call, Settings, status};
 use crate::context::RequestContext;
 use crate::front::response;
@@ -160,8 +160,7 @@ impl GrpcInferenceService for Inference {
     ) -> GrpcResult<BoxStream<ModelStreamInferResponse>> {
         let call = call(&request)?;
         let (this, settings) = (self.clone(), Arc::clone(&self.settings));
-        let responses = request
-            .into_inner()
+        let responses = until_draining(request.into_inner(), self.oip.clone())
             .map(move |message| match message {
                 Ok(message) => this.start(message, &call).map(Ok).left_future(),
                 // The stream itself is broken; it ends behind the responses that are due.
