@@ -24,6 +24,7 @@ pub struct Panicked;
 #[derive(Debug)]
 pub struct Workers<S> {
     queue: async_channel::Sender<Job<S>>,
+    threads: usize,
 }
 
 impl<S: 'static> Workers<S> {
@@ -54,7 +55,12 @@ impl<S: 'static> Workers<S> {
                     }
                 })?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, threads })
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Runs `work` on one of the threads. Waits for a place in the queue; work whose caller has

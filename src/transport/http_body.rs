@@ -101,7 +101,8 @@ where
         let (limits, deadline) = (self.limits, self.deadline);
         let read_by = Instant::now() + limits.read_timeout;
         let mut bytes = BytesMut::new();
-        let more = self.read_up_to(SMALL_BODY_BYTES, &mut bytes);
+        let small = SMALL_BODY_BYTES.min(limits.max_bytes);
+        let more = self.read_up_to(small, &mut bytes);
         let mut reserved = None;
         if limits.in_time(deadline, Some(read_by), more).await?? {
             reserved = limits.reserve(limits.max_bytes, deadline).await?;
