@@ -148,6 +148,8 @@ pub struct Error {
     pub text: String,
     /// The image of the request that it is about, from 0.
     pub image: Option<usize>,
+    /// Seconds after which the caller may try again, where trying again makes sense.
+    pub retry_after: Option<u32>,
 }
 
 impl Error {
@@ -158,6 +160,7 @@ impl Error {
             origin: kind.origin(),
             text: text.into(),
             image: None,
+            retry_after: kind.retry_after(),
         }
     }
 
@@ -186,6 +189,10 @@ trait Classify: std::error::Error {
     fn origin(&self) -> Origin {
         self.kind().origin()
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        self.kind().retry_after()
+    }
 }
 
 impl<E: Classify> From<E> for Error {
@@ -195,6 +202,7 @@ impl<E: Classify> From<E> for Error {
             origin: error.origin(),
             text: error.to_string(),
             image: None,
+            retry_after: error.retry_after(),
         }
     }
 }
@@ -232,6 +240,11 @@ impl Classify for admission::Refusal {
     fn kind(&self) -> Kind {
         Kind::Overloaded
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        let seconds = admission::Refusal::retry_after(self).as_secs_f64().ceil();
+        Some(seconds as u32)
+    }
 }
 
 impl Classify for transport::BodyError {
@@ -244,6 +257,13 @@ impl Classify for transport::BodyError {
             Self::UnsupportedEncoding => Kind::UnsupportedEncoding,
             Self::Refused(refusal) => refusal.kind(),
             Self::Panicked(panicked) => panicked.kind(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Refused(refusal) => Classify::retry_after(refusal),
+            _ => self.kind().retry_after(),
         }
     }
 }

@@ -23,7 +23,7 @@ use self::v1::V1Router;
 use self::v2::V2Router;
 use crate::context::RequestContext;
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::observe::metrics::Metrics;
 use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
@@ -172,7 +172,9 @@ impl Handler for Router {
         };
         async {
             let result = self.route(&mut request).await;
-            if result.is_err() {
+            if let Err(error) = &result
+                && error.kind != Kind::SlowBody
+            {
                 request.discard_body().await;
             }
             self.into_response(result, &id, &request)

@@ -158,11 +158,13 @@ impl Settings {
                     OnImageError::Fail => ImageErrors::Fail,
                     OnImageError::Report => ImageErrors::Report,
                 },
+                concurrency: args.concurrency,
+                pixel_threads: threads(args.pixel_threads),
             },
             admission: admission::Limits {
                 images: args.queue,
                 bytes: args.max_bytes_in_flight,
-                reserve_timeout: Duration::from_millis(args.queue_timeout_ms),
+                queue_timeout: Duration::from_millis(args.queue_timeout_ms),
             },
             pixel: Options {
                 max_pixels: args.max_pixels,
@@ -242,7 +244,7 @@ impl Settings {
             ("queue", format!("{} images", self.admission.images)),
             (
                 "queue_timeout_ms",
-                self.admission.reserve_timeout.as_millis().to_string(),
+                self.admission.queue_timeout.as_millis().to_string(),
             ),
             ("max_bytes_in_flight", self.admission.bytes.to_string()),
             ("max_body_bytes", front.max_body_bytes.to_string()),
