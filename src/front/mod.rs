@@ -161,6 +161,9 @@ impl Handler for Router {
         }
         let (head, body) = request.into_parts();
         let mut context = self.settings.context(&head.headers);
+        if let Some(timeout) = headers::timeout(&head.headers) {
+            context.tighten(timeout);
+        }
         let id = context.id.clone();
         let span =
             tracing::info_span!("request", id, method = %head.method, path = head.uri.path());
