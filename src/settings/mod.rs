@@ -390,7 +390,7 @@ fn item_settings(args: &ServeArgs, problems: &mut Vec<String>) -> item::Settings
         .iter()
         .map(|text| text.trim())
         .filter(|text| !text.is_empty())
-        .filter_map(|text| match text.parse::<item::Allow>() {
+        .filter_map(|text| match text.parse::<item::AllowRule>() {
             Ok(allow) => Some(allow),
             Err(problem) => {
                 problems.push(format!("--item_url_allow: {problem}"));

@@ -209,12 +209,12 @@ impl Cases {
             ("data:", "no comma"),
             ("data:image/png;base64", "no comma"),
             ("data:image/png,AAAA", ";base64"),
-            ("data:image/png;base64,", "no payload"),
-            ("data:image/png;base64,b''", "no payload"),
+            ("data:image/png;base64,", "payload is empty"),
+            ("data:image/png;base64,b''", "payload is empty"),
             ("data:image/png;base64,AA*A", "at byte 24"),
             ("data:image/png;base64,AAA=AAAA", "at byte"),
             ("data:image/png;base64,ü", "at byte"),
-            ("data:image/png;base64,AAAAA", "cut off"),
+            ("data:image/png;base64,AAAAA", "truncated"),
             ("path:", "not a regular file"),
             ("path:../../etc/passwd", ".."),
             ("path:/etc/passwd", "--data_dir"),
@@ -229,10 +229,8 @@ impl Cases {
         }
         std::fs::write(folder.join("text"), "no image").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.join("outward")).unwrap();
-        let made = std::process::Command::new("mkfifo")
-            .arg(folder.join("pipe"))
-            .status();
-        assert!(made.unwrap().success());
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe"), mode).unwrap();
         self.add(
             "many bytes",
             single(&item(&vec![0; 300_000])),

@@ -231,7 +231,7 @@ fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(
         header::USER_AGENT,
-        HeaderValue::from_static(crate::predictor::AGENT),
+        HeaderValue::from_static(crate::USER_AGENT),
     );
     if let Ok(value) = HeaderValue::from_str(&grpc_timeout(context.deadline.remaining())) {
         headers.insert("grpc-timeout", value);
