@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Engine, Request};
 use crate::observe::timing::Timings;
 use crate::service;
+use crate::settings::ServeArgs;
 use crate::settings::Settings;
-use crate::settings::args::ServeArgs;
 use crate::transformer::{Image, Input};
 
 /// Names that a folder's images end in; files that are named are read whatever their name.
@@ -67,7 +67,7 @@ pub struct Scoring {
 
 impl Scoring {
     /// Whether a service or a predictor is named.
-    pub fn names_one(&self) -> bool {
+    pub fn has_backend(&self) -> bool {
         self.url.is_some() || self.predictor_host.is_some()
     }
 }

@@ -4,6 +4,7 @@
 //! A service that fetches what callers name must not become their way into its own network
 //! (server-side request forgery): not to its own host, its neighbours, or the cloud's metadata.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -18,6 +19,15 @@ pub enum AllowRule {
     Host(String),
     /// A range of addresses.
     Net(IpNet),
+}
+
+impl fmt::Display for AllowRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => host.fmt(f),
+            Self::Net(net) => net.fmt(f),
+        }
+    }
 }
 
 impl FromStr for AllowRule {

@@ -29,13 +29,13 @@ pub struct WorkerScratch {
 /// The threads that do arithmetic (`--pixel_threads`).
 pub type PixelThreads = Workers<WorkerScratch>;
 
-/// Whether one image that cannot be read fails the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether one image that cannot be read fails the others (`--image_errors`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageErrors {
-    /// The request fails with the lowest-numbered bad image.
+    /// Fail the request, naming the first unreadable image
     #[default]
     Fail,
-    /// The image's row is its error.
+    /// Score the other images and return the error in the image's place
     Report,
 }
 

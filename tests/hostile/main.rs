@@ -366,7 +366,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
     assert!(grown < 32 << 20, "grown by {} KiB", grown / 1024);
     let metrics = world.get("/metrics").await.text;
     for gauge in [
-        "facequality_images_in_house 0",
+        "facequality_images_in_flight 0",
         "facequality_bytes_in_flight 0",
     ] {
         assert!(metrics.lines().any(|line| line == gauge), "{metrics}");
