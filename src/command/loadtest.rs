@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::{Exit, print_error};
+use crate::faces;
 use crate::loadtest::{
     self, Arrival, Endpoint, Error, Load, Protocol, Rates, Settings, Slo, Until, parse_duration,
 };
@@ -127,8 +129,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = match loadtest::execute(&settings(&args)).await {
         Ok(report) => report,
         Err(error @ Error::Usage(_)) => {
-            eprintln!("facequality-transformer: {error}");
-            return Ok(ExitCode::from(64));
+            print_error(error);
+            return Ok(Exit::Usage.into());
         }
         Err(error) => return Err(error.into()),
     };
@@ -151,12 +153,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("--write_golden {}", path.display()))?;
     }
     Ok(if report.missed() {
-        ExitCode::from(2)
+        Exit::ThresholdMissed.into()
     } else if report.any_answer() {
         ExitCode::SUCCESS
     } else {
-        eprintln!("facequality-transformer: no request was answered rightly; see the errors above");
-        ExitCode::FAILURE
+        print_error("no request succeeded; see the errors above");
+        Exit::Failed.into()
     })
 }
 
@@ -234,8 +236,8 @@ fn default_url(protocol: Protocol) -> &'static str {
 
 fn default_model(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::Triton => "face_quality_trt_fp16",
-        _ => "facequality",
+        Protocol::Triton => faces::PREDICTOR_MODEL,
+        _ => faces::NAME,
     }
 }
 

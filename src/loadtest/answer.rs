@@ -1,14 +1,15 @@
 //! Scores out of an answer, for each protocol.
 
 use bytes::Bytes;
-use prost::Message;
-use serde::Deserialize;
 
 use crate::loadtest::failure::{Failure, Fault};
 use crate::loadtest::target::Reply;
 use crate::loadtest::workload::Protocol;
+use crate::wire;
+use crate::wire::grpc::decode_message;
 use crate::wire::tensor::fp32;
 use crate::wire::triton::{ModelInferResponse, ModelStreamInferResponse};
+use crate::wire::v1::response::parse_multi_response;
 
 /// Names of the output that holds the scores; otherwise the first output does.
 const OUTPUTS: [&str; 2] = ["score", "1346"];
@@ -19,10 +20,11 @@ pub(super) fn scores(protocol: Protocol, reply: &Reply) -> Result<Vec<f64>, Fail
         Protocol::V1 | Protocol::Raw => v1(&reply.body),
         Protocol::V2 => v2(reply),
         Protocol::GrpcBytes | Protocol::GrpcTensor | Protocol::Triton => {
-            infer(ModelInferResponse::decode(reply.body.clone()).map_err(malformed)?)
+            infer(decode_message(reply.body.clone()).map_err(malformed)?)
         }
         Protocol::GrpcStream => {
-            let answer = ModelStreamInferResponse::decode(reply.body.clone()).map_err(malformed)?;
+            let answer: ModelStreamInferResponse =
+                decode_message(reply.body.clone()).map_err(malformed)?;
             if !answer.error_message.is_empty() {
                 return Err(Failure::new(Fault::StreamError, answer.error_message));
             }
@@ -35,90 +37,16 @@ fn malformed(why: impl ToString) -> Failure {
     Failure::new(Fault::Malformed, why.to_string())
 }
 
-#[derive(Deserialize)]
-struct MultiResponse {
-    multi_data: Vec<Response>,
-}
-
-#[derive(Deserialize)]
-struct Response {
-    data: Vec<Score>,
-    extra_info: Option<ExtraInfo>,
-}
-
-#[derive(Deserialize)]
-struct Score {
-    score: f64,
-}
-
-#[derive(Deserialize)]
-struct ExtraInfo {
-    error: Option<String>,
-}
-
 fn v1(body: &[u8]) -> Result<Vec<f64>, Failure> {
-    let answer: MultiResponse = serde_json::from_slice(body).map_err(malformed)?;
-    let mut scores = Vec::with_capacity(answer.multi_data.len());
-    for response in answer.multi_data {
-        let error = response.extra_info.and_then(|extra| extra.error);
-        match (response.data.as_slice(), error) {
-            (_, Some(error)) => return Err(Failure::new(Fault::ImageError, error)),
-            ([one], None) => scores.push(one.score),
-            (others, None) => {
-                let text = format!("{} scores for one image", others.len());
-                return Err(malformed(text));
-            }
-        }
-    }
-    Ok(scores)
-}
-
-#[derive(Deserialize)]
-struct V2Answer {
-    outputs: Vec<V2Output>,
-}
-
-#[derive(Deserialize)]
-struct V2Output {
-    name: String,
-    #[serde(default)]
-    parameters: V2Parameters,
-    data: Option<Vec<f64>>,
-}
-
-#[derive(Default, Deserialize)]
-struct V2Parameters {
-    binary_data_size: Option<usize>,
+    let rows = parse_multi_response(body).map_err(malformed)?.into_iter();
+    rows.map(|row| row.map_err(|error| Failure::new(Fault::ImageError, error)))
+        .collect()
 }
 
 fn v2(reply: &Reply) -> Result<Vec<f64>, Failure> {
-    let length = match reply.headers.get(crate::loadtest::target::JSON_LENGTH) {
-        None => reply.body.len(),
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .filter(|&length| length <= reply.body.len())
-            .ok_or_else(|| malformed("the length of the JSON part is wrong"))?,
-    };
-    let (head, mut tensors) = reply.body.split_at(length);
-    let answer: V2Answer = serde_json::from_slice(head).map_err(malformed)?;
-    let mut found = Vec::with_capacity(answer.outputs.len());
-    for output in answer.outputs {
-        let values = match (output.parameters.binary_data_size, output.data) {
-            (Some(size), _) => {
-                let (tensor, rest) = tensors
-                    .split_at_checked(size)
-                    .ok_or_else(|| malformed("an output is shorter than it says"))?;
-                tensors = rest;
-                fp32(tensor).map(f64::from).collect()
-            }
-            (None, Some(data)) => data,
-            (None, None) => return Err(malformed("an output without data")),
-        };
-        found.push((output.name, values));
-    }
-    choose(found)
+    let length = wire::v2::json_length(&reply.headers).map_err(malformed)?;
+    let response = wire::v2::response::parse(&reply.body, length, |_| true);
+    infer(response.map_err(malformed)?)
 }
 
 fn infer(answer: ModelInferResponse) -> Result<Vec<f64>, Failure> {
@@ -151,6 +79,8 @@ fn choose(mut outputs: Vec<(String, Vec<f64>)>) -> Result<Vec<f64>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
     use crate::wire::triton::model_infer_response::InferOutputTensor;
 
@@ -184,7 +114,7 @@ mod tests {
         let mut binary = reply([head.as_bytes(), &tensor].concat());
         binary
             .headers
-            .insert(crate::loadtest::target::JSON_LENGTH, head.len().into());
+            .insert(wire::v2::JSON_LENGTH, head.len().into());
         assert_eq!(scores(Protocol::V2, &binary).unwrap(), [0.5, 0.25]);
     }
 

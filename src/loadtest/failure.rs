@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use tonic::Code;
+
+use crate::wire::grpc::code_name;
+
 /// The kinds of failure, one line of the report each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
@@ -31,7 +35,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(status) => write!(f, "http {status}"),
-            Self::Grpc(code) => write!(f, "grpc {code} {}", grpc_name(*code)),
+            Self::Grpc(code) => {
+                let name = code_name(Code::from_i32(i32::from(*code)));
+                write!(f, "grpc {code} {name}")
+            }
             Self::StreamError => f.write_str("stream error"),
             Self::Connect => f.write_str("no connection"),
             Self::Broken => f.write_str("connection broken"),
@@ -42,29 +49,6 @@ impl fmt::Display for Fault {
             Self::WrongScore => f.write_str("wrong score"),
         }
     }
-}
-
-fn grpc_name(code: u16) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(usize::from(code)).unwrap_or(&"?")
 }
 
 /// A failure with the target's own words, of which the report shows the first of each kind.

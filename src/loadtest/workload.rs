@@ -4,15 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use clap::ValueEnum;
-use prost::Message;
-use serde_json::json;
 
 use crate::loadtest::Error;
 use crate::loadtest::schedule::Random;
+use crate::wire::bytes_tensor::put_element;
+use crate::wire::grpc;
 use crate::wire::triton::ModelInferRequest;
 use crate::wire::triton::model_infer_request::InferInputTensor;
+use crate::wire::{v1, v2};
 
 /// Bodies above this are not built; the images left over are said to be unused.
 const PLAN_BYTES: usize = 512 << 20;
@@ -170,10 +171,12 @@ impl Plan {
                 Protocol::V1 => (v1(encoded()), None),
                 Protocol::Raw => (images[chosen[0]].bytes.clone(), None),
                 Protocol::V2 => {
-                    let (body, length) = v2(encoded());
+                    let (body, length) = v2(encoded())?;
                     (body, Some(length))
                 }
-                Protocol::GrpcBytes | Protocol::GrpcStream => (infer_bytes(model, encoded()), None),
+                Protocol::GrpcBytes | Protocol::GrpcStream => {
+                    (infer_bytes(model, encoded())?, None)
+                }
                 Protocol::GrpcTensor | Protocol::Triton => {
                     (infer_tensor(model, parts(&tensors)), None)
                 }
@@ -195,55 +198,45 @@ impl Plan {
 }
 
 fn v1(images: Vec<Bytes>) -> Bytes {
-    let request = |image: &Bytes| {
+    let item = |image: &Bytes| {
         let text = base64_simd::STANDARD.encode_to_string(image);
-        json!({"data": {"item": format!("data:image/jpeg;base64,{text}")}})
+        format!("data:image/jpeg;base64,{text}")
     };
-    let body = match images.as_slice() {
-        [one] => request(one),
-        many => json!({"multi_data": many.iter().map(request).collect::<Vec<_>>()}),
-    };
-    body.to_string().into()
+    let items: Vec<_> = images.iter().map(item).collect();
+    v1::request::to_json(&items).into()
 }
 
-/// BYTES elements: each preceded by its length.
-fn bytes_tensor(images: &[Bytes]) -> BytesMut {
+fn bytes_tensor(images: &[Bytes]) -> Result<Bytes, Error> {
     let mut tensor = BytesMut::new();
     for image in images {
-        tensor.put_u32_le(image.len() as u32);
-        tensor.put_slice(image);
+        put_element(&mut tensor, image)
+            .map_err(|_| Error::Usage("an image of --images has 4 GiB or more".to_owned()))?;
     }
-    tensor
+    Ok(tensor.freeze())
 }
 
-fn v2(images: Vec<Bytes>) -> (Bytes, usize) {
-    let tensor = bytes_tensor(&images);
-    let head = json!({
-        "inputs": [{
-            "name": "image",
-            "datatype": "BYTES",
-            "shape": [images.len()],
-            "parameters": {"binary_data_size": tensor.len()},
-        }],
-        "parameters": {"binary_data_output": true},
-    })
-    .to_string();
-    let body = [head.as_bytes(), &tensor].concat();
-    (body.into(), head.len())
+fn v2(images: Vec<Bytes>) -> Result<(Bytes, usize), Error> {
+    let tensor = bytes_tensor(&images)?;
+    let message = infer_request("", "image", "BYTES", vec![images.len() as i64]);
+    let head = v2::request::to_json(&message, &[tensor.len()]);
+    let body = [&head[..], &tensor].concat();
+    Ok((body.into(), head.len()))
 }
 
-fn infer_bytes(model: &str, images: Vec<Bytes>) -> Bytes {
-    let tensor = bytes_tensor(&images).freeze();
-    infer(model, "image", "BYTES", vec![images.len() as i64], tensor)
+fn infer_bytes(model: &str, images: Vec<Bytes>) -> Result<Bytes, Error> {
+    let tensor = bytes_tensor(&images)?;
+    let message = infer_request(model, "image", "BYTES", vec![images.len() as i64]);
+    Ok(framed(message, tensor))
 }
 
 fn infer_tensor(model: &str, rows: Vec<Bytes>) -> Bytes {
     let shape = [&[rows.len() as i64], TENSOR_ROW.as_slice()].concat();
-    infer(model, "input.1", "FP32", shape, rows.concat().into())
+    let message = infer_request(model, "input.1", "FP32", shape);
+    framed(message, rows.concat().into())
 }
 
-fn infer(model: &str, input: &str, datatype: &str, shape: Vec<i64>, tensor: Bytes) -> Bytes {
-    let message = ModelInferRequest {
+fn infer_request(model: &str, input: &str, datatype: &str, shape: Vec<i64>) -> ModelInferRequest {
+    ModelInferRequest {
         model_name: model.to_owned(),
         inputs: vec![InferInputTensor {
             name: input.to_owned(),
@@ -251,15 +244,15 @@ fn infer(model: &str, input: &str, datatype: &str, shape: Vec<i64>, tensor: Byte
             shape,
             ..Default::default()
         }],
-        raw_input_contents: vec![tensor],
         ..Default::default()
-    };
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(5 + length);
-    frame.put_u8(0); // not compressed
-    frame.put_u32(length as u32);
-    frame.put_slice(&message.encode_to_vec());
-    frame.freeze()
+    }
+}
+
+fn framed(message: ModelInferRequest, tensor: Bytes) -> Bytes {
+    grpc::encode(&ModelInferRequest {
+        raw_input_contents: vec![tensor],
+        ..message
+    })
 }
 
 /// One row of values in [-1, 1), as normalised pixels are.
@@ -273,6 +266,8 @@ fn noise(seed: u64) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
 
     fn images(count: u8) -> Vec<Image> {

@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -19,9 +18,7 @@ use super::{Reply, broken, dial};
 use crate::loadtest::Error;
 use crate::loadtest::failure::{Failure, Fault};
 use crate::loadtest::workload::Request;
-
-/// Bytes in front of each message: a flag and the length.
-const PREFIX: usize = 5;
+use crate::wire::grpc::{error_status, set_request_headers, split_message};
 
 type Sender = SendRequest<Messages>;
 
@@ -95,9 +92,7 @@ impl Share {
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.route.uri.clone();
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        set_request_headers(request.headers_mut());
         let answer = sender
             .send_request(request)
             .await
@@ -135,7 +130,9 @@ impl GrpcLane {
             check_status(trailers)?;
         }
         let mut body = collected.to_bytes();
-        let message = cut_message(&mut body)?.ok_or_else(|| malformed("no message"))?;
+        let message = split_message(&mut body)
+            .map_err(malformed)?
+            .ok_or_else(|| malformed("no message"))?;
         Ok(Reply {
             body: message,
             headers,
@@ -191,7 +188,7 @@ impl StreamLane {
             }
         };
         let message = loop {
-            if let Some(message) = cut_message(&mut stream.received)? {
+            if let Some(message) = split_message(&mut stream.received).map_err(malformed)? {
                 break message;
             }
             let frame = stream.answers.frame().await.ok_or_else(ended)?;
@@ -212,39 +209,17 @@ impl StreamLane {
     }
 }
 
-/// Cuts the first message off, once it is there as a whole.
-fn cut_message<B: Buf + AsRef<[u8]>>(received: &mut B) -> Result<Option<Bytes>, Failure> {
-    let Some((prefix, rest)) = received.as_ref().split_first_chunk::<PREFIX>() else {
-        return Ok(None);
-    };
-    let [flag, length @ ..] = *prefix;
-    if flag != 0 {
-        return Err(malformed("a compressed message that was not asked for"));
-    }
-    let length = u32::from_be_bytes(length) as usize;
-    if rest.len() < length {
-        return Ok(None);
-    }
-    received.advance(PREFIX);
-    Ok(Some(received.copy_to_bytes(length)))
-}
-
-fn malformed(text: &str) -> Failure {
-    Failure::new(Fault::Malformed, text)
+fn malformed(why: impl ToString) -> Failure {
+    Failure::new(Fault::Malformed, why.to_string())
 }
 
 fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(status) = headers.get("grpc-status") else {
-        return Ok(());
-    };
-    match status.to_str().ok().and_then(|code| code.parse().ok()) {
-        Some(0) => Ok(()),
-        Some(code) => {
-            let text = headers.get("grpc-message").map(HeaderValue::as_bytes);
-            let text = String::from_utf8_lossy(text.unwrap_or_default()).replace("%20", " ");
-            Err(Failure::new(Fault::Grpc(code), text))
+    match error_status(headers) {
+        None => Ok(()),
+        Some(status) => {
+            let code = i32::from(status.code()) as u16;
+            Err(Failure::new(Fault::Grpc(code), status.message()))
         }
-        None => Err(malformed("grpc-status is not a number")),
     }
 }
 

@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use serde::Deserialize;
 
 use super::{Reply, broken, dial};
 use crate::loadtest::Error;
 use crate::loadtest::failure::{Failure, Fault};
 use crate::loadtest::workload::{Protocol, Request};
-
-/// The header that says where the JSON of a V2 body ends.
-pub(in crate::loadtest) const JSON_LENGTH: HeaderName =
-    HeaderName::from_static("inference-header-content-length");
+use crate::wire::error_body;
+use crate::wire::v2::JSON_LENGTH;
 
 /// Where requests go, and their headers, made once.
 #[derive(Debug)]
@@ -99,7 +96,7 @@ impl HttpLane {
         } else {
             Err(Failure::new(
                 Fault::Http(status.as_u16()),
-                error_text(&reply.body),
+                error_body::parse(&reply.body),
             ))
         }
     }
@@ -144,16 +141,4 @@ async fn exchange(
         headers: parts.headers,
     };
     Ok((parts.status, reply))
-}
-
-/// The `error` field, or the text itself.
-fn error_text(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        error: String,
-    }
-    match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) => body.error,
-        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
-    }
 }

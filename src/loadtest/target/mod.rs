@@ -4,8 +4,6 @@
 mod grpc;
 mod http;
 
-pub(super) use self::http::JSON_LENGTH;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use tokio::time::timeout;
 use crate::loadtest::Error;
 use crate::loadtest::failure::{Failure, Fault};
 use crate::loadtest::workload::{Protocol, Request};
+use crate::wire::triton::{MODEL_INFER, MODEL_STREAM_INFER};
 
 /// Where to send, and as what.
 #[derive(Clone, Debug)]
@@ -60,8 +59,8 @@ impl Target {
         let path = match endpoint.protocol {
             Protocol::V1 | Protocol::Raw => format!("/v1/models/{}:predict", endpoint.model),
             Protocol::V2 => format!("/v2/models/{}/infer", endpoint.model),
-            Protocol::GrpcStream => "/inference.GRPCInferenceService/ModelStreamInfer".to_owned(),
-            _ => "/inference.GRPCInferenceService/ModelInfer".to_owned(),
+            Protocol::GrpcStream => MODEL_STREAM_INFER.to_owned(),
+            _ => MODEL_INFER.to_owned(),
         };
         let grpc = endpoint
             .protocol
