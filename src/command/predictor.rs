@@ -12,12 +12,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::faces::quality::SIDE;
 use crate::front;
 use crate::front::grpc::{self, GrpcRoutes};
 use crate::front::tensors::Tensors;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, Passthrough};
-use crate::pixel::SIDE;
 use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::settings::threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
