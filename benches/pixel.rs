@@ -12,9 +12,10 @@ use std::path::Path;
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
 use facequality_transformer::error::Error;
+use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
 use facequality_transformer::item::data_uri;
 use facequality_transformer::pixel::{
-    self, ExifOrientation, Image, JPEG_DECODER, Options, PLANE_BYTES, Resizer, SIDE, Scratch,
+    self, ExifOrientation, Image, JPEG_DECODER, Options, Resizer, Scratch,
 };
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::v1::request;
@@ -57,7 +58,13 @@ fn whole(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 planes.iter_mut().for_each(BytesMut::clear);
-                pixel::to_planes(black_box(&file), &OPTIONS, &mut scratch, &mut planes)
+                pixel::to_planes(
+                    black_box(&file),
+                    [SIDE; 2],
+                    &OPTIONS,
+                    &mut scratch,
+                    &mut planes,
+                )
             });
         });
         assert_eq!(planes[0].len(), PLANE_BYTES);
@@ -126,7 +133,7 @@ fn preprocess(c: &mut Criterion) {
                 };
                 data_uri::decode_into(item.as_bytes(), usize::MAX, &mut encoded)?;
                 let (blank, mut rows) = BatchBuilder::rows::<3>(1, PLANE_BYTES);
-                pixel::to_planes(&encoded, &OPTIONS, &mut scratch, &mut rows[0])?;
+                pixel::to_planes(&encoded, [SIDE; 2], &OPTIONS, &mut scratch, &mut rows[0])?;
                 Ok::<_, Error>(blank.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
             });
         });

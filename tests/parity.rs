@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
 use facequality_transformer::pixel::{
-    self, ExifOrientation, JPEG_DECODER, Options, PLANE_BYTES, Resizer, SIDE, Scratch,
+    self, ExifOrientation, JPEG_DECODER, Options, Resizer, Scratch,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -70,7 +71,7 @@ fn ours(file: &[u8], scratch: &mut Scratch) -> Result<Ours, pixel::Error> {
     pixel::resize(image, SIDE, SIDE, &mut Resizer::default(), &mut resized);
     let size = (image.width(), image.height());
     let mut planes: [BytesMut; 3] = Default::default();
-    pixel::to_planes(file, &OPTIONS, scratch, &mut planes)?;
+    pixel::to_planes(file, [SIDE; 2], &OPTIONS, scratch, &mut planes)?;
     assert!(planes.iter().all(|plane| plane.len() == PLANE_BYTES));
     Ok(Ours {
         size,

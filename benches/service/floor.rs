@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use facequality_transformer::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
+use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
+use facequality_transformer::pixel::{self, ExifOrientation, Options, Scratch};
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::triton::ModelInferRequest;
 use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
@@ -50,7 +51,8 @@ pub(crate) fn pixels(image: &[u8], turn: Duration) -> Cost {
         let mut rounds = 0;
         while Instant::now() < end {
             planes.iter_mut().for_each(BytesMut::clear);
-            pixel::to_planes(image, &OPTIONS, &mut scratch, &mut planes).expect("a sound image");
+            pixel::to_planes(image, [SIDE; 2], &OPTIONS, &mut scratch, &mut planes)
+                .expect("a sound image");
             rounds += 1;
         }
         rounds
@@ -119,9 +121,8 @@ fn message(image: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
     let (blank, mut rows) = BatchBuilder::rows::<3>(batch, PLANE_BYTES);
     for planes in &mut rows {
         match image {
-            Some(image) => {
-                pixel::to_planes(image, &OPTIONS, scratch, planes).expect("a sound image")
-            }
+            Some(image) => pixel::to_planes(image, [SIDE; 2], &OPTIONS, scratch, planes)
+                .expect("a sound image"),
             None => planes
                 .iter_mut()
                 .for_each(|plane| plane.resize(PLANE_BYTES, 0)),

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use facequality_transformer::context::RequestContext;
+use facequality_transformer::faces::quality::SIDE;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
-use facequality_transformer::pixel::SIDE;
 use facequality_transformer::predictor::{LocalSettings, Predictor, Signature};
 use facequality_transformer::wire::tensor::Tensor;
 use rten::{Model, RunOptions, ThreadPool, ValueView};

@@ -13,12 +13,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::faces;
+use crate::faces::quality::SIDE;
 use crate::front;
 use crate::front::grpc::{self, GrpcRoutes};
 use crate::front::tensors::Tensors;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, Passthrough};
-use crate::pixel::SIDE;
 use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};

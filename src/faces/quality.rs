@@ -3,12 +3,17 @@
 use bytes::BytesMut;
 
 use crate::error::{Error, Kind};
-use crate::pixel::{self, Options, SIDE, Scratch};
+use crate::pixel::{self, Options, Scratch};
 use crate::predictor::Signature;
 use crate::transformer::{Row, Transformer};
 
 /// What `extra_info.source` of every response says.
 pub const SOURCE: &str = "face_quality_score";
+/// Height and width of the model's input.
+pub const SIDE: usize = 112;
+
+/// Bytes of one FP32 plane of the model's input.
+pub const PLANE_BYTES: usize = SIDE * SIDE * 4;
 
 /// The first transformer: image → 3 × 112 × 112 values → score.
 #[derive(Debug)]
@@ -45,7 +50,13 @@ impl Transformer for FaceQuality {
         scratch: &mut Scratch,
         planes: &mut [BytesMut; 3],
     ) -> Result<(), Error> {
-        Ok(pixel::to_planes(image, &self.options, scratch, planes)?)
+        Ok(pixel::to_planes(
+            image,
+            [SIDE; 2],
+            &self.options,
+            scratch,
+            planes,
+        )?)
     }
 
     fn postprocess(&self, row: &[f32]) -> Row {

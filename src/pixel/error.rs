@@ -1,11 +1,11 @@
-//! Why an image was refused, in words for the one who sent it.
+//! Why an image was refused, in words for its sender.
 
 /// Why an image was refused. Texts name the format and the fault, never content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The first bytes are of no format that is read here.
-    #[error("the bytes are no image: neither JPEG, PNG, WebP nor BMP")]
-    NotAImage,
+    #[error("unrecognised image format: expected JPEG, PNG, WebP or BMP")]
+    NotAnImage,
     /// More pixels than `--max_pixels`, by the header.
     #[error("the {format} image has {width} x {height} pixels, more than --max_pixels {limit}")]
     TooManyPixels {

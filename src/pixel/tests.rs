@@ -7,6 +7,9 @@ const OPTIONS: Options = Options {
     exif_orientation: ExifOrientation::Ignore,
 };
 
+const INPUT: [usize; 2] = [112, 112];
+const PLANE_BYTES: usize = 112 * 112 * 4;
+
 const UPRIGHT: Options = Options {
     exif_orientation: ExifOrientation::Apply,
     ..OPTIONS
@@ -73,8 +76,8 @@ fn damage_is_no_panic_and_no_pixel_is_of_another_image() {
             }
             let mut used = Scratch::default();
             for (buffer, byte) in [
-                (&mut used.decoder.pixels, 0x5A),
-                (&mut used.decoder.stage, 0xA5),
+                (&mut used.decoder.buffers.pixels, 0x5A),
+                (&mut used.decoder.buffers.stage, 0xA5),
             ] {
                 buffer.resize(1 << 20, byte);
             }
@@ -196,17 +199,17 @@ fn a_large_image_is_not_kept() {
     large.extend([1, 0, 24, 0]);
     large.resize(54 + (width * height * 3) as usize, 0);
     let mut planes: [BytesMut; 3] = Default::default();
-    to_planes(&large, &OPTIONS, &mut scratch, &mut planes).unwrap();
-    assert_eq!(scratch.decoder.pixels.capacity(), 0);
+    to_planes(&large, INPUT, &OPTIONS, &mut scratch, &mut planes).unwrap();
+    assert_eq!(scratch.decoder.buffers.pixels.capacity(), 0);
     assert!(planes.iter().all(|plane| plane.len() == PLANE_BYTES));
     let small = golden("png-rgb8-photo-17x13.png");
-    to_planes(&small, &OPTIONS, &mut scratch, &mut planes).unwrap();
-    assert!(scratch.decoder.pixels.capacity() > 0);
+    to_planes(&small, INPUT, &OPTIONS, &mut scratch, &mut planes).unwrap();
+    assert!(scratch.decoder.buffers.pixels.capacity() > 0);
     assert!(planes.iter().all(|plane| plane.len() == 2 * PLANE_BYTES));
 }
 
 #[test]
-fn what_is_no_image_is_said_so() {
+fn what_is_not_an_image_is_named() {
     for bytes in [
         &b""[..],
         b"GIF89a",
@@ -214,6 +217,6 @@ fn what_is_no_image_is_said_so() {
         b"RIFF....WAVE",
         b"{\"a\":1}",
     ] {
-        assert_eq!(fresh(bytes, &OPTIONS), Err(Error::NotAImage));
+        assert_eq!(fresh(bytes, &OPTIONS), Err(Error::NotAnImage));
     }
 }

@@ -21,8 +21,15 @@ fn tensor(image: &[u8]) -> Bytes {
         max_pixels: 1_000_000,
         exif_orientation: pixel::ExifOrientation::Ignore,
     };
-    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(pixel::PLANE_BYTES));
-    pixel::to_planes(image, &options, &mut pixel::Scratch::default(), &mut planes).unwrap();
+    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(112 * 112 * 4));
+    pixel::to_planes(
+        image,
+        [112; 2],
+        &options,
+        &mut pixel::Scratch::default(),
+        &mut planes,
+    )
+    .unwrap();
     planes.concat().into()
 }
 

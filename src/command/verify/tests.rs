@@ -24,7 +24,14 @@ impl Set {
             exif_orientation: ExifOrientation::Ignore,
         };
         let mut planes = Default::default();
-        pixel::to_planes(&face, &options, &mut Scratch::default(), &mut planes).unwrap();
+        pixel::to_planes(
+            &face,
+            [112; 2],
+            &options,
+            &mut Scratch::default(),
+            &mut planes,
+        )
+        .unwrap();
         let tensor = planes.concat();
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);

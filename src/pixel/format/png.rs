@@ -4,8 +4,10 @@ use std::io::{Cursor, ErrorKind};
 
 use png::{ColorType, DecodeOptions, DecodingError, Transformations};
 
-use crate::pixel::decode::{Buffers, Decoded, Size, drop_alpha, first, grey_to_rgb};
-use crate::pixel::{Error, Options, orientation};
+use crate::pixel::buffer::{Buffers, Decoded, Size, drop_alpha, grey_to_rgb, sized};
+use crate::pixel::error::Error;
+use crate::pixel::options::Options;
+use crate::pixel::orientation;
 
 const FORMAT: &str = "PNG";
 
@@ -31,7 +33,7 @@ pub(in crate::pixel) fn decode(
         what: "its size overflows",
     })?;
     let pixels = size.pixels();
-    let buffer = first(&mut buffers.pixels, bytes.max(pixels * 3));
+    let buffer = sized(&mut buffers.pixels, bytes.max(pixels * 3));
     let frame = reader.next_frame(&mut buffer[..bytes]).map_err(refusal)?;
     if (frame.width as usize, frame.height as usize) != (size.width, size.height) {
         return Err(Error::Damaged {

@@ -4,8 +4,10 @@ use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use crate::pixel::decode::{Buffers, Decoded, Size, drop_alpha, first};
-use crate::pixel::{Error, ExifOrientation, Options, orientation};
+use crate::pixel::buffer::{Buffers, Decoded, Size, drop_alpha, sized};
+use crate::pixel::error::Error;
+use crate::pixel::options::{ExifOrientation, Options};
+use crate::pixel::orientation;
 
 const FORMAT: &str = "WebP";
 
@@ -25,7 +27,7 @@ pub(in crate::pixel) fn decode(
     let size = Size::check(FORMAT, width.into(), height.into(), options)?;
     check_frames(image.get(12..).unwrap_or_default(), width, height)?;
     let channels = if decoder.has_alpha() { 4 } else { 3 };
-    let buffer = first(&mut buffers.pixels, size.pixels() * channels);
+    let buffer = sized(&mut buffers.pixels, size.pixels() * channels);
     decoder.read_image(buffer).map_err(refusal)?;
     if channels == 4 {
         drop_alpha(buffer, size.pixels());

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::FORMAT;
-use crate::pixel::Error;
+use crate::pixel::error::Error;
 
 /// Scans that a file may have; more are made to be slow.
 const MAX_SCANS: usize = 100;

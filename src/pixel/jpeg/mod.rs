@@ -15,8 +15,10 @@ mod backend;
 mod baseline;
 mod header;
 
-use super::decode::{Buffers, Decoded, Rows, Size, first};
-use super::{Error, Options, orientation, resize};
+use super::buffer::{Buffers, Decoded, Rows, Size, sized};
+use super::error::Error;
+use super::options::Options;
+use super::orientation;
 use baseline::Baseline;
 use header::Header;
 
@@ -29,57 +31,47 @@ pub(super) struct Decoder {
     backend: backend::Decoder,
 }
 
-/// Decodes into `buffers.pixels`, of the common files the rows that will be looked at only.
-pub(super) fn decode(
-    image: &[u8],
-    options: &Options,
-    rows: Rows,
-    buffers: &mut Buffers,
-) -> Result<Decoded, Error> {
-    let header = header::read(image)?;
-    let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
-    let image = &image[..header.end];
-    let Buffers {
-        pixels,
-        stage,
-        jpeg,
-        wanted,
-    } = buffers;
-    let orientation = header.exif.map_or(1, orientation::orientation);
-    match rows {
-        Rows::OfResize(to) if !options.turns(orientation) => {
-            resize::rows_read(size.width, size.height, to, wanted);
-        }
+impl Decoder {
+    /// Decodes into `buffers.pixels`, of the common files the rows that will be looked at only.
+    pub(super) fn decode(
+        &mut self,
+        image: &[u8],
+        options: &Options,
+        rows: Rows,
+        buffers: &mut Buffers,
+    ) -> Result<Decoded, Error> {
+        let header = header::read(image)?;
+        let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
+        let image = &image[..header.end];
+        let orientation = header.exif.map_or(1, orientation::orientation);
         // The rows of an image that is turned are not the rows that are read.
-        _ => {
-            wanted.clear();
-            wanted.resize(size.height, true);
-        }
-    }
-    let rgb = first(pixels, size.pixels() * 3);
-    if header.colours.count() == 4 {
-        let cmyk = first(stage, size.pixels() * 4);
-        jpeg.backend.decode(image, size, &header, cmyk)?;
-        for (rgb, cmyk) in rgb
-            .as_chunks_mut::<3>()
-            .0
-            .iter_mut()
-            .zip(cmyk.as_chunks::<4>().0)
+        let turned = options.turns(orientation);
+        buffers
+            .rows
+            .keep(size, if turned { Rows::All } else { rows });
+        let wanted = buffers.rows.wanted();
+        let rgb = sized(&mut buffers.pixels, size.pixels() * 3);
+        if header.colours.count() == 4 {
+            let cmyk = sized(&mut buffers.stage, size.pixels() * 4);
+            self.backend.decode(image, size, &header, cmyk)?;
+            let pixels = rgb.as_chunks_mut::<3>().0.iter_mut();
+            for (rgb, cmyk) in pixels.zip(cmyk.as_chunks::<4>().0) {
+                *rgb = cmyk_to_rgb(*cmyk);
+            }
+        } else if self
+            .baseline
+            .decode(image, size, &header, wanted, rgb)
+            .is_none()
         {
-            *rgb = ink(*cmyk);
+            self.backend.decode(image, size, &header, rgb)?;
         }
-    } else if jpeg
-        .baseline
-        .decode(image, size, &header, wanted, rgb)
-        .is_none()
-    {
-        jpeg.backend.decode(image, size, &header, rgb)?;
+        buffers.rows.keep_all();
+        Ok(Decoded { size, orientation })
     }
-    Ok(Decoded { size, orientation })
 }
 
 /// RGB of an inverted CMYK pixel, which is what all programs write; OpenCV takes all for inverted.
-fn ink([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let k = i32::from(black);
     [cyan, magenta, yellow].map(|colour| (k - (((255 - i32::from(colour)) * k) >> 8)) as u8)
 }

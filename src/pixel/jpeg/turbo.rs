@@ -4,7 +4,7 @@
 use turbojpeg::{Decompressor, Image, PixelFormat};
 
 use super::{FORMAT, Header, Size};
-use crate::pixel::Error;
+use crate::pixel::error::Error;
 
 /// How libjpeg-turbo's warning of bytes between the last pixel and the end marker ends.
 const SPARE_BYTES: &str = "extraneous bytes before marker 0xd9";

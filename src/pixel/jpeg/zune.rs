@@ -8,7 +8,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::header::Colours;
 use super::{FORMAT, Header, Size};
-use crate::pixel::Error;
+use crate::pixel::error::Error;
 
 /// Ones, as a JPEG stores them. No Huffman code is all ones, so a decoder that reads on into these
 /// finds an error, where at a marker it would find zeros and invent pixels of them.
