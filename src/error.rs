@@ -6,7 +6,7 @@
 use http::StatusCode;
 use tonic::Code;
 
-use crate::{admission, item, pixel, predictor, wire, workers};
+use crate::{admission, item, pixel, predictor, transport, wire, workers};
 
 /// The kinds of failure a caller can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +226,18 @@ impl Classify for item::Error {
 impl Classify for admission::Refusal {
     fn kind(&self) -> Kind {
         Kind::Overloaded
+    }
+}
+
+impl Classify for transport::BodyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::TooSlow { .. } | Self::CutShort(_) | Self::Damaged { .. } => Kind::Invalid,
+            Self::UnsupportedEncoding => Kind::UnsupportedEncoding,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Panicked(panicked) => panicked.kind(),
+        }
     }
 }
 

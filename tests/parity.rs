@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
-use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
+use facequality_transformer::faces::{PLANE_BYTES, SIDE};
 use facequality_transformer::pixel::{
     self, ExifOrientation, JPEG_DECODER, Options, Resizer, Scratch,
 };

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
+use facequality_transformer::faces::{PLANE_BYTES, SIDE};
 use facequality_transformer::pixel::{self, ExifOrientation, Options, Scratch};
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::triton::ModelInferRequest;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use facequality_transformer::context::RequestContext;
-use facequality_transformer::faces::quality::SIDE;
+use facequality_transformer::faces::SIDE;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::predictor::{LocalSettings, Predictor, Signature};

@@ -13,8 +13,9 @@ use http::header::CONTENT_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::engine::{Engine, Request};
-use crate::observe::timing::Timings;
+use crate::context::RequestContext;
+use crate::engine::Engine;
+use crate::observe::timing::Deadline;
 use crate::service;
 use crate::settings::ServeArgs;
 use crate::settings::Settings;
@@ -240,7 +241,7 @@ impl Scorer {
         );
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
         let engine = service::engine(&settings, &service::metrics(&settings)?)?;
-        engine.wait_ready(TIMEOUT).await?;
+        service::wait_ready(&*engine, TIMEOUT).await?;
         Ok(Self::Here {
             engine,
             model: settings.model_name,
@@ -252,16 +253,10 @@ impl Scorer {
         let image = Bytes::from(tokio::fs::read(file).await?);
         match self {
             Self::Here { engine, model } => {
-                let request = Request {
-                    model: model.clone(),
-                    input: Input::Images(vec![Image::Encoded(image)]),
-                    id: String::new(),
-                    headers: http::HeaderMap::new(),
-                    timeout: None,
-                    image_errors: None,
-                    timings: Arc::new(Timings::start()),
-                };
-                let rows = engine.run(request).await?;
+                let mut context = RequestContext::new(String::new(), Deadline::after(TIMEOUT));
+                context.model.clone_from(model);
+                let input = Input::Images(vec![Image::Encoded(image)]);
+                let rows = engine.run(input, None, &context).await?;
                 let row = rows.into_iter().next().context("no score")?;
                 Ok(f64::from(row?))
             }

@@ -12,17 +12,16 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::faces;
-use crate::faces::quality::SIDE;
-use crate::front;
-use crate::front::grpc::{self, GrpcRoutes};
-use crate::front::tensors::Tensors;
+use crate::admission::ByteBudget;
+use crate::faces::{self, FaceQuality};
+use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
-use crate::oip::{InferenceService, Passthrough};
+use crate::oip::{OpenInference, Passthrough};
 use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transport::listener::{Connections, serve};
+use crate::transport::{BodyLimits, ConnectionSettings, serve};
+use crate::workers::CpuPool;
 
 /// Calls that run concurrently; more wait, as they do in Triton.
 const CONCURRENCY: usize = 4096;
@@ -34,6 +33,10 @@ const STREAM_CONCURRENCY: usize = 256;
 const MAX_BODY_BYTES: usize = i32::MAX as usize;
 
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Triton gives a request that names no deadline all the time it needs; this only keeps a lost call
+/// from staying for ever.
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
 const MAX_CONNECTIONS: usize = 10_000;
 
@@ -118,23 +121,30 @@ impl PredictorServer {
     /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new("none", &[])?);
-        let passthrough = Passthrough::new(predictor(&args, &metrics)?)?
+        let service = Passthrough::new(predictor(&args, &metrics)?)
             .with_max_batch(args.max_batch as usize)
             .with_delay(Duration::from_millis(args.delay_ms));
-        let served: Arc<dyn InferenceService> = Arc::new(passthrough);
-        let settings = grpc::Settings {
-            max_body_bytes: MAX_BODY_BYTES,
-            body_read_timeout: BODY_READ_TIMEOUT,
-            concurrency: STREAM_CONCURRENCY,
+        let pool = CpuPool::start(1)?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let oip = OpenInference::new(Arc::new(service), version, pool.clone());
+        let settings = Arc::new(front::Settings {
+            body: BodyLimits {
+                max_bytes: MAX_BODY_BYTES,
+                read_timeout: BODY_READ_TIMEOUT,
+                budget: ByteBudget::unlimited(&metrics),
+                pool,
+            },
+            timeout: TIMEOUT,
+            stream_concurrency: STREAM_CONCURRENCY,
             forward_headers: Vec::new(),
-            metrics: Arc::clone(&metrics),
-        };
-        let routes = grpc::routes(Arc::clone(&served), settings)?;
-        let tensors = tensors(served, metrics, routes.clone());
+            metrics,
+        });
+        let routes = front::grpc_routes(&oip, Arc::clone(&settings))?;
+        let router = Router::new(None, oip, routes.clone(), settings);
         let (http, http_address) = listen(args.host, args.http_port).await?;
         let (grpc, grpc_address) = listen(args.host, args.grpc_port).await?;
         let (control, shutdown) = shutdown::channel();
-        let connections = Connections {
+        let connections = ConnectionSettings {
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -148,7 +158,7 @@ impl PredictorServer {
             connections.clone(),
             shutdown.clone(),
         ));
-        servers.spawn(serve(http, Arc::new(tensors), connections, shutdown));
+        servers.spawn(serve(http, Arc::new(router), connections, shutdown));
         Ok(Self {
             http: http_address,
             grpc: grpc_address,
@@ -167,19 +177,6 @@ impl PredictorServer {
     }
 }
 
-fn tensors(served: Arc<dyn InferenceService>, metrics: Arc<Metrics>, grpc: GrpcRoutes) -> Tensors {
-    Tensors {
-        served,
-        metrics,
-        settings: front::Settings {
-            max_body_bytes: MAX_BODY_BYTES,
-            body_read_timeout: BODY_READ_TIMEOUT,
-            forward_headers: Vec::new(),
-        },
-        grpc,
-    }
-}
-
 async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let address = SocketAddr::new(host, port);
     let listener = TcpListener::bind(address).await;
@@ -189,14 +186,11 @@ async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketA
 }
 
 fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predictor>> {
-    let side = SIDE as i64;
-    let signature = Signature {
-        model: args.model_name.clone(),
-        input: args.input.clone(),
-        input_row: vec![3, side, side],
-        output: args.output.clone(),
-        output_row: vec![1],
-    };
+    let signature = FaceQuality::signature_of(
+        args.model_name.clone(),
+        args.input.clone(),
+        args.output.clone(),
+    );
     let metrics = Arc::clone(metrics);
     let local = LocalSettings {
         concurrency: CONCURRENCY,

@@ -1,4 +1,8 @@
-//! The only place that knows faces: the models, their names and their defaults.
+//! The only place that knows faces: the models, the names of their tensors and their defaults.
+
+mod quality;
+
+pub use quality::FaceQuality;
 
 /// The service's name: the model's in requests unless `--model_name` says otherwise, and what
 /// environment variables and metrics begin with.
@@ -7,10 +11,17 @@ pub const NAME: &str = "facequality";
 /// `--predictor_model` unless given: the model's name in Triton's repository.
 pub const PREDICTOR_MODEL: &str = "face_quality_trt_fp16";
 
-/// `--predictor_input` unless given: as the exported network calls it.
+/// `--predictor_input` unless given: the model's FP32 input `[N,3,112,112]`.
 pub const PREDICTOR_INPUT: &str = "input.1";
 
-/// `--predictor_output` unless given.
+/// `--predictor_output` unless given: the model's FP32 output `[N,1]`.
 pub const PREDICTOR_OUTPUT: &str = "1346";
 
-pub mod quality;
+/// What `extra_info.source` of every V1 response says.
+pub const SOURCE: &str = "face_quality_score";
+
+/// Height and width of the model's input.
+pub const SIDE: usize = 112;
+
+/// Bytes of one FP32 plane of the model's input.
+pub const PLANE_BYTES: usize = SIDE * SIDE * size_of::<f32>();

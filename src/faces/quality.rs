@@ -2,20 +2,13 @@
 
 use bytes::BytesMut;
 
+use super::SIDE;
 use crate::error::{Error, Kind};
 use crate::pixel::{self, Options, Scratch};
 use crate::predictor::Signature;
-use crate::transformer::{Row, Transformer};
+use crate::transformer::{CHANNELS, Row, Transformer};
 
-/// What `extra_info.source` of every response says.
-pub const SOURCE: &str = "face_quality_score";
-/// Height and width of the model's input.
-pub const SIDE: usize = 112;
-
-/// Bytes of one FP32 plane of the model's input.
-pub const PLANE_BYTES: usize = SIDE * SIDE * 4;
-
-/// The first transformer: image → 3 × 112 × 112 values → score.
+/// Image → 3 × 112 × 112 values → score.
 #[derive(Debug)]
 pub struct FaceQuality {
     signature: Signature,
@@ -25,16 +18,21 @@ pub struct FaceQuality {
 impl FaceQuality {
     /// For the predictor's model and tensors of these names.
     pub fn new(model: String, input: String, output: String, options: Options) -> Self {
-        let side = SIDE as i64;
         Self {
-            signature: Signature {
-                model,
-                input,
-                input_row: vec![3, side, side],
-                output,
-                output_row: vec![1],
-            },
+            signature: Self::signature_of(model, input, output),
             options,
+        }
+    }
+
+    /// What such a model takes and gives, under these names.
+    pub fn signature_of(model: String, input: String, output: String) -> Signature {
+        let side = SIDE as i64;
+        Signature {
+            model,
+            input,
+            input_row: vec![3, side, side],
+            output,
+            output_row: vec![1],
         }
     }
 }
@@ -48,7 +46,7 @@ impl Transformer for FaceQuality {
         &self,
         image: &[u8],
         scratch: &mut Scratch,
-        planes: &mut [BytesMut; 3],
+        planes: &mut [BytesMut; CHANNELS],
     ) -> Result<(), Error> {
         Ok(pixel::to_planes(
             image,
@@ -64,12 +62,12 @@ impl Transformer for FaceQuality {
             [score] if score.is_finite() => Ok(score),
             [score] => Err(Error::new(
                 Kind::BadGateway,
-                format!("the predictor's score is {score}, which is no number to answer"),
+                format!("the predictor returned a non-finite score ({score})"),
             )),
             _ => Err(Error::new(
                 Kind::BadGateway,
                 format!(
-                    "the predictor gave {} values for one image instead of 1",
+                    "the predictor returned {} values for one image; expected 1",
                     row.len()
                 ),
             )),

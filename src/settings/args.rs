@@ -10,7 +10,7 @@ use crate::observe::log::LogFormat;
 use crate::pixel::ExifOrientation;
 use crate::predictor::Protocol;
 use crate::settings::kserve::KserveArgs;
-use crate::transformer::batch::ImageErrors;
+use crate::transformer::ImageErrors;
 
 /// The flags of `serve`, each of which can also be set in the environment.
 #[derive(Args, Clone, Debug)]

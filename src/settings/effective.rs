@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::predictor::Target;
 use crate::settings::{FrontSettings, LogSettings, PredictorSettings, Settings};
-use crate::transport::headers::Forwarded;
+use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
 /// A setting and its value, both as the flag takes them.
@@ -101,7 +101,7 @@ impl Settings {
             path("ssl_certfile", tls.map(|tls| tls.certificates.as_path())),
             path("ssl_keyfile", tls.map(|tls| tls.key.as_path())),
             seconds("grpc_max_connection_age_seconds", max_age),
-            list("forward_headers", forward_headers, Forwarded::text),
+            list("forward_headers", forward_headers, HeaderPattern::text),
             seconds("header_read_timeout_seconds", *header_read_timeout),
             seconds("body_read_timeout_seconds", *body_read_timeout),
             seconds("idle_timeout_seconds", *idle_timeout),

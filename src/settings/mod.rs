@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::observe::log::LogFormat;
 use crate::predictor::{Protocol, Target};
-use crate::transport::headers::Forwarded;
+use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
 pub use args::ServeArgs;
@@ -64,7 +64,7 @@ pub struct FrontSettings {
     /// Age at which gRPC connections are closed.
     pub max_connection_age: Option<Duration>,
     /// Headers to forward to the predictor.
-    pub forward_headers: Vec<Forwarded>,
+    pub forward_headers: Vec<HeaderPattern>,
     /// Time limit for a request's head.
     pub header_read_timeout: Duration,
     /// Time limit for a request's body.
@@ -262,7 +262,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
         .map(|name| name.trim())
         .filter(|name| !name.is_empty())
         .filter_map(|name| {
-            let forwarded = Forwarded::parse(name);
+            let forwarded = HeaderPattern::parse(name);
             if forwarded.is_none() {
                 problems.push(format!("--forward_headers: invalid header name {name:?}"));
             }

@@ -1,4 +1,5 @@
-//! Reading a request's body: its length is judged and its room reserved before it is read.
+//! Reading an HTTP request's body: its length is judged and its bytes are reserved before it is
+//! read.
 
 use std::time::Duration;
 
@@ -6,148 +7,106 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
 
 use super::compression::Encoding;
+use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
-use crate::error::{Error, Kind};
-use crate::front::{Settings, Visit};
-use crate::observe::timing::Stage;
-use crate::oip::InferenceService;
 
-/// Room is taken in such steps for a body that does not tell its length.
+/// Bytes are reserved in such steps for a body that does not tell its length.
 const STEP: usize = 256 * 1024;
 
-/// How long the rest of a refused body is read over, so that its sender gets to read the answer.
+/// How long the rest of a refused body is read over, so that its sender gets to read the response.
 const DISCARD: Duration = Duration::from_secs(1);
 
-/// A body, and its room among `--max_bytes_in_flight`.
+/// A body that was read.
 #[derive(Debug)]
-pub struct Read {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// To be kept as long as the bytes are.
-    pub reserved: Vec<ByteReservation>,
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
+    /// To be kept for as long as the bytes, or what is made from them, are needed.
+    pub(crate) reserved: Vec<ByteReservation>,
 }
 
-/// Reads a body of at most `--max_body_bytes`, also when inflated, within
-/// `--body_read_timeout_seconds`.
-///
-/// # Errors
-///
-/// When it is too large, damaged, too slow or cut short, or there is no room for it.
-pub async fn read(
-    served: &dyn InferenceService,
-    settings: &Settings,
-    visit: &Visit,
+/// Reads a body within its limits and inflates it.
+pub(crate) async fn read(
+    headers: &HeaderMap,
     body: &mut Incoming,
-) -> Result<Read, Error> {
-    let _clock = visit.timings.stage(Stage::Read);
-    let encoding = Encoding::of_request(&visit.headers)?;
-    let read = read_within(served, settings, body).await?;
+    limits: &BodyLimits,
+) -> Result<ReadBody, BodyError> {
+    let encoding = Encoding::of_request(headers)?;
+    let read = read_as_sent(body, limits).await?;
     match encoding {
-        Some(encoding) => inflate(served, settings, read, encoding).await,
+        Some(encoding) => inflate(read, encoding, limits).await,
         None => Ok(read),
     }
 }
 
 /// Reads over what is left of a refused request's body: a connection that is closed while its
-/// sender still writes is reset, and the answer is lost with it. One who waits to be told to go on
-/// has not begun to write.
-pub async fn discard(headers: &HeaderMap, body: &mut Incoming) {
+/// sender still writes is reset, and the response is lost with it. A sender that waits to be told
+/// to go on has not begun to write.
+pub(crate) async fn discard(headers: &HeaderMap, body: &mut Incoming) {
     if headers.contains_key(EXPECT) {
         return;
     }
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(DISCARD, rest).await;
+    let _ = timeout(DISCARD, rest).await;
 }
 
 async fn inflate(
-    served: &dyn InferenceService,
-    settings: &Settings,
-    read: Read,
+    read: ReadBody,
     encoding: Encoding,
-) -> Result<Read, Error> {
-    let limit = settings.max_body_bytes;
-    let Read { bytes, reserved } = read;
-    let compressed = bytes.len();
-    let bytes = served
-        .aside(compressed, move || encoding.inflate(&bytes, limit))
+    limits: &BodyLimits,
+) -> Result<ReadBody, BodyError> {
+    let ReadBody { bytes, reserved } = read;
+    let max_bytes = limits.max_bytes;
+    let bytes = limits
+        .pool
+        .run(bytes.len(), move || encoding.inflate(&bytes, max_bytes))
         .await??;
-    // Given back first: those who hold room and ask for more would wait for each other.
+    // Given back first: requests that hold bytes and ask for more would wait for each other.
     drop(reserved);
-    let reserved = served.reserve(bytes.len()).await?;
-    Ok(Read {
-        bytes,
-        reserved: reserved.into_iter().collect(),
+    let reserved = vec![limits.budget.reserve(bytes.len()).await?];
+    Ok(ReadBody { bytes, reserved })
+}
+
+async fn read_as_sent(body: &mut Incoming, limits: &BodyLimits) -> Result<ReadBody, BodyError> {
+    let Some(length) = body.size_hint().exact() else {
+        let read = timeout(limits.read_timeout, read_chunked(body, limits)).await;
+        return read.map_err(|_| limits.too_slow())?;
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    limits.check_length(length)?;
+    let reserved = vec![limits.budget.reserve(length).await?];
+    let collected = timeout(limits.read_timeout, body.collect()).await;
+    let collected = collected.map_err(|_| limits.too_slow())?;
+    Ok(ReadBody {
+        bytes: collected.map_err(cut_short)?.to_bytes(),
+        reserved,
     })
 }
 
-async fn read_within(
-    served: &dyn InferenceService,
-    settings: &Settings,
-    body: &mut Incoming,
-) -> Result<Read, Error> {
-    let limit = settings.max_body_bytes;
-    let announced = body.size_hint().exact().map(|length| length as usize);
-    let mut reserved = Vec::new();
-    if let Some(length) = announced {
-        within(length, limit)?;
-        reserved.extend(served.reserve(length).await?);
-    }
-    let time = settings.body_read_timeout;
-    let read = async {
-        match announced {
-            Some(_) => Ok(body.collect().await.map_err(cut_short)?.to_bytes()),
-            None => grow(served, body, limit, &mut reserved).await,
-        }
-    };
-    let bytes = tokio::time::timeout(time, read).await.map_err(|_| {
-        Error::new(
-            Kind::Invalid,
-            format!(
-                "the body did not arrive within {} s (--body_read_timeout_seconds)",
-                time.as_secs()
-            ),
-        )
-    })??;
-    Ok(Read { bytes, reserved })
-}
-
-async fn grow(
-    served: &dyn InferenceService,
-    body: &mut Incoming,
-    limit: usize,
-    reserved: &mut Vec<ByteReservation>,
-) -> Result<Bytes, Error> {
+/// Reads a body that does not tell its length; its bytes are reserved as it grows.
+async fn read_chunked(body: &mut Incoming, limits: &BodyLimits) -> Result<ReadBody, BodyError> {
     let mut bytes = BytesMut::new();
-    let mut room = 0;
+    let mut reserved = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(cut_short)?.into_data() else {
             continue;
         };
-        within(bytes.len() + data.len(), limit)?;
-        while room < bytes.len() + data.len() {
-            reserved.extend(served.reserve(STEP).await?);
-            room += STEP;
+        let length = bytes.len() + data.len();
+        limits.check_length(length)?;
+        while reserved.len() * STEP < length {
+            reserved.push(limits.budget.reserve(STEP).await?);
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok(ReadBody {
+        bytes: bytes.freeze(),
+        reserved,
+    })
 }
 
-fn within(length: usize, limit: usize) -> Result<(), Error> {
-    if length <= limit {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::TooLarge,
-        format!(
-            "the body has {length} bytes or more; at most {limit} are allowed (--max_body_bytes)"
-        ),
-    ))
-}
-
-fn cut_short(error: hyper::Error) -> Error {
-    Error::new(Kind::Invalid, format!("the body was cut short: {error}"))
+fn cut_short(error: hyper::Error) -> BodyError {
+    BodyError::CutShort(error.to_string())
 }

@@ -1,5 +1,5 @@
-//! A connection whose silence is noticed: how long a request's head has been on its way, and how
-//! long no request has been.
+//! The head and idle timeouts of a connection: how long a request's head has been on its way, and
+//! for how long there has been no request.
 
 use std::io;
 use std::pin::Pin;
@@ -12,22 +12,22 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// No head is on its way.
-const NONE: u64 = u64::MAX;
+const NO_HEAD: u64 = u64::MAX;
 
 /// What a connection has been doing. Moments are milliseconds since `begin`.
 #[derive(Debug)]
 pub(super) struct Activity {
     begin: Instant,
-    /// Requests whose answer has not been sent to its end.
+    /// Requests whose response has not been sent to its end.
     requests: AtomicUsize,
     /// When the first byte of a request came that is not yet complete.
     head: AtomicU64,
-    /// When the last answer ended.
+    /// When the last response ended.
     idle: AtomicU64,
 }
 
 impl Activity {
-    /// A connection that was accepted now; its first head is awaited.
+    /// A connection that was accepted now; its first head is waited for.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             begin: Instant::now(),
@@ -41,58 +41,58 @@ impl Activity {
         self.begin.elapsed().as_millis() as u64
     }
 
-    fn bytes_came(&self) {
+    fn on_read(&self) {
         if self.requests.load(Ordering::Relaxed) == 0 {
             let now = self.now();
             let _ = self
                 .head
-                .compare_exchange(NONE, now, Ordering::Relaxed, Ordering::Relaxed);
+                .compare_exchange(NO_HEAD, now, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
     /// A request's head is complete.
-    pub(super) fn begin_request(self: &Arc<Self>) -> Running {
+    pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.head.store(NONE, Ordering::Relaxed);
-        Running(Arc::clone(self))
+        self.head.store(NO_HEAD, Ordering::Relaxed);
+        RequestGuard(Arc::clone(self))
     }
 
     /// How long the connection may go on as it is; zero when it has been silent for too long.
     /// On HTTP/2 `multiplexed` bytes without a request (pings, windows) are no head.
-    pub(super) fn patience(&self, head: Duration, idle: Duration, multiplexed: bool) -> Duration {
+    pub(super) fn remaining(&self, head: Duration, idle: Duration, multiplexed: bool) -> Duration {
         if self.requests.load(Ordering::Relaxed) > 0 {
-            // Whatever comes next takes at least so long.
+            // Whatever comes next takes at least that long.
             return head.min(idle).max(Duration::from_millis(100));
         }
         let since = |moment: &AtomicU64| {
             Duration::from_millis(self.now().saturating_sub(moment.load(Ordering::Relaxed)))
         };
-        if self.head.load(Ordering::Relaxed) != NONE && !multiplexed {
+        if self.head.load(Ordering::Relaxed) != NO_HEAD && !multiplexed {
             return head.saturating_sub(since(&self.head));
         }
         idle.saturating_sub(since(&self.idle)).min(head)
     }
 }
 
-/// A request whose answer has not been sent to its end.
+/// A request whose response has not been sent to its end.
 #[derive(Debug)]
-pub(super) struct Running(Arc<Activity>);
+pub(super) struct RequestGuard(Arc<Activity>);
 
-impl Drop for Running {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.idle.store(self.0.now(), Ordering::Relaxed);
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A stream that tells when bytes came.
+/// A stream that notes when bytes came.
 #[derive(Debug)]
-pub(super) struct Watched<IO> {
+pub(super) struct TrackedIo<IO> {
     pub(super) io: IO,
     pub(super) activity: Arc<Activity>,
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for TrackedIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -101,13 +101,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.activity.bytes_came();
+            self.activity.on_read();
         }
         result
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for TrackedIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,14 +133,14 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 }
 
-/// An answer's body that keeps its request running until it has been sent.
+/// A response's body that keeps its request counted until it has been sent.
 #[derive(Debug)]
-pub(super) struct Sending<B> {
+pub(super) struct GuardedBody<B> {
     pub(super) body: B,
-    pub(super) _running: Running,
+    pub(super) _guard: RequestGuard,
 }
 
-impl<B: Body + Unpin> Body for Sending<B> {
+impl<B: Body + Unpin> Body for GuardedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -166,28 +166,28 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(75);
 
     #[test]
-    fn patience_follows_what_the_connection_does() {
+    fn the_remaining_time_follows_what_the_connection_does() {
         let activity = Activity::new();
-        // The first head is awaited from the start.
-        assert!(activity.patience(HEAD, IDLE, false) <= HEAD);
+        // The first head is waited for from the start.
+        assert!(activity.remaining(HEAD, IDLE, false) <= HEAD);
         assert_eq!(
-            activity.patience(Duration::ZERO, IDLE, false),
+            activity.remaining(Duration::ZERO, IDLE, false),
             Duration::ZERO
         );
-        let running = activity.begin_request();
-        activity.bytes_came();
-        assert!(activity.patience(HEAD, Duration::ZERO, false) > Duration::ZERO);
-        drop(running);
+        let request = activity.begin_request();
+        activity.on_read();
+        assert!(activity.remaining(HEAD, Duration::ZERO, false) > Duration::ZERO);
+        drop(request);
         assert_eq!(
-            activity.patience(HEAD, Duration::ZERO, false),
+            activity.remaining(HEAD, Duration::ZERO, false),
             Duration::ZERO
         );
-        assert!(activity.patience(HEAD, IDLE, false) > Duration::ZERO);
-        activity.bytes_came();
+        assert!(activity.remaining(HEAD, IDLE, false) > Duration::ZERO);
+        activity.on_read();
         assert_eq!(
-            activity.patience(Duration::ZERO, IDLE, false),
+            activity.remaining(Duration::ZERO, IDLE, false),
             Duration::ZERO
         );
-        assert!(activity.patience(HEAD, IDLE, true) > Duration::ZERO);
+        assert!(activity.remaining(HEAD, IDLE, true) > Duration::ZERO);
     }
 }

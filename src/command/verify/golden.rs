@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::faces::quality::{PLANE_BYTES, SIDE};
+use crate::faces::{PLANE_BYTES, SIDE};
 use crate::pixel::{self, ExifOrientation, Options, Scratch};
 
 /// The difference between two neighbouring grey levels in a tensor.

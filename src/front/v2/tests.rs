@@ -10,23 +10,24 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::front::grpc;
+use crate::admission::ByteBudget;
 use crate::front::scripted::Scripted;
-use crate::front::tensors::Tensors;
+use crate::front::{Router, grpc};
 use crate::observe::metrics::Metrics;
+use crate::oip::InferenceService;
 use crate::shutdown::{self, ShutdownHandle};
-use crate::transport::headers::Forwarded;
-use crate::transport::listener::{Connections, serve};
+use crate::transport::{BodyLimits, ConnectionSettings, HeaderPattern, serve};
 use crate::wire::tensor::fp32;
+use crate::workers::CpuPool;
 
 struct Server {
-    served: Arc<Scripted>,
+    scripted: Arc<Scripted>,
     base: String,
     client: Client,
-    _control: ShutdownHandle,
+    _shutdown: ShutdownHandle,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 struct Answer {
     status: u16,
     headers: HeaderMap,
@@ -46,27 +47,26 @@ impl Answer {
 async fn server(scripted: Scripted) -> Server {
     // The process does it in main; a second time is an error that means nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let served = Arc::new(scripted);
+    let scripted = Arc::new(scripted);
     let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
-    let forward_headers = vec![Forwarded::parse("x-request-id").unwrap()];
-    let settings = grpc::Settings {
-        max_body_bytes: 100_000,
-        body_read_timeout: Duration::from_secs(30),
-        concurrency: 8,
-        forward_headers: forward_headers.clone(),
-        metrics: Arc::clone(&metrics),
-    };
-    let tensors = Tensors {
-        served: Arc::clone(&served) as Arc<dyn InferenceService>,
-        metrics,
-        settings: Settings {
-            max_body_bytes: 100_000,
-            body_read_timeout: Duration::from_secs(30),
-            forward_headers,
+    let pool = CpuPool::start(1).unwrap();
+    let settings = Arc::new(Settings {
+        body: BodyLimits {
+            max_bytes: 100_000,
+            read_timeout: Duration::from_secs(30),
+            budget: ByteBudget::unlimited(&metrics),
+            pool: pool.clone(),
         },
-        grpc: grpc::routes(Arc::clone(&served) as Arc<dyn InferenceService>, settings).unwrap(),
-    };
-    let connections = Connections {
+        timeout: Duration::from_secs(600),
+        stream_concurrency: 8,
+        forward_headers: vec![HeaderPattern::parse("x-request-id").unwrap()],
+        metrics,
+    });
+    let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
+    let oip = OpenInference::new(service, "1+none".to_owned(), pool);
+    let grpc = grpc::routes(&oip, Arc::clone(&settings)).unwrap();
+    let router = Router::new(None, oip, grpc, settings);
+    let connections = ConnectionSettings {
         permits: Arc::new(Semaphore::new(100)),
         header_read_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
@@ -75,13 +75,13 @@ async fn server(scripted: Scripted) -> Server {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let (control, shutdown) = shutdown::channel();
-    tokio::spawn(serve(listener, Arc::new(tensors), connections, shutdown));
+    let (handle, shutdown) = shutdown::channel();
+    tokio::spawn(serve(listener, Arc::new(router), connections, shutdown));
     Server {
-        served,
+        scripted,
         base,
         client: Client::builder().no_proxy().build().unwrap(),
-        _control: control,
+        _shutdown: handle,
     }
 }
 
@@ -180,7 +180,7 @@ async fn readiness_is_503_with_the_reason() {
     let server = server(Scripted::default()).await;
     let ready = server.get("/v2/models/faces/ready").await;
     assert_eq!(ready.json(), json!({"name": "faces", "ready": true}));
-    *server.served.not_ready.lock().unwrap() = Some("no predictor".to_owned());
+    *server.scripted.not_ready.lock().unwrap() = Some("no predictor".to_owned());
     let unready = server.get("/v2/health/ready").await;
     assert_eq!(unready.status, 503);
     assert_eq!(
@@ -259,9 +259,10 @@ async fn json_in_and_out() {
         assert_eq!(answer.headers["x-request-id"], "r1");
         assert!(answer.headers.contains_key("server-timing"));
     }
-    let contexts = server.served.contexts.lock().unwrap();
-    assert_eq!(contexts[0].0, "7");
-    assert_eq!(contexts[0].1.headers["x-request-id"], "r1");
+    let runs = server.scripted.runs.lock().unwrap();
+    let (_, context) = &runs[0];
+    assert_eq!(context.id, "7");
+    assert_eq!(context.headers["x-request-id"], "r1");
 }
 
 #[tokio::test]
@@ -274,9 +275,13 @@ async fn images_as_strings_are_items_or_base64() {
     assert_eq!(answer["outputs"][0]["name"], "1346");
     assert_eq!(answer["outputs"][0]["data"], json!([8.0, 6.0]));
     assert_eq!(answer.get("id"), None);
-    let contexts = server.served.contexts.lock().unwrap();
-    assert!(contexts[0].1.strings);
-    assert_eq!(contexts[0].0.len(), 36, "the call's own id goes on");
+    let runs = server.scripted.runs.lock().unwrap();
+    let (input, context) = &runs[0];
+    assert!(
+        input.contains("Base64(") && input.contains("Item("),
+        "{input}"
+    );
+    assert_eq!(context.id.len(), 36, "the call's own id goes on");
 }
 
 #[tokio::test]
@@ -350,7 +355,7 @@ async fn compressed_both_ways() {
 async fn every_kind_of_failure_has_its_status_and_its_place() {
     for kind in Kind::ALL {
         let scripted = Scripted {
-            fault: Some(("bad", Error::new(kind, "what happened"))),
+            failure: Some(("bad", Error::new(kind, "what happened"))),
             ..Default::default()
         };
         let server = server(scripted).await;

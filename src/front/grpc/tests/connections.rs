@@ -8,12 +8,12 @@ async fn a_caller_who_leaves_ends_the_work() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let mut client = server.client();
     let call = tokio::spawn(async move { client.model_infer(images(&[b"1"])).await });
-    until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;
+    until(|| server.scripted.in_flight.load(Ordering::SeqCst) == 1).await;
     call.abort();
-    until(|| server.served.inside.load(Ordering::SeqCst) == 0).await;
+    until(|| server.scripted.in_flight.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test]
@@ -22,15 +22,15 @@ async fn a_drain_answers_what_is_under_way() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let mut client = server.client();
     let call = tokio::spawn(async move { client.model_infer(images(&[b"1"])).await });
-    until(|| server.served.inside.load(Ordering::SeqCst) == 1).await;
+    until(|| server.scripted.in_flight.load(Ordering::SeqCst) == 1).await;
     let mut health = HealthClient::new(server.channel.clone());
     let watch = health.watch(HealthCheckRequest::default()).await.unwrap();
-    server.served.draining.store(true, Ordering::SeqCst);
-    server.control.enter(Phase::Closing);
-    server.served.gate.as_ref().unwrap().add_permits(1);
+    server.scripted.draining.store(true, Ordering::SeqCst);
+    server.shutdown.enter(Phase::Closing);
+    server.scripted.gate.as_ref().unwrap().add_permits(1);
     call.await.unwrap().unwrap();
     assert_eq!(watch.into_inner().collect::<Vec<_>>().await.len(), 1);
     server.done.await.unwrap();
@@ -39,7 +39,7 @@ async fn a_drain_answers_what_is_under_way() {
 #[tokio::test]
 async fn an_old_connection_is_asked_to_go() {
     let age = Some(Duration::from_millis(50));
-    let server = serve_with(Scripted::default(), 1 << 20, age).await;
+    let server = start_with(Scripted::default(), 1 << 20, age).await;
     let stream = tokio::net::TcpStream::connect(server.address)
         .await
         .unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn readiness_is_seen_by_all_who_ask() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let mut client = server.client();
     let mut health = HealthClient::new(server.channel.clone());
     let check = |service: &str| HealthCheckRequest {
@@ -21,7 +21,12 @@ async fn readiness_is_seen_by_all_who_ask() {
     };
     for is_ready in [true, false, true] {
         let reason = (!is_ready).then(|| "no predictor".to_owned());
-        server.served.not_ready.lock().unwrap().clone_from(&reason);
+        server
+            .scripted
+            .not_ready
+            .lock()
+            .unwrap()
+            .clone_from(&reason);
         let seen = client.server_ready(ServerReadyRequest {}).await.unwrap();
         assert_eq!(seen.get_ref().ready, is_ready);
         let seen = client.model_ready(ready("faces", "1")).await.unwrap();
@@ -63,7 +68,7 @@ async fn readiness_is_seen_by_all_who_ask() {
 
 #[tokio::test]
 async fn metadata_config_and_statistics() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let mut client = server.client();
     let metadata = client
         .server_metadata(ServerMetadataRequest {})
@@ -145,7 +150,7 @@ async fn reflection_lists_the_services() {
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn raw_images_give_raw_scores() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let response = server
         .client()
         .model_infer(images(&[b"12345", b"data:,"]))
@@ -31,7 +31,7 @@ async fn raw_images_give_raw_scores() {
 
 #[tokio::test]
 async fn typed_contents_give_typed_scores() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let mut request = tensor(&[]);
     request.raw_input_contents.clear();
     request.inputs[0].shape[0] = 1;
@@ -75,7 +75,7 @@ async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
         max_batch: 2,
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let mut client = server.client();
     let metadata = client
         .model_metadata(ModelMetadataRequest {
@@ -114,7 +114,7 @@ async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
 
 #[tokio::test]
 async fn what_is_wrong_is_said() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let change = |change: &dyn Fn(&mut ModelInferRequest)| {
         let mut request = tensor(&[1.0]);
         change(&mut request);
@@ -140,7 +140,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.model_version = "x".into()),
             InvalidArgument,
-            "no positive number",
+            "invalid version",
         ),
         (
             change(&|r| r.inputs.clear()),
@@ -204,7 +204,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.inputs[0].shape[0] = i64::MAX),
             InvalidArgument,
-            "larger than any memory",
+            "is too large",
         ),
         (
             change(&|r| r.inputs[0].contents = Some(contents.clone())),
@@ -229,7 +229,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.outputs.extend([output("score"), output("score")])),
             InvalidArgument,
-            "asked for twice",
+            "requested twice",
         ),
         (
             change(&|r| r.inputs[0].parameters.extend(region())),
@@ -272,10 +272,10 @@ async fn what_is_wrong_is_said() {
 async fn every_kind_of_failure_has_its_code_and_its_place() {
     for kind in Kind::ALL {
         let scripted = Scripted {
-            fault: Some(("bad", Error::new(kind, "what happened"))),
+            failure: Some(("bad", Error::new(kind, "what happened"))),
             ..Default::default()
         };
-        let server = serve(scripted).await;
+        let server = start(scripted).await;
         let refused = server
             .client()
             .model_infer(images(&[b"good", b"bad"]))

@@ -5,10 +5,10 @@ use super::*;
 #[tokio::test]
 async fn a_stream_answers_in_order_and_goes_on_after_faults() {
     let scripted = Scripted {
-        fault: Some(("bad", Error::new(Kind::Invalid, "not an image"))),
+        failure: Some(("bad", Error::new(Kind::Invalid, "not an image"))),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let requests = (0..50).map(|n| {
         let text = vec![b'x'; n];
         let bytes: &[u8] = if n % 7 == 3 { b"bad" } else { &text };
@@ -51,7 +51,7 @@ async fn a_stream_works_side_by_side_within_the_bound() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let requests = (0..100).map(|_| images(&[b"1"]));
     let requests: Vec<_> = requests.collect();
     let answers = server
@@ -60,24 +60,24 @@ async fn a_stream_works_side_by_side_within_the_bound() {
         .await
         .unwrap()
         .into_inner();
-    let inside = &server.served.inside;
-    until(|| inside.load(Ordering::SeqCst) == 8).await;
-    server.served.gate.as_ref().unwrap().add_permits(100);
+    let in_flight = &server.scripted.in_flight;
+    until(|| in_flight.load(Ordering::SeqCst) == 8).await;
+    server.scripted.gate.as_ref().unwrap().add_permits(100);
     assert_eq!(answers.collect::<Vec<_>>().await.len(), 100);
-    assert_eq!(server.served.most_inside.load(Ordering::SeqCst), 8);
+    assert_eq!(server.scripted.most_in_flight.load(Ordering::SeqCst), 8);
     // A stream that is given up gives up its requests.
-    server.served.begun.store(0, Ordering::SeqCst);
+    server.scripted.begun.store(0, Ordering::SeqCst);
     let requests = stream::iter(vec![images(&[b"1"]); 20]);
     let answers = server.client().model_stream_infer(requests).await.unwrap();
-    until(|| inside.load(Ordering::SeqCst) == 8).await;
+    until(|| in_flight.load(Ordering::SeqCst) == 8).await;
     drop(answers);
-    until(|| inside.load(Ordering::SeqCst) == 0).await;
-    assert_eq!(server.served.begun.load(Ordering::SeqCst), 8);
+    until(|| in_flight.load(Ordering::SeqCst) == 0).await;
+    assert_eq!(server.scripted.begun.load(Ordering::SeqCst), 8);
 }
 
 #[tokio::test]
 async fn a_slow_reader_stops_the_reading_of_requests() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
     let image = vec![b'x'; 20_000];
@@ -113,7 +113,7 @@ async fn a_slow_reader_stops_the_reading_of_requests() {
 
 #[tokio::test]
 async fn a_stream_ends_with_the_flags_name_when_a_message_is_too_large() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let large = vec![7; 5_000_000];
     let requests = stream::iter([images(&[b"1"]), images(&[&large])]);
     let mut answers = server
