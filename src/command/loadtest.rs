@@ -237,7 +237,7 @@ fn default_url(protocol: Protocol) -> &'static str {
 fn default_model(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Triton => faces::PREDICTOR_MODEL,
-        _ => faces::NAME,
+        _ => faces::MODEL_NAME,
     }
 }
 

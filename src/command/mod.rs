@@ -16,7 +16,6 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
-use crate::faces;
 use crate::observe::log::LogFormat;
 use crate::settings::{ConfigErrors, LogSettings, ServeArgs, Settings};
 
@@ -140,7 +139,7 @@ impl Cli {
 
 /// The environment variable of one of `serve`'s flags.
 fn variable(flag: &str) -> String {
-    format!("{}_{flag}", faces::NAME).to_uppercase()
+    format!("{}_{flag}", crate::NAME).to_uppercase()
 }
 
 /// Inserts `serve` where no command is named, and writes flag names with underscores.

@@ -4,9 +4,8 @@ mod quality;
 
 pub use quality::FaceQuality;
 
-/// The service's name: the model's in requests unless `--model_name` says otherwise, and what
-/// environment variables and metrics begin with.
-pub const NAME: &str = "facequality";
+/// `--model_name` unless given: the name in requests.
+pub const MODEL_NAME: &str = crate::NAME;
 
 /// `--predictor_model` unless given: the model's name in Triton's repository.
 pub const PREDICTOR_MODEL: &str = "face_quality_trt_fp16";
@@ -18,7 +17,7 @@ pub const PREDICTOR_INPUT: &str = "input.1";
 pub const PREDICTOR_OUTPUT: &str = "1346";
 
 /// What `extra_info.source` of every V1 response says.
-pub const SOURCE: &str = "face_quality_score";
+const SOURCE: &str = "face_quality_score";
 
 /// Height and width of the model's input.
 pub const SIDE: usize = 112;

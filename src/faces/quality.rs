@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::SIDE;
+use super::{SIDE, SOURCE};
 use crate::error::{Error, Kind};
 use crate::pixel::{self, Options, Scratch};
 use crate::predictor::Signature;
@@ -40,6 +40,10 @@ impl FaceQuality {
 impl Transformer for FaceQuality {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn source(&self) -> &'static str {
+        SOURCE
     }
 
     fn preprocess(

@@ -5,11 +5,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::faces;
 use crate::observe::timing::{Stage, Timings};
 
 /// What the names of this service's own metrics begin with.
-const NAMESPACE: &str = faces::NAME;
+const NAMESPACE: &str = crate::NAME;
 
 /// The buckets of KServe's own histograms, in seconds.
 const SECONDS: [f64; 14] = [

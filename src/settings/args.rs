@@ -29,7 +29,7 @@ pub struct ServeArgs {
     #[arg(long, default_value = "true", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Server")]
     pub enable_grpc: bool,
     /// Name of the model in requests
-    #[arg(long, default_value = faces::NAME, help_heading = "Server")]
+    #[arg(long, default_value = faces::MODEL_NAME, help_heading = "Server")]
     pub model_name: String,
     /// Certificate chain (PEM), which turns TLS on for both ports; KSERVE_TLS_CERT_FILE in the
     /// environment does the same

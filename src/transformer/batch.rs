@@ -65,6 +65,11 @@ impl Model {
         self.preprocessor.transformer.signature()
     }
 
+    /// What `extra_info.source` of a V1 response says.
+    pub fn source(&self) -> &'static str {
+        self.preprocessor.transformer.source()
+    }
+
     /// Whether the predictor takes calls.
     pub fn readiness(&self) -> Readiness {
         self.predictor.readiness()

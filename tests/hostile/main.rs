@@ -49,10 +49,10 @@ impl Cases {
             ("nothing", "", "the body is empty"),
             ("white space", " \n\t", "the body is empty"),
             ("half an object", "{", "not valid JSON"),
-            ("a list", "[1]", "neither JPEG"),
-            ("a string", "\"data\"", "neither JPEG"),
-            ("a number", "7", "neither JPEG"),
-            ("text", "hello", "neither JPEG"),
+            ("a list", "[1]", "expected JPEG"),
+            ("a string", "\"data\"", "expected JPEG"),
+            ("a number", "7", "expected JPEG"),
+            ("text", "hello", "expected JPEG"),
             (
                 "trailing text",
                 r#"{"data":{"item":"a"}} x"#,
@@ -223,7 +223,7 @@ impl Cases {
             ("path:pipe", "not a regular file"),
             ("path:.", "not a regular file"),
             ("path:a\u{0}b", "path: item"),
-            ("path:text", "neither JPEG"),
+            ("path:text", "expected JPEG"),
         ] {
             self.add(text, single(text), 400, word);
         }
@@ -300,7 +300,7 @@ impl Cases {
             "text by URL",
             single(&hosts.url("/text")),
             400,
-            "neither JPEG",
+            "expected JPEG",
         );
     }
 

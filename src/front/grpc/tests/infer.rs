@@ -130,7 +130,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.model_name = "nobody".into()),
             NotFound,
-            "there is faces",
+            "available: faces",
         ),
         (
             change(&|r| r.model_version = "2".into()),
