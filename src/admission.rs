@@ -14,7 +14,7 @@ use crate::observe::metrics::{GaugeGuard, Metrics};
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// `--queue`: images admitted, not yet answered.
+    /// `--queue`: images admitted, whose request has no response yet.
     pub images: usize,
     /// `--max_bytes_in_flight`: bytes of bodies and tensors.
     pub bytes: usize,
@@ -25,7 +25,7 @@ pub struct Limits {
 /// Why a request is not admitted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Its images do not fit beside those in flight.
+    /// Its images do not fit beside the ones in flight.
     #[error(
         "too busy: {in_flight} images are in flight and {requested} more do not fit \
          (--queue {limit}); try again later"

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::context::RequestContext;
 use crate::engine::Engine;
+use crate::faces;
 use crate::observe::timing::Deadline;
 use crate::service;
 use crate::settings::ServeArgs;
@@ -60,13 +61,13 @@ pub struct Scoring {
     #[arg(long, conflicts_with = "predictor_host")]
     pub url: Option<String>,
     /// Name of the service's model
-    #[arg(long, default_value = "facequality")]
+    #[arg(long, default_value = faces::MODEL_NAME)]
     pub model_name: String,
     /// Triton to ask, as `serve` takes it; else the embedded model answers
     #[arg(long)]
     pub predictor_host: Option<String>,
     /// Name of the model on Triton
-    #[arg(long, default_value = "face_quality_trt_fp16")]
+    #[arg(long, default_value = faces::PREDICTOR_MODEL)]
     pub predictor_model: String,
 }
 

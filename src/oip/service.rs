@@ -1,4 +1,4 @@
-//! What is asked of anything that takes tensors, the engine or a predictor alone, so that the Open
+//! What anything that takes tensors, the engine or a predictor alone, must offer so that the Open
 //! Inference Protocol can be spoken for it.
 
 use async_trait::async_trait;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::admission::{ByteBudget, Refusal};
 use crate::workers::{CpuPool, Panicked};
 
-/// What is asked of a request's body.
+/// The limits of a request's body.
 #[derive(Clone, Debug)]
 pub struct BodyLimits {
     /// `--max_body_bytes`, of the body as sent and as inflated.
@@ -18,7 +18,7 @@ pub struct BodyLimits {
     pub pool: CpuPool,
 }
 
-/// Why a body could not be had.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// It has more bytes than are allowed.

@@ -36,7 +36,7 @@ const MAX_STREAMS: u32 = 1024;
 /// How long a connection that is told to close may take.
 const GRACEFUL_CLOSE: Duration = Duration::from_secs(1);
 
-/// What answers the requests of a port.
+/// Makes the responses to the requests of a port.
 pub trait Handler: Send + Sync + 'static {
     /// Whether HTTP/1 is spoken at all. Clients that ask a port what it speaks take a response in
     /// HTTP/1 for a REST server's.
@@ -49,7 +49,7 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// What is asked of connections.
+/// The limits of connections.
 #[derive(Clone)]
 pub struct ConnectionSettings {
     /// Shared by all ports: `--max_connections`.

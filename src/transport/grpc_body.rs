@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
@@ -18,9 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::compression::Encoding;
 use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
-
-/// One byte that says whether the message is compressed, four of its length.
-const HEADER: usize = 5;
+use crate::wire::grpc::{FRAME_BYTES, FrameHeader};
 
 /// The bytes reserved for messages that were read and not yet taken up by their handlers, in order.
 #[derive(Clone, Debug, Default)]
@@ -135,16 +133,16 @@ where
 
     /// Reads the header of the next message, and the whole message if it is compressed.
     async fn begin_message(&mut self) -> Result<Option<Bytes>, BodyError> {
-        let header = self.collect(HEADER).await?;
-        if header.len() < HEADER {
+        let header = self.collect(FRAME_BYTES).await?;
+        let Some(&bytes) = header.first_chunk() else {
             return Ok((!header.is_empty()).then_some(header));
-        }
-        let length = (&header[1..]).get_u32() as usize;
+        };
+        let FrameHeader { flag, length } = FrameHeader::decode(bytes);
         let limits = &self.limited.limits;
         limits.check_length(length)?;
         let reserved = limits.budget.reserve(length).await?;
         self.until = Some(Instant::now() + limits.read_timeout);
-        let (1, MessageEncoding::Known(encoding)) = (header[0], self.limited.encoding) else {
+        let (1, MessageEncoding::Known(encoding)) = (flag, self.limited.encoding) else {
             self.limited.pending.push(reserved);
             self.left = length;
             if length == 0 {
@@ -214,14 +212,11 @@ where
 
 /// A message inflated to at most `limit` bytes, with the header of a plain one in front.
 fn inflate(compressed: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, BodyError> {
-    let mut message = vec![0; HEADER];
+    let mut message = vec![0; FRAME_BYTES];
+    // A frame cannot hold more.
+    let limit = limit.min(u32::MAX as usize);
     encoding.inflate_into(compressed, limit, &mut message)?;
-    let bytes = message.len() - HEADER;
-    let length = u32::try_from(bytes).map_err(|_| BodyError::TooLarge {
-        what: "inflated message",
-        bytes,
-        limit: u32::MAX as usize,
-    })?;
-    message[1..HEADER].copy_from_slice(&length.to_be_bytes());
+    let header = FrameHeader::plain(message.len() - FRAME_BYTES);
+    message[..FRAME_BYTES].copy_from_slice(&header.encode());
     Ok(Bytes::from(message))
 }

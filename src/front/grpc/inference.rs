@@ -22,7 +22,7 @@ use crate::wire::triton::{
     grpc_inference_service_server::GrpcInferenceService,
 };
 
-type Reply<T> = Result<Response<T>, Status>;
+type GrpcResult<T> = Result<Response<T>, Status>;
 
 #[derive(Clone)]
 pub(super) struct Inference {
@@ -79,16 +79,22 @@ fn call<T>(request: &Request<T>) -> Result<Call, Status> {
 
 #[async_trait::async_trait]
 impl GrpcInferenceService for Inference {
-    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Reply<ServerLiveResponse> {
+    async fn server_live(&self, _: Request<ServerLiveRequest>) -> GrpcResult<ServerLiveResponse> {
         Ok(Response::new(ServerLiveResponse { live: true }))
     }
 
-    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Reply<ServerReadyResponse> {
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> GrpcResult<ServerReadyResponse> {
         let ready = self.oip.service().not_ready().is_none();
         Ok(Response::new(ServerReadyResponse { ready }))
     }
 
-    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Reply<ModelReadyResponse> {
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> GrpcResult<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.get_ref();
         let ready = self.oip.model_ready(name, version);
         Ok(Response::new(ModelReadyResponse { ready }))
@@ -97,14 +103,14 @@ impl GrpcInferenceService for Inference {
     async fn server_metadata(
         &self,
         _: Request<ServerMetadataRequest>,
-    ) -> Reply<ServerMetadataResponse> {
+    ) -> GrpcResult<ServerMetadataResponse> {
         Ok(Response::new(self.oip.server_metadata()))
     }
 
     async fn model_metadata(
         &self,
         request: Request<ModelMetadataRequest>,
-    ) -> Reply<ModelMetadataResponse> {
+    ) -> GrpcResult<ModelMetadataResponse> {
         let metadata = self.oip.model_metadata(request.get_ref());
         metadata.map(Response::new).map_err(status)
     }
@@ -112,7 +118,7 @@ impl GrpcInferenceService for Inference {
     async fn model_config(
         &self,
         request: Request<ModelConfigRequest>,
-    ) -> Reply<ModelConfigResponse> {
+    ) -> GrpcResult<ModelConfigResponse> {
         let config = self.oip.model_config(request.get_ref());
         config.map(Response::new).map_err(status)
     }
@@ -120,7 +126,7 @@ impl GrpcInferenceService for Inference {
     async fn model_statistics(
         &self,
         request: Request<ModelStatisticsRequest>,
-    ) -> Reply<ModelStatisticsResponse> {
+    ) -> GrpcResult<ModelStatisticsResponse> {
         let statistics = self.oip.model_statistics(request.get_ref());
         statistics.map(Response::new).map_err(status)
     }
@@ -128,12 +134,15 @@ impl GrpcInferenceService for Inference {
     async fn repository_index(
         &self,
         request: Request<RepositoryIndexRequest>,
-    ) -> Reply<RepositoryIndexResponse> {
+    ) -> GrpcResult<RepositoryIndexResponse> {
         let index = self.oip.repository_index(request.get_ref());
         Ok(Response::new(index))
     }
 
-    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Reply<ModelInferResponse> {
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> GrpcResult<ModelInferResponse> {
         let mut call = call(&request)?;
         let reserved = call.pending.take();
         let result = self.infer(request.into_inner(), &mut call.context).await;
@@ -148,7 +157,7 @@ impl GrpcInferenceService for Inference {
     async fn model_stream_infer(
         &self,
         request: Request<Streaming<ModelInferRequest>>,
-    ) -> Reply<BoxStream<ModelStreamInferResponse>> {
+    ) -> GrpcResult<BoxStream<ModelStreamInferResponse>> {
         let call = call(&request)?;
         let this = self.clone();
         let responses = request

@@ -110,7 +110,7 @@ async fn start_with_settings(
     let done = tokio::spawn(serve(listener, shared, connections, shutdown));
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
-        // So that few answers fit on the way to a reader who does not read.
+        // So that few responses fit on the way to a reader that does not read.
         .initial_stream_window_size(4096)
         .connect()
         .await

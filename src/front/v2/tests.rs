@@ -28,13 +28,13 @@ struct Server {
 }
 
 /// A response, read to its end.
-struct Answer {
+struct TestResponse {
     status: u16,
     headers: HeaderMap,
     body: bytes::Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -94,14 +94,14 @@ impl Server {
         self.request(Method::POST, "/v2/models/faces/infer")
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> TestResponse {
         send(self.request(Method::GET, path)).await
     }
 }
 
-async fn send(request: RequestBuilder) -> Answer {
+async fn send(request: RequestBuilder) -> TestResponse {
     let response = request.send().await.unwrap();
-    Answer {
+    TestResponse {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
         body: response.bytes().await.unwrap(),
@@ -224,10 +224,10 @@ async fn routes_that_are_not_there_and_methods_that_are_wrong() {
         (Method::GET, "/v2/logging", 501, ""),
     ];
     for (method, path, status, allow) in cases {
-        let answer = send(server.request(method.clone(), path)).await;
-        assert_eq!(answer.status, status, "{method} {path}");
-        assert!(!answer.error().is_empty());
-        let allowed = answer
+        let response = send(server.request(method.clone(), path)).await;
+        assert_eq!(response.status, status, "{method} {path}");
+        assert!(!response.error().is_empty());
+        let allowed = response
             .headers
             .get(ALLOW)
             .map_or("", |value| value.to_str().unwrap());
@@ -248,16 +248,16 @@ async fn json_in_and_out() {
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
-        let answer = send(request.header("x-request-id", "r1")).await;
+        let response = send(request.header("x-request-id", "r1")).await;
         assert_eq!(
-            answer.json(),
+            response.json(),
             json!({"id": "7", "model_name": "faces", "model_version": "1", "outputs": [
                 {"name": "score", "datatype": "FP32", "shape": [2, 1], "data": [0.5, 1.5]}
             ]})
         );
-        assert_eq!(answer.headers[CONTENT_TYPE], "application/json");
-        assert_eq!(answer.headers["x-request-id"], "r1");
-        assert!(answer.headers.contains_key("server-timing"));
+        assert_eq!(response.headers[CONTENT_TYPE], "application/json");
+        assert_eq!(response.headers["x-request-id"], "r1");
+        assert!(response.headers.contains_key("server-timing"));
     }
     let runs = server.scripted.runs.lock().unwrap();
     let (_, context) = &runs[0];
@@ -271,10 +271,10 @@ async fn images_as_strings_are_items_or_base64() {
     let body = json!({"inputs": [
         {"name": "image", "shape": [2, 1], "datatype": "BYTES", "data": [["/9j/AAAA"], ["path:a"]]}
     ], "outputs": [{"name": "1346"}]});
-    let answer = send(server.infer().json(&body)).await.json();
-    assert_eq!(answer["outputs"][0]["name"], "1346");
-    assert_eq!(answer["outputs"][0]["data"], json!([8.0, 6.0]));
-    assert_eq!(answer.get("id"), None);
+    let response = send(server.infer().json(&body)).await.json();
+    assert_eq!(response["outputs"][0]["name"], "1346");
+    assert_eq!(response["outputs"][0]["data"], json!([8.0, 6.0]));
+    assert_eq!(response.get("id"), None);
     let runs = server.scripted.runs.lock().unwrap();
     let (input, context) = &runs[0];
     assert!(
@@ -289,34 +289,34 @@ async fn binary_in_and_out() {
     let server = server(Scripted::default()).await;
     let (length, body) = binary(r#","parameters":{"binary_data_output":true}"#);
     let request = server.infer().header(v2::JSON_LENGTH, length).body(body);
-    let answer = send(request).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers[CONTENT_TYPE], "application/octet-stream");
-    let length: usize = answer.headers[v2::JSON_LENGTH]
+    let response = send(request).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.headers[CONTENT_TYPE], "application/octet-stream");
+    let length: usize = response.headers[v2::JSON_LENGTH]
         .to_str()
         .unwrap()
         .parse()
         .unwrap();
-    let json: Value = serde_json::from_slice(&answer.body[..length]).unwrap();
+    let json: Value = serde_json::from_slice(&response.body[..length]).unwrap();
     assert_eq!(json["outputs"][0]["parameters"]["binary_data_size"], 8);
-    let scores: Vec<f32> = fp32(&answer.body[length..]).collect();
+    let scores: Vec<f32> = fp32(&response.body[length..]).collect();
     assert_eq!(scores, [5.0, 3.0]);
 
     let (length, body) = binary("");
-    let answer = send(server.infer().header(v2::JSON_LENGTH, length).body(body)).await;
-    assert_eq!(answer.json()["outputs"][0]["data"], json!([5.0, 3.0]));
+    let response = send(server.infer().header(v2::JSON_LENGTH, length).body(body)).await;
+    assert_eq!(response.json()["outputs"][0]["data"], json!([5.0, 3.0]));
 
     // tritonclient asks for binary outputs with JSON inputs too.
     let mut body = tensor();
     body["parameters"] = json!({"binary_data_output": true});
-    let answer = send(server.infer().json(&body)).await;
-    assert!(answer.headers.contains_key(v2::JSON_LENGTH));
+    let response = send(server.infer().json(&body)).await;
+    assert!(response.headers.contains_key(v2::JSON_LENGTH));
 
     for wrong in ["0", "-1", "x", "100000"] {
         let (_, body) = binary("");
-        let answer = send(server.infer().header(v2::JSON_LENGTH, wrong).body(body)).await;
-        assert_eq!(answer.status, 400, "{wrong}");
-        assert!(answer.error().contains("Inference-Header-Content-Length"));
+        let response = send(server.infer().header(v2::JSON_LENGTH, wrong).body(body)).await;
+        assert_eq!(response.status, 400, "{wrong}");
+        assert!(response.error().contains("Inference-Header-Content-Length"));
     }
 }
 
@@ -332,23 +332,23 @@ async fn compressed_both_ways() {
         let (compressed, _) = encoding.compress(body.to_string().into());
         let request = server.infer().body(compressed);
         let request = request.header(CONTENT_ENCODING, name);
-        let answer = send(request.header(ACCEPT_ENCODING, name)).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.headers[CONTENT_ENCODING], name);
-        let plain = encoding.inflate(&answer.body, 1 << 20).unwrap();
+        let response = send(request.header(ACCEPT_ENCODING, name)).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.headers[CONTENT_ENCODING], name);
+        let plain = encoding.inflate(&response.body, 1 << 20).unwrap();
         let plain: Value = serde_json::from_slice(&plain).unwrap();
         assert_eq!(plain["outputs"][0]["data"][499], 1996.0);
     }
     let (bomb, _) = Encoding::Gzip.compress(vec![b' '; 1 << 20].into());
-    let answer = send(server.infer().header(CONTENT_ENCODING, "gzip").body(bomb)).await;
-    assert_eq!(answer.status, 413);
-    assert!(answer.error().contains("--max_body_bytes"));
+    let response = send(server.infer().header(CONTENT_ENCODING, "gzip").body(bomb)).await;
+    assert_eq!(response.status, 413);
+    assert!(response.error().contains("--max_body_bytes"));
     let damaged = server.infer().header(CONTENT_ENCODING, "gzip").body("{}");
     assert_eq!(send(damaged).await.status, 400);
     let unknown = server.infer().header(CONTENT_ENCODING, "br").body("{}");
-    let answer = send(unknown).await;
-    assert_eq!(answer.status, 415);
-    assert_eq!(answer.headers[ACCEPT_ENCODING], "gzip, deflate");
+    let response = send(unknown).await;
+    assert_eq!(response.status, 415);
+    assert_eq!(response.headers[ACCEPT_ENCODING], "gzip, deflate");
 }
 
 #[tokio::test]
@@ -362,9 +362,9 @@ async fn every_kind_of_failure_has_its_status_and_its_place() {
         let body = json!({"inputs": [
             {"name": "image", "shape": [2], "datatype": "BYTES", "data": ["good", "bad"]}
         ]});
-        let answer = send(server.infer().json(&body)).await;
-        assert_eq!(answer.status, kind.http_status().as_u16());
-        assert_eq!(answer.error(), "image[1]: what happened");
+        let response = send(server.infer().json(&body)).await;
+        assert_eq!(response.status, kind.http_status().as_u16());
+        assert_eq!(response.error(), "image[1]: what happened");
     }
 }
 
@@ -399,14 +399,18 @@ async fn what_is_wrong_is_400_and_said() {
         ),
     ];
     for (body, text) in cases {
-        let answer = send(server.infer().body(body)).await;
-        assert_eq!(answer.status, 400, "{body}");
-        assert!(answer.error().contains(text), "{body}: {}", answer.error());
+        let response = send(server.infer().body(body)).await;
+        assert_eq!(response.status, 400, "{body}");
+        assert!(
+            response.error().contains(text),
+            "{body}: {}",
+            response.error()
+        );
     }
     let region = r#"{"inputs":[{"name":"input.1","shape":[1,1,2,2],"datatype":"FP32",
         "parameters":{"shared_memory_region":"a","shared_memory_byte_size":16}}]}"#;
-    let answer = send(server.infer().body(region)).await;
-    assert_eq!(answer.status, 501);
+    let response = send(server.infer().body(region)).await;
+    assert_eq!(response.status, 501);
     assert_eq!(
         send(server.infer().body(tensor().to_string())).await.status,
         200
@@ -416,7 +420,7 @@ async fn what_is_wrong_is_400_and_said() {
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_413_by_the_flag() {
     let server = server(Scripted::default()).await;
-    let answer = send(server.infer().body(vec![b' '; 200_000])).await;
-    assert_eq!(answer.status, 413);
-    assert!(answer.error().contains("--max_body_bytes"));
+    let response = send(server.infer().body(vec![b' '; 200_000])).await;
+    assert_eq!(response.status, 413);
+    assert!(response.error().contains("--max_body_bytes"));
 }

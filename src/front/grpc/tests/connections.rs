@@ -1,9 +1,9 @@
-//! Callers who leave, connections that age, and the drain.
+//! Callers that leave, connections that age, and the drain.
 
 use super::*;
 
 #[tokio::test]
-async fn a_caller_who_leaves_ends_the_work() {
+async fn a_caller_that_leaves_ends_the_work() {
     let scripted = Scripted {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
@@ -17,7 +17,7 @@ async fn a_caller_who_leaves_ends_the_work() {
 }
 
 #[tokio::test]
-async fn a_drain_answers_what_is_under_way() {
+async fn a_drain_finishes_what_is_under_way() {
     let scripted = Scripted {
         gate: Some(Semaphore::new(0)),
         ..Default::default()

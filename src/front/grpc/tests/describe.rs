@@ -27,10 +27,10 @@ async fn readiness_is_seen_by_all_who_ask() {
             .lock()
             .unwrap()
             .clone_from(&reason);
-        let seen = client.server_ready(ServerReadyRequest {}).await.unwrap();
-        assert_eq!(seen.get_ref().ready, is_ready);
-        let seen = client.model_ready(ready("faces", "1")).await.unwrap();
-        assert_eq!(seen.get_ref().ready, is_ready);
+        let found = client.server_ready(ServerReadyRequest {}).await.unwrap();
+        assert_eq!(found.get_ref().ready, is_ready);
+        let found = client.model_ready(ready("faces", "1")).await.unwrap();
+        assert_eq!(found.get_ref().ready, is_ready);
         let status = if is_ready { 1 } else { 2 };
         assert_eq!(
             health.check(check("")).await.unwrap().get_ref().status,
@@ -155,14 +155,14 @@ async fn reflection_lists_the_services() {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let mut answers = ServerReflectionClient::new(server.channel.clone())
+    let mut responses = ServerReflectionClient::new(server.channel.clone())
         .server_reflection_info(stream::iter([request]))
         .await
         .unwrap()
         .into_inner();
-    let answer = answers.next().await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else {
-        panic!("{answer:?}")
+    let response = responses.next().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = response else {
+        panic!("{response:?}")
     };
     let names: Vec<_> = list
         .service

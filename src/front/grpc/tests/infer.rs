@@ -12,21 +12,24 @@ async fn raw_images_give_raw_scores() {
         .unwrap();
     assert!(response.metadata().contains_key("server-timing"));
     assert!(response.metadata().contains_key("x-request-id"));
-    let answer = response.into_inner();
+    let response = response.into_inner();
     assert_eq!(
-        (answer.id.as_str(), answer.model_version.as_str()),
+        (response.id.as_str(), response.model_version.as_str()),
         ("mine", "1")
     );
-    assert_eq!(answer.outputs.len(), 1);
-    assert_eq!(answer.outputs[0].name, "score");
-    assert_eq!(answer.outputs[0].shape, [2, 1]);
-    assert!(answer.outputs[0].contents.is_none());
-    assert_eq!(values(&answer.raw_output_contents[0]), [5.0, 6.0]);
+    assert_eq!(response.outputs.len(), 1);
+    assert_eq!(response.outputs[0].name, "score");
+    assert_eq!(response.outputs[0].shape, [2, 1]);
+    assert!(response.outputs[0].contents.is_none());
+    assert_eq!(values(&response.raw_output_contents[0]), [5.0, 6.0]);
     // A column is as good as a list.
     let mut column = images(&[b"12345", b"123456"]);
     column.inputs[0].shape = vec![2, 1];
-    let answer = server.client().model_infer(column).await.unwrap();
-    assert_eq!(values(&answer.get_ref().raw_output_contents[0]), [5.0, 6.0]);
+    let response = server.client().model_infer(column).await.unwrap();
+    assert_eq!(
+        values(&response.get_ref().raw_output_contents[0]),
+        [5.0, 6.0]
+    );
 }
 
 #[tokio::test]
@@ -40,16 +43,16 @@ async fn typed_contents_give_typed_scores() {
         ..Default::default()
     });
     request.outputs = vec![output("1346"), output("score")];
-    let answer = server
+    let response = server
         .client()
         .model_infer(request)
         .await
         .unwrap()
         .into_inner();
-    let names: Vec<_> = answer.outputs.iter().map(|output| &output.name).collect();
+    let names: Vec<_> = response.outputs.iter().map(|output| &output.name).collect();
     assert_eq!(names, ["1346", "score"]);
-    assert!(answer.raw_output_contents.is_empty());
-    let contents = answer.outputs[1].contents.clone().unwrap();
+    assert!(response.raw_output_contents.is_empty());
+    let contents = response.outputs[1].contents.clone().unwrap();
     assert_eq!(contents.fp32_contents, [2.5]);
 
     let mut request = images(&[]);
@@ -59,18 +62,18 @@ async fn typed_contents_give_typed_scores() {
         bytes_contents: vec![Bytes::from_static(b"1234")],
         ..Default::default()
     });
-    let answer = server
+    let response = server
         .client()
         .model_infer(request)
         .await
         .unwrap()
         .into_inner();
-    let contents = answer.outputs[0].contents.clone().unwrap();
+    let contents = response.outputs[0].contents.clone().unwrap();
     assert_eq!(contents.fp32_contents, [4.0]);
 }
 
 #[tokio::test]
-async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
+async fn a_predictor_alone_responds_raw_and_keeps_to_its_batch() {
     let scripted = Scripted {
         max_batch: 2,
         ..Default::default()
@@ -100,8 +103,11 @@ async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
     assert_eq!(config.max_batch_size, 2);
     assert_eq!(config.input[0].dims, [1, 2, 2]);
     assert!(!config.input[0].optional);
-    let answer = client.model_infer(tensor(&[1.0, 2.0])).await.unwrap();
-    assert_eq!(values(&answer.get_ref().raw_output_contents[0]), [1.0, 2.0]);
+    let response = client.model_infer(tensor(&[1.0, 2.0])).await.unwrap();
+    assert_eq!(
+        values(&response.get_ref().raw_output_contents[0]),
+        [1.0, 2.0]
+    );
     let refused = client.model_infer(tensor(&[1.0; 3])).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("max_batch_size 2"), "{refused}");

@@ -35,9 +35,9 @@ async fn compressed_messages_are_inflated_within_the_limit() {
             .client()
             .send_compressed(coding)
             .accept_compressed(coding);
-        let answer = client.model_infer(images(&[&[7; 100_000]])).await.unwrap();
+        let response = client.model_infer(images(&[&[7; 100_000]])).await.unwrap();
         assert_eq!(
-            values(&answer.get_ref().raw_output_contents[0]),
+            values(&response.get_ref().raw_output_contents[0]),
             [100_000.0]
         );
         let refused = client
