@@ -22,6 +22,7 @@ pub mod error;
 pub mod faces;
 pub mod front;
 pub mod item;
+#[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod observe;
 pub mod oip;

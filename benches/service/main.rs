@@ -41,7 +41,7 @@ struct Args {
     /// Seconds of each turn
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// A Python with the packages of benches/peer/requirements.txt: the peer takes its turns too
+    /// A Python with the packages of peer/requirements.txt: the peer takes its turns too
     #[arg(long, value_name = "PYTHON")]
     peer: Option<PathBuf>,
     /// gRPC address of a Triton, for the row of latencies; else `predictor` stands in

@@ -103,7 +103,7 @@ impl Process {
         let port = free_port();
         let mut command = Command::new(python);
         command
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("peer"))
             .args(["-m", "facequality_transformer", "--enable_grpc", "false"])
             .args(["--http_port", &port.to_string()])
             .args(["--predictor_host", predictor])

@@ -2,6 +2,7 @@
 //! read by a person.
 
 pub mod config;
+#[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod predict;
 pub mod predictor;
@@ -55,6 +56,7 @@ pub enum Command {
     /// Score image files, in this process or by a running service
     Predict(Box<predict::Args>),
     /// Put load on a running service, or on Triton itself, and report what it did
+    #[cfg(feature = "loadtest")]
     Loadtest(Box<loadtest::Args>),
     /// Compare tensors and scores with those that the predecessor's environment wrote
     Verify(Box<verify::Args>),
@@ -90,6 +92,7 @@ impl Command {
             Self::Serve(args) => serve::run(Settings::new(&args)?).await,
             Self::Predict(args) => predict::run(*args).await,
             Self::Predictor(args) => predictor::run(*args).await,
+            #[cfg(feature = "loadtest")]
             Self::Loadtest(args) => loadtest::run(*args).await,
             Self::Verify(args) => verify::run(*args).await,
             Self::Config(args) => config::run(&args),
