@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use facequality_transformer::loadtest::{self, Endpoint, Load, Protocol, Settings, Summary, Until};
+use facequality_transformer::loadtest::{
+    self, Endpoint, Load, ModelTensors, Protocol, Settings, Summary, Until,
+};
 
 use crate::Effort;
 use crate::floor::{self, Cost};
@@ -177,6 +179,11 @@ impl Bench<'_> {
             compare: None,
             rounds: 1,
             images: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(kind.image)],
+            tensors: ModelTensors {
+                input: "input.1".to_owned(),
+                row: vec![3, 112, 112],
+                outputs: vec!["score".to_owned()],
+            },
             batch: kind.batch,
             load: Load::Closed {
                 concurrency: kind.concurrency,
