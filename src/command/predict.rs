@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::header::CONTENT_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::engine::{Engine, Request};
 use crate::observe::timing::Timings;
@@ -18,6 +19,9 @@ use crate::service;
 use crate::settings::Settings;
 use crate::settings::args::ServeArgs;
 use crate::transformer::{Image, Input};
+use crate::wire::error_body;
+use crate::wire::v1::request;
+use crate::wire::v1::response::parse_multi_response;
 
 /// Names that a folder's images end in; files that are named are read whatever their name.
 const EXTENSIONS: [&str; 6] = ["bmp", "jpe", "jpeg", "jpg", "png", "webp"];
@@ -214,27 +218,6 @@ pub(super) enum Scorer {
     },
 }
 
-/// The part of a MultiResponse that is read.
-#[derive(Deserialize)]
-struct Answer {
-    multi_data: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    data: Vec<Score>,
-}
-
-#[derive(Deserialize)]
-struct Score {
-    score: f64,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-}
-
 impl Scorer {
     /// Ready to score.
     pub(super) async fn new(args: &Scoring) -> anyhow::Result<Self> {
@@ -285,24 +268,18 @@ impl Scorer {
             Self::There { client, url } => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&image);
                 let item = format!("data:application/octet-stream;base64,{base64}");
-                let body = serde_json::json!({"data": {"item": item}});
-                let answer = client.post(url).json(&body).send().await?;
-                let status = answer.status();
-                let text = answer.bytes().await?;
+                let body = request::to_json(&[item]);
+                let request = client.post(url).header(CONTENT_TYPE, "application/json");
+                let response = request.body(body).send().await?;
+                let status = response.status();
+                let body = response.bytes().await?;
                 if !status.is_success() {
-                    let refusal: Result<Refusal, _> = serde_json::from_slice(&text);
-                    bail!(
-                        "{status}: {}",
-                        refusal.map_or("no reason given".to_owned(), |refusal| refusal.error)
-                    );
+                    bail!("{status}: {}", error_body::parse(&body));
                 }
-                let answer: Answer =
-                    serde_json::from_slice(&text).context("the answer is no MultiResponse")?;
-                let score = answer
-                    .multi_data
-                    .first()
-                    .and_then(|entry| entry.data.first());
-                Ok(score.context("the answer holds no score")?.score)
+                let rows = parse_multi_response(&body)?;
+                let row = rows.into_iter().next();
+                row.context("the response holds no score")?
+                    .map_err(anyhow::Error::msg)
             }
         }
     }

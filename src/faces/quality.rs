@@ -7,6 +7,9 @@ use crate::pixel::{self, Options, SIDE, Scratch};
 use crate::predictor::Signature;
 use crate::transformer::{Row, Transformer};
 
+/// What `extra_info.source` of every response says.
+pub const SOURCE: &str = "face_quality_score";
+
 /// The first transformer: image → 3 × 112 × 112 values → score.
 #[derive(Debug)]
 pub struct FaceQuality {

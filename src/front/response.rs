@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind};
 use crate::transport::listener::Body;
-use crate::wire::v1::ErrorBody;
+use crate::wire::error_body;
 
 /// An answer with a body that is there already.
 pub fn bytes(
@@ -78,8 +78,7 @@ pub fn only(method: &Method, allowed: &Method) -> Result<(), Error> {
 
 /// The answer to a failure.
 pub fn error(error: &Error) -> Response<Body> {
-    // A string always is JSON.
-    let body = serde_json::to_vec(&ErrorBody { error: &error.text }).unwrap_or_default();
+    let body = error_body::to_json(&error.text);
     let mut answer = bytes(error.kind.http_status(), "application/json", body);
     let headers = answer.headers_mut();
     if let Kind::WrongMethod(allowed) = error.kind {

@@ -13,7 +13,7 @@ use crate::transformer::batch::ImageErrors;
 use crate::transformer::{Image, Input, Row};
 use crate::transport::headers::forwarded;
 use crate::transport::listener::Body;
-use crate::wire::v1::request::Form;
+use crate::wire::v1::request::RequestForm;
 use crate::wire::v1::{Alive, ModelStatus, Models};
 
 /// Bodies above this size are parsed on a pixel thread: parsing them takes longer than a thread
@@ -84,7 +84,7 @@ fn status(engine: &Engine, name: &str) -> Result<Response<Body>, Error> {
 /// What form the answer takes and where its images stood.
 #[derive(Clone, Copy)]
 enum Asked {
-    Json(Form),
+    Json(RequestForm),
     Passthrough,
 }
 
@@ -186,8 +186,8 @@ fn answer(asked: Asked, rows: Vec<Row>) -> Result<Response<Body>, Error> {
         .map(|row| row.map_err(|error| error.text))
         .collect();
     let body = match asked {
-        Asked::Json(Form::Instances) => crate::wire::v1::response::predictions(rows),
-        _ => crate::wire::v1::response::multi_response(rows),
+        Asked::Json(RequestForm::Instances) => crate::wire::v1::response::predictions(rows),
+        _ => crate::wire::v1::response::multi_response(rows, crate::faces::quality::SOURCE),
     };
     let body = body.map_err(Error::internal)?;
     Ok(response::bytes(StatusCode::OK, "application/json", body))

@@ -1,6 +1,6 @@
 //! The Open Inference Protocol over REST, for whatever takes tensors.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::{Settings, Visit, probes, response};
@@ -16,9 +16,6 @@ use crate::wire::triton::{
 };
 use crate::wire::v1::{ModelStatus, Models};
 use crate::wire::v2;
-
-/// The header that tells how much of a body is JSON; the rest is binary tensors.
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// What a request to a route below `/v2` is answered with.
 #[derive(Clone, Copy)]
@@ -170,14 +167,14 @@ impl Door<'_> {
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
         self.served.check_model(model.name, model.version)?;
-        let json_length = json_length(&visit.headers)?;
+        let json_length = v2::json_length(&visit.headers)?;
         let read =
             crate::transport::http_body::read(self.served, self.settings, visit, body).await?;
         let mut infer = {
             let _clock = visit.timings.stage(Stage::Parse);
             let bytes = read.bytes;
             let json_bytes = json_length.unwrap_or(bytes.len());
-            let parse = move || v2::parse(&bytes, json_length);
+            let parse = move || v2::request::parse(&bytes, json_length);
             self.served.aside(json_bytes, parse).await??
         };
         let own_id = std::mem::take(&mut infer.message.id);
@@ -196,7 +193,7 @@ impl Door<'_> {
         let mut response = self.served.infer(infer.message, context).await?;
         drop(read.reserved);
         response.id = own_id;
-        let answer = v2::answer(&response, &infer.form).map_err(Error::internal)?;
+        let answer = v2::response::to_json(&response, &infer.encoding).map_err(Error::internal)?;
         Ok(encoded(answer, &visit.headers))
     }
 }
@@ -224,25 +221,7 @@ fn no_route() -> Error {
     )
 }
 
-fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Error> {
-    let Some(value) = headers.get(JSON_LENGTH) else {
-        return Ok(None);
-    };
-    let length = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    match length {
-        Some(length) if length > 0 => Ok(Some(length)),
-        _ => Err(Error::new(
-            Kind::Invalid,
-            "Inference-Header-Content-Length must be the number of bytes of JSON in front of the \
-             binary data",
-        )),
-    }
-}
-
-fn encoded(answer: v2::Answer, headers: &HeaderMap) -> Response<Body> {
+fn encoded(answer: v2::response::EncodedResponse, headers: &HeaderMap) -> Response<Body> {
     let (body, encoding) = match Encoding::asked(headers) {
         Some(encoding) => encoding.compress(answer.body),
         None => (answer.body, None),
@@ -254,7 +233,7 @@ fn encoded(answer: v2::Answer, headers: &HeaderMap) -> Response<Body> {
     let mut response = response::bytes(StatusCode::OK, content_type, body);
     let headers = response.headers_mut();
     if let Some(length) = answer.json_length {
-        headers.insert(JSON_LENGTH, HeaderValue::from(length));
+        headers.insert(v2::JSON_LENGTH, HeaderValue::from(length));
     }
     if let Some(encoding) = encoding {
         headers.insert(http::header::CONTENT_ENCODING, encoding);

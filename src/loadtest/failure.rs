@@ -3,6 +3,9 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
+use tonic::Code;
+
+use crate::wire::grpc::code_name;
 
 /// The kinds of failure, one line of the report each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +36,10 @@ impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(status) => write!(f, "http {status}"),
-            Self::Grpc(code) => write!(f, "grpc {code} {}", grpc_name(*code)),
+            Self::Grpc(code) => {
+                let name = code_name(Code::from_i32(i32::from(*code)));
+                write!(f, "grpc {code} {name}")
+            }
             Self::StreamError => f.write_str("stream error"),
             Self::Connect => f.write_str("no connection"),
             Self::Broken => f.write_str("connection broken"),
@@ -50,29 +56,6 @@ impl Serialize for FailureKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-fn grpc_name(code: u16) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(usize::from(code)).unwrap_or(&"?")
 }
 
 /// Characters kept of a target's error text.

@@ -12,6 +12,7 @@
 //! the moment that was intended; so a stall of the target is felt by all the requests that fell into
 //! it. A closed loop waits for its responses and says that it cannot see such a stall.
 
+mod bodies;
 mod compare;
 mod connection_pool;
 mod dispatch;

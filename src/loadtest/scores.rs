@@ -1,14 +1,13 @@
 //! Scores out of a response, for each protocol.
 
-use bytes::Bytes;
-use prost::Message;
-use serde::Deserialize;
-
 use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::protocol::Protocol;
-use crate::loadtest::target::{JSON_LENGTH, Response};
+use crate::loadtest::target::Response;
+use crate::wire::grpc::decode_message;
 use crate::wire::tensor::fp32;
 use crate::wire::triton::{ModelInferResponse, ModelStreamInferResponse};
+use crate::wire::v1::response::parse_multi_response;
+use crate::wire::v2;
 
 /// One score per image, in order. Of several outputs it is one of these names that counts, else the
 /// first.
@@ -19,157 +18,71 @@ pub(crate) fn read(
 ) -> Result<Vec<f64>, Failure> {
     match protocol {
         Protocol::V1 | Protocol::Raw => v1(&response.body),
-        Protocol::V2 => choose(v2(response)?, names),
+        Protocol::V2 => {
+            let length = v2::json_length(&response.headers).map_err(malformed)?;
+            let message = v2::response::parse(&response.body, length, |_| true);
+            tensor(message.map_err(malformed)?, names)
+        }
         Protocol::GrpcBytes | Protocol::GrpcTensor | Protocol::Triton => {
-            let message = ModelInferResponse::decode(response.body.clone()).map_err(malformed)?;
-            choose(infer(message)?, names)
+            let message = decode_message(response.body.clone()).map_err(malformed)?;
+            tensor(message, names)
         }
         Protocol::GrpcStream => {
-            let message =
-                ModelStreamInferResponse::decode(response.body.clone()).map_err(malformed)?;
+            let message: ModelStreamInferResponse =
+                decode_message(response.body.clone()).map_err(malformed)?;
             if !message.error_message.is_empty() {
                 return Err(Failure::new(
                     FailureKind::StreamError,
                     message.error_message,
                 ));
             }
-            choose(infer(message.infer_response.unwrap_or_default())?, names)
+            tensor(message.infer_response.unwrap_or_default(), names)
         }
     }
 }
 
-fn malformed(why: impl ToString) -> Failure {
-    Failure::new(FailureKind::Malformed, why.to_string())
-}
-
-#[derive(Deserialize)]
-struct MultiResponse {
-    multi_data: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    data: Vec<Score>,
-    extra_info: Option<ExtraInfo>,
-}
-
-#[derive(Deserialize)]
-struct Score {
-    score: f64,
-}
-
-#[derive(Deserialize)]
-struct ExtraInfo {
-    error: Option<String>,
+fn malformed(reason: impl ToString) -> Failure {
+    Failure::new(FailureKind::Malformed, reason.to_string())
 }
 
 fn v1(body: &[u8]) -> Result<Vec<f64>, Failure> {
-    let response: MultiResponse = serde_json::from_slice(body).map_err(malformed)?;
-    let mut scores = Vec::with_capacity(response.multi_data.len());
-    for entry in response.multi_data {
-        let error = entry.extra_info.and_then(|extra| extra.error);
-        match (entry.data.as_slice(), error) {
-            (_, Some(error)) => return Err(Failure::new(FailureKind::ImageError, error)),
-            ([one], None) => scores.push(one.score),
-            (others, None) => {
-                let text = format!("{} scores for one image", others.len());
-                return Err(malformed(text));
-            }
-        }
-    }
-    Ok(scores)
+    let rows = parse_multi_response(body).map_err(malformed)?;
+    rows.into_iter()
+        .map(|row| row.map_err(|error| Failure::new(FailureKind::ImageError, error)))
+        .collect()
 }
 
-#[derive(Deserialize)]
-struct V2Response {
-    outputs: Vec<V2Output>,
-}
-
-#[derive(Deserialize)]
-struct V2Output {
-    name: String,
-    #[serde(default)]
-    parameters: V2Parameters,
-    data: Option<Vec<f64>>,
-}
-
-#[derive(Default, Deserialize)]
-struct V2Parameters {
-    binary_data_size: Option<usize>,
-}
-
-fn v2(response: &Response) -> Result<Vec<Output>, Failure> {
-    let length = match response.headers.get(JSON_LENGTH) {
-        None => response.body.len(),
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .filter(|&length| length <= response.body.len())
-            .ok_or_else(|| malformed("the length of the JSON part is wrong"))?,
-    };
-    let (head, mut tensors) = response.body.split_at(length);
-    let response: V2Response = serde_json::from_slice(head).map_err(malformed)?;
-    let mut found = Vec::with_capacity(response.outputs.len());
-    for output in response.outputs {
-        let values = match (output.parameters.binary_data_size, output.data) {
-            (Some(size), _) => {
-                let (tensor, rest) = tensors
-                    .split_at_checked(size)
-                    .ok_or_else(|| malformed("an output is shorter than it says"))?;
-                tensors = rest;
-                fp32(tensor).map(f64::from).collect()
-            }
-            (None, Some(data)) => data,
-            (None, None) => return Err(malformed("an output has no data")),
-        };
-        found.push(Output {
-            name: output.name,
-            values,
-        });
-    }
-    Ok(found)
-}
-
-fn infer(response: ModelInferResponse) -> Result<Vec<Output>, Failure> {
-    let mut raw = response.raw_output_contents.into_iter();
-    let mut found = Vec::with_capacity(response.outputs.len());
-    for output in response.outputs {
-        let values = match output.contents {
-            Some(contents) => contents.fp32_contents.into_iter().map(f64::from).collect(),
-            None => {
-                let tensor: Bytes = raw
-                    .next()
-                    .ok_or_else(|| malformed("an output has no data"))?;
-                fp32(&tensor).map(f64::from).collect()
-            }
-        };
-        found.push(Output {
-            name: output.name,
-            values,
-        });
-    }
-    Ok(found)
-}
-
-/// An output of the model.
-struct Output {
-    name: String,
-    values: Vec<f64>,
-}
-
-fn choose(mut outputs: Vec<Output>, names: &[String]) -> Result<Vec<f64>, Failure> {
-    if outputs.is_empty() {
-        return Err(malformed("the response has no output"));
-    }
-    let named = outputs
+/// The values of the output that holds the scores.
+fn tensor(response: ModelInferResponse, names: &[String]) -> Result<Vec<f64>, Failure> {
+    let outputs = &response.outputs;
+    let index = outputs
         .iter()
-        .position(|output| names.contains(&output.name));
-    Ok(outputs.swap_remove(named.unwrap_or(0)).values)
+        .position(|output| names.contains(&output.name))
+        .unwrap_or(0);
+    let output = outputs
+        .get(index)
+        .ok_or_else(|| malformed("the response has no output"))?;
+    if let Some(contents) = &output.contents {
+        let values = &contents.fp32_contents;
+        return Ok(values.iter().copied().map(f64::from).collect());
+    }
+    // Outputs with contents of their own have no part in the raw ones.
+    let raw = outputs[..index]
+        .iter()
+        .filter(|output| output.contents.is_none())
+        .count();
+    let raw = response
+        .raw_output_contents
+        .get(raw)
+        .ok_or_else(|| malformed("the output has no data"))?;
+    Ok(fp32(raw).map(f64::from).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use prost::Message;
+
     use super::*;
     use crate::wire::triton::model_infer_response::InferOutputTensor;
 
@@ -204,7 +117,7 @@ mod tests {
         let head = r#"{"outputs":[{"name":"score","parameters":{"binary_data_size":8}}]}"#;
         let tensor = [0.5f32, 0.25].map(f32::to_le_bytes).concat();
         let mut binary = response([head.as_bytes(), &tensor].concat());
-        binary.headers.insert(JSON_LENGTH, head.len().into());
+        binary.headers.insert(v2::JSON_LENGTH, head.len().into());
         assert_eq!(read(Protocol::V2, &[], &binary).unwrap(), [0.5, 0.25]);
     }
 

@@ -4,16 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
-use serde_json::json;
+use bytes::Bytes;
 
+use crate::loadtest::bodies::{self, Body};
 use crate::loadtest::error::Error;
 use crate::loadtest::protocol::Protocol;
 use crate::loadtest::schedule::Random;
 use crate::loadtest::settings::{Endpoint, ModelTensors};
-use crate::wire::triton::ModelInferRequest;
-use crate::wire::triton::model_infer_request::InferInputTensor;
 
 /// Bodies above this are not built; the images left over are said to be unused.
 const MAX_BYTES: usize = 512 << 20;
@@ -64,10 +61,7 @@ pub(crate) fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Error> {
 /// A request ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The HTTP body; for gRPC the message in its frame.
-    pub(crate) body: Bytes,
-    /// The value of `inference-header-content-length`, for V2.
-    pub(crate) json_length: Option<usize>,
+    pub(crate) body: Body,
     /// The numbers of its images, in order.
     pub(crate) images: Vec<usize>,
 }
@@ -90,148 +84,63 @@ impl Workload {
         images: &[Image],
         batch: usize,
     ) -> Result<Self, Error> {
-        let protocol = endpoint.protocol;
         if batch == 0 {
             return Err(Error::Usage("--batch must be at least 1".to_owned()));
         }
-        if protocol == Protocol::Raw && batch > 1 {
+        if endpoint.protocol == Protocol::Raw && batch > 1 {
             return Err(Error::Usage(
-                "--protocol raw sends one image per request; leave --batch at 1".to_owned(),
+                "--protocol raw sends one image per request: leave --batch at 1".to_owned(),
             ));
         }
-        let names: Vec<_> = if protocol.sends_tensors() {
-            (0..TENSORS).map(|i| format!("noise-{i}")).collect()
+        let noise;
+        let elements = if endpoint.protocol.sends_tensors() {
+            noise = noise_images(&tensors.row);
+            &noise
         } else {
-            images.iter().map(|image| image.name.clone()).collect()
+            images
         };
-        if names.is_empty() {
+        if elements.is_empty() {
             return Err(Error::Usage(
                 "no images to send: name files or a folder with --images".to_owned(),
             ));
         }
-        let rows: Vec<_> = if protocol.sends_tensors() {
-            (0..TENSORS)
-                .map(|i| noise(i as u64, &tensors.row))
-                .collect()
-        } else {
-            Vec::new()
-        };
-        let model = &endpoint.model;
         let mut requests = Vec::new();
         let mut bytes = 0;
         let mut used = 0;
-        while used < names.len() && bytes < MAX_BYTES {
-            let chosen: Vec<_> = (used..used + batch).map(|i| i % names.len()).collect();
-            let encoded = || chosen.iter().map(|&i| images[i].bytes.clone()).collect();
-            let (body, json_length) = match protocol {
-                Protocol::V1 => (v1(encoded()), None),
-                Protocol::Raw => (images[chosen[0]].bytes.clone(), None),
-                Protocol::V2 => {
-                    let (body, length) = v2(encoded());
-                    (body, Some(length))
-                }
-                Protocol::GrpcBytes | Protocol::GrpcStream => (infer_bytes(model, encoded()), None),
-                Protocol::GrpcTensor | Protocol::Triton => {
-                    let rows: Vec<_> = chosen.iter().map(|&i| rows[i].clone()).collect();
-                    (infer_tensor(model, tensors, &rows), None)
-                }
-            };
-            bytes += body.len();
+        while used < elements.len() && bytes < MAX_BYTES {
+            let images: Vec<_> = (used..used + batch).map(|i| i % elements.len()).collect();
+            let chosen: Vec<_> = images.iter().map(|&i| elements[i].bytes.clone()).collect();
+            let body = bodies::write(endpoint, tensors, &chosen)?;
+            bytes += body.bytes.len();
             used += batch;
-            requests.push(Request {
-                body,
-                json_length,
-                images: chosen,
-            });
+            requests.push(Request { body, images });
         }
         Ok(Self {
             requests,
-            unused: names.len().saturating_sub(used),
-            names,
+            names: elements.iter().map(|image| image.name.clone()).collect(),
+            unused: elements.len().saturating_sub(used),
         })
     }
 }
 
-fn v1(images: Vec<Bytes>) -> Bytes {
-    let request = |image: &Bytes| {
-        let text = base64_simd::STANDARD.encode_to_string(image);
-        json!({"data": {"item": format!("data:image/jpeg;base64,{text}")}})
-    };
-    let body = match images.as_slice() {
-        [one] => request(one),
-        many => json!({"multi_data": many.iter().map(request).collect::<Vec<_>>()}),
-    };
-    body.to_string().into()
-}
-
-/// BYTES elements: each preceded by its length.
-fn bytes_tensor(images: &[Bytes]) -> BytesMut {
-    let mut tensor = BytesMut::new();
-    for image in images {
-        tensor.put_u32_le(image.len() as u32);
-        tensor.put_slice(image);
-    }
-    tensor
-}
-
-fn v2(images: Vec<Bytes>) -> (Bytes, usize) {
-    let tensor = bytes_tensor(&images);
-    let head = json!({
-        "inputs": [{
-            "name": "image",
-            "datatype": "BYTES",
-            "shape": [images.len()],
-            "parameters": {"binary_data_size": tensor.len()},
-        }],
-        "parameters": {"binary_data_output": true},
-    })
-    .to_string();
-    let body = [head.as_bytes(), &tensor].concat();
-    (body.into(), head.len())
-}
-
-fn infer_bytes(model: &str, images: Vec<Bytes>) -> Bytes {
-    let tensor = bytes_tensor(&images).freeze();
-    infer(model, "image", "BYTES", vec![images.len() as i64], tensor)
-}
-
-fn infer_tensor(model: &str, tensors: &ModelTensors, rows: &[Bytes]) -> Bytes {
-    let shape = [&[rows.len() as i64], tensors.row.as_slice()].concat();
-    infer(model, &tensors.input, "FP32", shape, rows.concat().into())
-}
-
-fn infer(model: &str, input: &str, datatype: &str, shape: Vec<i64>, tensor: Bytes) -> Bytes {
-    let message = ModelInferRequest {
-        model_name: model.to_owned(),
-        inputs: vec![InferInputTensor {
-            name: input.to_owned(),
-            datatype: datatype.to_owned(),
-            shape,
-            ..Default::default()
-        }],
-        raw_input_contents: vec![tensor],
-        ..Default::default()
-    };
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(5 + length);
-    frame.put_u8(0); // not compressed
-    frame.put_u32(length as u32);
-    frame.put_slice(&message.encode_to_vec());
-    frame.freeze()
-}
-
-/// One row of values in [-1, 1), as normalised pixels are.
-fn noise(seed: u64, row: &[i64]) -> Bytes {
-    let mut random = Random(seed);
+/// Tensors of values in [-1, 1), as normalised pixels are.
+fn noise_images(row: &[i64]) -> Vec<Image> {
     let values: i64 = row.iter().product();
-    (0..values)
-        .flat_map(|_| ((random.unit() * 2.0 - 1.0) as f32).to_le_bytes())
+    (0..TENSORS)
+        .map(|number| {
+            let mut random = Random(number as u64);
+            let value = |_| ((random.unit() * 2.0 - 1.0) as f32).to_le_bytes();
+            Image {
+                name: format!("noise-{number}"),
+                bytes: (0..values).flat_map(value).collect(),
+            }
+        })
         .collect()
 }
 
 #[cfg(test)]
 impl Workload {
-    /// A workload for a model of three values per image.
+    /// A workload of images.
     pub(crate) fn for_tests(
         protocol: Protocol,
         images: &[Image],
@@ -270,32 +179,16 @@ mod tests {
         let workload = Workload::for_tests(Protocol::V1, &images(5), 2).unwrap();
         let chosen: Vec<_> = workload.requests.iter().map(|r| r.images.clone()).collect();
         assert_eq!(chosen, [[0, 1], [2, 3], [4, 0]]);
-        let body: serde_json::Value = serde_json::from_slice(&workload.requests[1].body).unwrap();
-        assert_eq!(body["multi_data"].as_array().unwrap().len(), 2);
-        let item = &body["multi_data"][0]["data"]["item"];
-        assert_eq!(item, "data:image/jpeg;base64,AgICAgICAgICAg==");
     }
 
     #[test]
-    fn a_grpc_body_is_a_frame_with_one_tensor() {
-        let workload = Workload::for_tests(Protocol::GrpcTensor, &[], 3).unwrap();
-        let body = &workload.requests[0].body;
-        assert_eq!(body[0], 0);
-        let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
-        assert_eq!(length, body.len() - 5);
-        let message = ModelInferRequest::decode(&body[5..]).unwrap();
-        assert_eq!(message.inputs[0].shape, [3, 3]);
-        assert_eq!(message.raw_input_contents[0].len(), 3 * 3 * 4);
-    }
-
-    #[test]
-    fn a_v2_body_says_where_its_json_ends() {
-        let workload = Workload::for_tests(Protocol::V2, &images(1), 1).unwrap();
-        let request = &workload.requests[0];
-        let (head, tensor) = request.body.split_at(request.json_length.unwrap());
-        let head: serde_json::Value = serde_json::from_slice(head).unwrap();
-        assert_eq!(head["inputs"][0]["parameters"]["binary_data_size"], 14);
-        assert_eq!(tensor.len(), 14);
+    fn tensors_are_noise_and_differ() {
+        let workload = Workload::for_tests(Protocol::Triton, &[], 3).unwrap();
+        assert_eq!(workload.names.len(), TENSORS);
+        assert_eq!(workload.requests.len(), 3);
+        let bodies = workload.requests.iter().map(|request| &request.body.bytes);
+        let different: std::collections::HashSet<_> = bodies.collect();
+        assert_eq!(different.len(), 3);
     }
 
     #[test]

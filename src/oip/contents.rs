@@ -1,15 +1,13 @@
 //! The contents of an input tensor: raw bytes or typed fields, checked against the shape and cut
 //! without copying where they are raw.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{Error, Kind};
 use crate::transformer::Image;
+use crate::wire::bytes_tensor::split_element;
 use crate::wire::triton::InferTensorContents;
 use crate::wire::triton::model_infer_request::InferInputTensor;
-
-/// Bytes of the length in front of a BYTES element.
-const PREFIX: usize = size_of::<u32>();
 
 /// What an input holds.
 pub(super) enum Contents {
@@ -104,23 +102,14 @@ fn elements(name: &str, mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Er
         if elements.len() == count {
             return Err(miscounted(name, "more", count));
         }
-        let place = place(name, elements.len());
-        if bytes.len() < PREFIX {
-            let what = format!(
-                "{} bytes are left where a length of {PREFIX} bytes should be",
-                bytes.len()
-            );
-            return Err(Error::new(Kind::Invalid, what).with_location(&place));
+        match split_element(&mut bytes) {
+            Ok(Some(element)) => elements.push(element),
+            Ok(None) => break,
+            Err(cut) => {
+                let error = Error::new(Kind::Invalid, cut.to_string());
+                return Err(error.with_location(&place(name, elements.len())));
+            }
         }
-        let length = bytes.get_u32_le() as usize;
-        if length > bytes.len() {
-            let what = format!(
-                "the element says {length} bytes, but {} are left",
-                bytes.len()
-            );
-            return Err(Error::new(Kind::Invalid, what).with_location(&place));
-        }
-        elements.push(bytes.split_to(length));
     }
     Ok(elements)
 }
@@ -172,12 +161,12 @@ fn only(name: &str, expected: &str, fields: Vec<&'static str>) -> Result<(), Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::bytes_tensor::put_element;
 
     fn raw(elements: &[&[u8]]) -> Bytes {
         let mut bytes = BytesMut::new();
         for element in elements {
-            bytes.put_u32_le(element.len() as u32);
-            bytes.put_slice(element);
+            put_element(&mut bytes, element).unwrap();
         }
         bytes.freeze()
     }

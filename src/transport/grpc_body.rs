@@ -9,7 +9,7 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue};
@@ -22,9 +22,7 @@ use crate::admission::ByteReservation;
 use crate::error::{Error, Kind};
 use crate::front::grpc::status;
 use crate::oip::InferenceService;
-
-/// One byte that says whether the message is compressed, four of its length.
-const HEADER: usize = 5;
+use crate::wire::grpc::{FRAME_BYTES, FrameHeader};
 
 /// The room taken by messages that were read and not yet taken up by their handlers, in order.
 #[derive(Clone, Debug, Default)]
@@ -143,11 +141,11 @@ where
 
     /// Reads the header of the next message, and the whole message if it is compressed.
     async fn message(&mut self) -> Result<Option<Bytes>, Status> {
-        let header = self.collect(HEADER).await?;
-        if header.len() < HEADER {
+        let header = self.collect(FRAME_BYTES).await?;
+        let Some(&bytes) = header.first_chunk() else {
             return Ok((!header.is_empty()).then_some(header));
-        }
-        let length = (&header[1..]).get_u32() as usize;
+        };
+        let FrameHeader { flag, length } = FrameHeader::decode(bytes);
         let limit = self.measured.limit;
         if length > limit {
             return Err(too_large(&format!("{length} bytes"), limit));
@@ -155,7 +153,7 @@ where
         let served = Arc::clone(&self.measured.served);
         let reserved = served.reserve(length).await.map_err(status)?;
         self.until = Some(Instant::now() + self.measured.time);
-        let inflate = match (header[0], self.measured.coding) {
+        let inflate = match (flag, self.measured.coding) {
             (1, Coding::Gzip) => inflate_gzip,
             (1, Coding::Deflate) => inflate_deflate,
             _ => {
@@ -245,7 +243,7 @@ fn inflate_deflate(compressed: &[u8], limit: usize) -> Result<Bytes, Status> {
 
 /// A message inflated to at most `limit` bytes, with the header of a plain one in front.
 fn inflate(decoder: impl Read, limit: usize) -> Result<Bytes, Status> {
-    let mut message = vec![0; HEADER];
+    let mut message = vec![0; FRAME_BYTES];
     let read = decoder
         .take(limit as u64 + 1)
         .read_to_end(&mut message)
@@ -253,7 +251,9 @@ fn inflate(decoder: impl Read, limit: usize) -> Result<Bytes, Status> {
     if read > limit {
         return Err(too_large("more bytes than allowed when inflated", limit));
     }
-    let length = u32::try_from(read).map_err(|_| too_large("more than 4 GiB", limit))?;
-    message[1..HEADER].copy_from_slice(&length.to_be_bytes());
+    if u32::try_from(read).is_err() {
+        return Err(too_large("more than 4 GiB", limit));
+    }
+    message[..FRAME_BYTES].copy_from_slice(&FrameHeader::plain(read).encode());
     Ok(Bytes::from(message))
 }

@@ -1,6 +1,10 @@
-//! What travels: the JSON schema of callers, Triton's messages, and tensors in one buffer.
+//! What travels, in both directions: requests as clients write them and servers read them,
+//! responses the other way round. What the tensors mean is not known here.
 //! A leaf: it imports nothing of ours.
 
+pub mod bytes_tensor;
+pub mod error_body;
+pub mod grpc;
 pub mod tensor;
 pub mod triton;
 pub mod v1;

@@ -6,5 +6,10 @@
 
 tonic::include_proto!("inference");
 
+/// The path of ModelInfer.
+pub const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+/// The path of ModelStreamInfer.
+pub const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+
 /// The descriptors of `proto/`, encoded, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.fds"));

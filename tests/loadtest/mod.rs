@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use facequality_transformer::loadtest::{
     Arrival, Endpoint, Error, FailureKind, Load, ModelTensors, Protocol, Rates, Report, Settings,
-    Until, execute, html, text,
+    Summary, Until, execute, html, text,
 };
 
 use scripted::{GrpcTarget, HttpTarget, Script};
@@ -80,7 +80,7 @@ fn says(report: &Report, words: &str) -> bool {
         .any(|note| note.contains(words))
 }
 
-/// One request in ten is refused, and for 100 ms of each second nothing is answered.
+/// One request in ten is refused, and for 100 ms of each second no response is sent.
 fn faulty() -> Script {
     Script {
         delay: Duration::from_millis(2),
@@ -104,7 +104,11 @@ async fn an_open_loop_feels_the_stall() {
     assert_eq!(errors(&report), [(FailureKind::Http(503), 80)]);
     // A tenth of the moments lie in a stall, and wait up to its 100 ms: at p99, 90 ms.
     assert!(run.latency.p99_ms > 70.0, "{}", text(&report));
-    assert!(run.latency.p50_ms < 50.0, "{}", text(&report));
+    assert!(
+        run.latency.p50_ms < run.latency.p99_ms / 2.0,
+        "{}",
+        text(&report)
+    );
     assert!(run.latency.count == 720 && run.service.count == 720);
 }
 
@@ -138,7 +142,7 @@ async fn the_highest_rate_is_found() {
     // Ten at a time, 50 ms each: 200 per second.
     let target = HttpTarget::start(Script {
         delay: Duration::from_millis(50),
-        places: Some(10),
+        slots: Some(10),
         ..Script::default()
     })
     .await;
@@ -151,7 +155,12 @@ async fn the_highest_rate_is_found() {
     settings.slo = Some("p99=120ms,errors=0".parse().unwrap());
     let report = execute(&settings).await.unwrap();
     let found = report.found_rate.unwrap();
-    assert!((found / 200.0 - 1.0).abs() <= 0.1, "{}", text(&report));
+    // More than the capacity cannot hold, on the slowest machine either.
+    assert!(found <= 200.0 * 1.1, "{}", text(&report));
+    let held = |run: &Summary| run.requests.failed == 0 && run.latency.p99_ms <= 120.0;
+    let mut at_found = report.runs.iter().filter(|run| run.offered == Some(found));
+    assert!(at_found.any(held), "{}", text(&report));
+    assert!(report.runs.iter().any(|run| run.offered > Some(found)));
     assert!(!report.missed());
 }
 
@@ -232,7 +241,7 @@ async fn a_target_that_goes_away_is_counted_not_fatal() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_told_at_once() {
+async fn an_address_without_a_listener_is_an_error_at_once() {
     let folder = images();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());

@@ -13,11 +13,12 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
-use super::{Arrival, Settings, code_name, status};
+use super::{Arrival, Settings, status};
 use crate::admission::ByteReservation;
 use crate::front::response;
 use crate::observe::timing::Timings;
 use crate::oip::{Context, InferenceService};
+use crate::wire::grpc::code_name;
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::{
     InferParameter, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::{Instrument, Span};
 
@@ -32,6 +32,7 @@ use crate::oip::InferenceService;
 use crate::transport::grpc_body::{Coding, Measured, Room};
 use crate::transport::headers::{self, Forwarded, REQUEST_ID};
 use crate::transport::listener::Body;
+use crate::wire::grpc;
 use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
 
@@ -180,33 +181,13 @@ impl Arrival {
         let span = tracing::info_span!("request", id, path = request.uri().path());
         Self {
             timings: Arc::new(Timings::start()),
-            timeout: headers.get("grpc-timeout").and_then(grpc_timeout),
+            timeout: headers.get(grpc::TIMEOUT).and_then(grpc::parse_timeout),
             headers: forwarded,
             request_id,
             room: Room::default(),
             span,
         }
     }
-}
-
-/// At most eight digits and a unit. What is not that is no deadline, as gRPC's own servers see it.
-fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let unit = text.chars().next_back()?;
-    let digits = text.strip_suffix(unit)?;
-    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let amount: u64 = digits.parse().ok()?;
-    Some(match unit {
-        'H' => Duration::from_secs(amount * 3600),
-        'M' => Duration::from_secs(amount * 60),
-        'S' => Duration::from_secs(amount),
-        'm' => Duration::from_millis(amount),
-        'u' => Duration::from_micros(amount),
-        'n' => Duration::from_nanos(amount),
-        _ => return None,
-    })
 }
 
 /// What the service has in its protocol and not here, with the sentence that says so.
@@ -241,29 +222,6 @@ fn not_built_in(path: &str) -> Option<&'static str> {
 
 pub(crate) fn status(error: Error) -> Status {
     Status::new(error.kind.grpc_code(), error.text)
-}
-
-/// The name of a code as the gRPC documents write it, for metrics.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]

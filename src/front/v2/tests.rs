@@ -283,11 +283,11 @@ async fn images_as_strings_are_items_or_base64() {
 async fn binary_in_and_out() {
     let server = server(Scripted::default()).await;
     let (length, body) = binary(r#","parameters":{"binary_data_output":true}"#);
-    let request = server.infer().header(JSON_LENGTH, length).body(body);
+    let request = server.infer().header(v2::JSON_LENGTH, length).body(body);
     let answer = send(request).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers[CONTENT_TYPE], "application/octet-stream");
-    let length: usize = answer.headers[JSON_LENGTH]
+    let length: usize = answer.headers[v2::JSON_LENGTH]
         .to_str()
         .unwrap()
         .parse()
@@ -298,18 +298,18 @@ async fn binary_in_and_out() {
     assert_eq!(scores, [5.0, 3.0]);
 
     let (length, body) = binary("");
-    let answer = send(server.infer().header(JSON_LENGTH, length).body(body)).await;
+    let answer = send(server.infer().header(v2::JSON_LENGTH, length).body(body)).await;
     assert_eq!(answer.json()["outputs"][0]["data"], json!([5.0, 3.0]));
 
     // tritonclient asks for binary outputs with JSON inputs too.
     let mut body = tensor();
     body["parameters"] = json!({"binary_data_output": true});
     let answer = send(server.infer().json(&body)).await;
-    assert!(answer.headers.contains_key(JSON_LENGTH));
+    assert!(answer.headers.contains_key(v2::JSON_LENGTH));
 
     for wrong in ["0", "-1", "x", "100000"] {
         let (_, body) = binary("");
-        let answer = send(server.infer().header(JSON_LENGTH, wrong).body(body)).await;
+        let answer = send(server.infer().header(v2::JSON_LENGTH, wrong).body(body)).await;
         assert_eq!(answer.status, 400, "{wrong}");
         assert!(answer.error().contains("Inference-Header-Content-Length"));
     }

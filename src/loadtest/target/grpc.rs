@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,9 +19,7 @@ use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::target::dial::{broken, dial};
 use crate::loadtest::target::response::Response;
 use crate::loadtest::workload::Request;
-
-/// Bytes in front of each message: a flag and the length.
-const PREFIX: usize = 5;
+use crate::wire::grpc::{error_status, set_request_headers, split_message};
 
 type Sender = SendRequest<Messages>;
 
@@ -96,9 +93,7 @@ impl SharedConnection {
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.route.uri.clone();
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        set_request_headers(request.headers_mut());
         let response = sender
             .send_request(request)
             .await
@@ -129,15 +124,16 @@ impl GrpcCalls {
     }
 
     pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
-        let messages = Messages::One(Some(request.body.clone()));
+        let messages = Messages::One(Some(request.body.bytes.clone()));
         let (headers, body) = self.connection.call(messages).await?;
         let collected = body.collect().await.map_err(|error| broken(&error))?;
         if let Some(trailers) = collected.trailers() {
             check_status(trailers)?;
         }
         let mut body = collected.to_bytes();
-        let message =
-            cut_message(&mut body)?.ok_or_else(|| malformed("the response has no message"))?;
+        let message = split_message(&mut body)
+            .map_err(malformed)?
+            .ok_or_else(|| malformed("the response has no message"))?;
         Ok(Response {
             body: message,
             headers,
@@ -177,14 +173,14 @@ impl GrpcStream {
         let ended = || Failure::new(FailureKind::Broken, "the stream ended");
         let mut stream = match self.stream.take() {
             Some(stream) => {
-                let sent = stream.requests.send(request.body.clone()).await;
+                let sent = stream.requests.send(request.body.bytes.clone()).await;
                 sent.map_err(|_| ended())?;
                 stream
             }
             None => {
                 // The first message goes first: a server may send its headers only then.
                 let (requests, receiver) = mpsc::channel(1);
-                let sent = requests.send(request.body.clone()).await;
+                let sent = requests.send(request.body.bytes.clone()).await;
                 sent.map_err(|_| ended())?;
                 let (headers, responses) = self.connection.call(Messages::Many(receiver)).await?;
                 Stream {
@@ -196,7 +192,7 @@ impl GrpcStream {
             }
         };
         let message = loop {
-            if let Some(message) = cut_message(&mut stream.received)? {
+            if let Some(message) = split_message(&mut stream.received).map_err(malformed)? {
                 break message;
             }
             let frame = stream.responses.frame().await.ok_or_else(ended)?;
@@ -217,41 +213,17 @@ impl GrpcStream {
     }
 }
 
-/// Cuts the first message off, once it is there as a whole.
-fn cut_message<B: Buf + AsRef<[u8]>>(received: &mut B) -> Result<Option<Bytes>, Failure> {
-    let Some((prefix, rest)) = received.as_ref().split_first_chunk::<PREFIX>() else {
-        return Ok(None);
-    };
-    let [flag, length @ ..] = *prefix;
-    if flag != 0 {
-        return Err(malformed(
-            "the message is compressed, which was not requested",
-        ));
-    }
-    let length = u32::from_be_bytes(length) as usize;
-    if rest.len() < length {
-        return Ok(None);
-    }
-    received.advance(PREFIX);
-    Ok(Some(received.copy_to_bytes(length)))
-}
-
-fn malformed(text: &str) -> Failure {
-    Failure::new(FailureKind::Malformed, text)
+fn malformed(reason: impl ToString) -> Failure {
+    Failure::new(FailureKind::Malformed, reason.to_string())
 }
 
 fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(status) = headers.get("grpc-status") else {
-        return Ok(());
-    };
-    match status.to_str().ok().and_then(|code| code.parse().ok()) {
-        Some(0) => Ok(()),
-        Some(code) => {
-            let text = headers.get("grpc-message").map(HeaderValue::as_bytes);
-            let text = String::from_utf8_lossy(text.unwrap_or_default()).replace("%20", " ");
-            Err(Failure::new(FailureKind::Grpc(code), text))
+    match error_status(headers) {
+        None => Ok(()),
+        Some(status) => {
+            let code = i32::from(status.code()) as u16;
+            Err(Failure::new(FailureKind::Grpc(code), status.message()))
         }
-        None => Err(malformed("grpc-status is not a number")),
     }
 }
 

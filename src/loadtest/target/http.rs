@@ -7,14 +7,15 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use serde::Deserialize;
 
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::protocol::Protocol;
 use crate::loadtest::target::dial::{broken, dial};
-use crate::loadtest::target::response::{JSON_LENGTH, Response};
+use crate::loadtest::target::response::Response;
 use crate::loadtest::workload::Request;
+use crate::wire::error_body;
+use crate::wire::v2::JSON_LENGTH;
 
 /// Where requests go, and their headers, made once.
 #[derive(Debug)]
@@ -81,11 +82,11 @@ impl HttpConnection {
             Some(sender) => sender,
             None => connect(&self.route.authority).await?,
         };
-        let mut message = http::Request::new(Full::new(request.body.clone()));
+        let mut message = http::Request::new(Full::new(request.body.bytes.clone()));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.route.uri.clone();
         *message.headers_mut() = self.route.headers.clone();
-        if let Some(length) = request.json_length {
+        if let Some(length) = request.body.json_length {
             message
                 .headers_mut()
                 .insert(JSON_LENGTH, HeaderValue::from(length));
@@ -97,7 +98,7 @@ impl HttpConnection {
         } else {
             Err(Failure::new(
                 FailureKind::Http(status.as_u16()),
-                error_text(&response.body),
+                error_body::parse(&response.body),
             ))
         }
     }
@@ -142,16 +143,4 @@ async fn exchange(
         headers: parts.headers,
     };
     Ok((parts.status, response))
-}
-
-/// The `error` field, or the text itself.
-fn error_text(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        error: String,
-    }
-    match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) => body.error,
-        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
-    }
 }

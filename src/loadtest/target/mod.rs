@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-pub(crate) use self::response::{JSON_LENGTH, Response};
+pub(crate) use self::response::Response;
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::protocol::Protocol;
 use crate::loadtest::settings::Endpoint;
 use crate::loadtest::workload::Request;
+use crate::wire::triton::{MODEL_INFER, MODEL_STREAM_INFER};
 
 /// Time for a page beside the protocol; a target without one must not hold up a run.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,10 +42,8 @@ impl Target {
         let path = match endpoint.protocol {
             Protocol::V1 | Protocol::Raw => format!("/v1/models/{}:predict", endpoint.model),
             Protocol::V2 => format!("/v2/models/{}/infer", endpoint.model),
-            Protocol::GrpcStream => "/inference.GRPCInferenceService/ModelStreamInfer".to_owned(),
-            Protocol::GrpcBytes | Protocol::GrpcTensor | Protocol::Triton => {
-                "/inference.GRPCInferenceService/ModelInfer".to_owned()
-            }
+            Protocol::GrpcStream => MODEL_STREAM_INFER.to_owned(),
+            Protocol::GrpcBytes | Protocol::GrpcTensor | Protocol::Triton => MODEL_INFER.to_owned(),
         };
         let grpc = endpoint
             .protocol

@@ -1,11 +1,7 @@
 //! A response as bytes; what it means is not known here.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
-
-/// The header that says where the JSON of a V2 body ends.
-pub(crate) const JSON_LENGTH: HeaderName =
-    HeaderName::from_static("inference-header-content-length");
+use http::HeaderMap;
 
 /// A complete response.
 #[derive(Debug)]

@@ -12,38 +12,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use prost::Message as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_service::Service;
 
 use crate::context::RequestContext;
+use crate::predictor::Error;
 use crate::predictor::address::Address;
 use crate::predictor::retry::{Failure, Retry};
 use crate::predictor::triton::body::ReadyMade;
 use crate::predictor::triton::dial::{Stream, causes};
-use crate::predictor::{Error, Signature};
+use crate::wire::grpc::{self, code_name, error_status, format_timeout};
 use crate::wire::tensor::EncodedTensor;
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
-use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::wire::triton::{
-    ModelConfig, ModelConfigRequest, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
+    MODEL_INFER, ModelConfig, ModelConfigRequest, ModelInferResponse, ModelMetadataRequest,
     ModelMetadataResponse, ServerLiveRequest,
 };
-
-/// Compressed-flag and length in front of a message.
-const FRAME_BYTES: usize = 5;
-/// Field 7, `raw_input_contents`, length-delimited.
-const RAW_CONTENTS_TAG: u8 = 7 << 3 | 2;
-const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// A connection.
 #[derive(Debug)]
@@ -55,41 +46,6 @@ pub(in crate::predictor) struct Link {
     infer: Uri,
     max_calls: Arc<AtomicUsize>,
     address: String,
-}
-
-/// What comes before the tensor in a ModelInfer message: the gRPC header, the protobuf, and the
-/// tag and length of the raw contents. Protobuf's writers put fields in the order of their
-/// numbers, and `raw_input_contents` has the highest.
-pub(in crate::predictor) fn header(
-    signature: &Signature,
-    shape: &[i64],
-    id: &str,
-    tensor: usize,
-) -> Vec<u8> {
-    let request = ModelInferRequest {
-        model_name: signature.model.clone(),
-        id: id.to_owned(),
-        inputs: vec![InferInputTensor {
-            name: signature.input.clone(),
-            datatype: "FP32".to_owned(),
-            shape: shape.to_vec(),
-            ..InferInputTensor::default()
-        }],
-        outputs: vec![InferRequestedOutputTensor {
-            name: signature.output.clone(),
-            ..InferRequestedOutputTensor::default()
-        }],
-        ..ModelInferRequest::default()
-    };
-    let head = request.encoded_len() + 1 + prost::length_delimiter_len(tensor);
-    let mut bytes = Vec::with_capacity(FRAME_BYTES + head);
-    bytes.push(0);
-    bytes.extend_from_slice(&((head + tensor) as u32).to_be_bytes());
-    // A Vec grows: these cannot fail.
-    let _ = request.encode(&mut bytes);
-    bytes.push(RAW_CONTENTS_TAG);
-    let _ = prost::encode_length_delimiter(tensor, &mut bytes);
-    bytes
 }
 
 impl Link {
@@ -199,11 +155,10 @@ impl Link {
         let response = sender.send_request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
         // An error may come with the headers alone, without a body.
-        if let Some(status) = Status::from_header_map(&parts.headers) {
-            if status.code() != Code::Ok {
-                return Err(answered(&status, &self.address));
-            }
-        } else if parts.status != StatusCode::OK {
+        if let Some(status) = error_status(&parts.headers) {
+            return Err(answered(&status, &self.address));
+        }
+        if parts.status != StatusCode::OK {
             return Err(not_grpc(parts.status, &self.address));
         }
         let collected = Limited::new(body, limit).collect().await;
@@ -211,12 +166,10 @@ impl Link {
             Ok(error) => lost(&*error),
             Err(_) => invalid_response(format!("it is longer than {limit} bytes")),
         })?;
-        if let Some(status) = collected.trailers().and_then(Status::from_header_map)
-            && status.code() != Code::Ok
-        {
+        if let Some(status) = collected.trailers().and_then(error_status) {
             return Err(answered(&status, &self.address));
         }
-        decode(&collected.to_bytes())
+        grpc::decode(collected.to_bytes()).map_err(|error| invalid_response(error.to_string()))
     }
 }
 
@@ -224,52 +177,14 @@ fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
     for (name, value) in &context.headers {
         headers.append(name, value.clone());
     }
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    grpc::set_request_headers(headers);
     headers.insert(
         header::USER_AGENT,
         HeaderValue::from_static(crate::predictor::AGENT),
     );
-    if let Ok(value) = HeaderValue::from_str(&grpc_timeout(context.deadline.remaining())) {
-        headers.insert("grpc-timeout", value);
+    if let Ok(value) = HeaderValue::from_str(&format_timeout(context.deadline.remaining())) {
+        headers.insert(grpc::TIMEOUT, value);
     }
-}
-
-/// At most eight digits and a unit; fractions are left off.
-fn grpc_timeout(left: Duration) -> String {
-    const MAX: u128 = 99_999_999;
-    match (left.as_micros(), left.as_millis()) {
-        (micros, _) if micros <= MAX => format!("{micros}u"),
-        (_, millis) if millis <= MAX => format!("{millis}m"),
-        _ => format!("{}S", u128::from(left.as_secs()).min(MAX)),
-    }
-}
-
-/// The message of an answer's body.
-fn decode(body: &Bytes) -> Result<ModelInferResponse, Failure> {
-    let Some((&[flag, a, b, c, d], _)) = body.split_first_chunk::<FRAME_BYTES>() else {
-        return Err(invalid_response(format!(
-            "a gRPC message of {} bytes",
-            body.len()
-        )));
-    };
-    if flag != 0 {
-        return Err(invalid_response(
-            "it is compressed, which was not asked for".to_owned(),
-        ));
-    }
-    let length = u32::from_be_bytes([a, b, c, d]) as usize;
-    if body.len() != FRAME_BYTES + length {
-        return Err(invalid_response(format!(
-            "a gRPC message of {length} bytes in {} bytes",
-            body.len()
-        )));
-    }
-    ModelInferResponse::decode(body.slice(FRAME_BYTES..))
-        .map_err(|error| invalid_response(format!("no ModelInferResponse: {error}")))
 }
 
 fn invalid_response(text: String) -> Failure {
@@ -287,7 +202,7 @@ fn answered(status: &Status, address: &str) -> Failure {
         },
         Code::DeadlineExceeded => Failure::never(Error::Deadline),
         code => Failure::never(Error::ErrorResponse {
-            code: name(code),
+            code: code_name(code).to_owned(),
             message,
         }),
     }
@@ -308,22 +223,10 @@ fn not_grpc(status: StatusCode, address: &str) -> Failure {
     }
 }
 
-/// A code as gRPC spells it: `INVALID_ARGUMENT`.
-fn name(code: Code) -> String {
-    let mut name = String::new();
-    for c in format!("{code:?}").chars() {
-        if c.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(c.to_ascii_uppercase());
-    }
-    name
-}
-
 fn text(status: &Status) -> String {
     match std::error::Error::source(status) {
         Some(source) => causes(source),
-        None => format!("{}: {}", name(status.code()), status.message()),
+        None => format!("{}: {}", code_name(status.code()), status.message()),
     }
 }
 
@@ -344,63 +247,5 @@ impl Service<Request<Body>> for Generated {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mut sender = self.0.clone();
         Box::pin(async move { sender.send_request(request).await })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::predictor::tests::signature;
-    use crate::wire::tensor::Tensor;
-
-    /// A message as the generated client would send it, but for the gRPC header.
-    fn generated(shape: &[i64], data: &[u8]) -> Vec<u8> {
-        let signature = signature();
-        ModelInferRequest {
-            model_name: signature.model,
-            id: "r-1".to_owned(),
-            inputs: vec![InferInputTensor {
-                name: signature.input,
-                datatype: "FP32".to_owned(),
-                shape: shape.to_vec(),
-                ..InferInputTensor::default()
-            }],
-            outputs: vec![InferRequestedOutputTensor {
-                name: signature.output,
-                ..InferRequestedOutputTensor::default()
-            }],
-            raw_input_contents: vec![Bytes::copy_from_slice(data)],
-            ..ModelInferRequest::default()
-        }
-        .encode_to_vec()
-    }
-
-    #[test]
-    fn the_ready_made_message_is_the_generated_one() {
-        for rows in [1, 2, 33] {
-            let data: Vec<u8> = (0..rows * 48).map(|i| i as u8).collect();
-            let tensor = Tensor::shared(data.clone().into(), rows, &[3, 2, 2]);
-            let header = header(&signature(), tensor.shape(), "r-1", data.len());
-            let message = tensor.into_message(&header);
-            let sent = [message.head, message.tail].concat();
-            let expected = generated(&[rows as i64, 3, 2, 2], &data);
-            assert_eq!(sent[0], 0);
-            assert_eq!(sent[1..5], (expected.len() as u32).to_be_bytes());
-            assert_eq!(sent[5..], expected);
-        }
-    }
-
-    #[test]
-    fn timeouts_have_eight_digits_at_most() {
-        assert_eq!(grpc_timeout(Duration::from_millis(50)), "50000u");
-        assert_eq!(grpc_timeout(Duration::from_micros(99_999_999)), "99999999u");
-        assert_eq!(grpc_timeout(Duration::from_secs(100)), "100000m");
-        assert_eq!(grpc_timeout(Duration::from_secs(100_000)), "100000S");
-    }
-
-    #[test]
-    fn codes_are_spelled_as_grpc_does() {
-        assert_eq!(name(Code::InvalidArgument), "INVALID_ARGUMENT");
-        assert_eq!(name(Code::Internal), "INTERNAL");
     }
 }

@@ -16,8 +16,11 @@ use crate::predictor::retry::Failure;
 use crate::predictor::signature::{self, Terms};
 use crate::predictor::triton::detect::Protocol;
 use crate::predictor::triton::dial::{Stream, Tls, causes};
+use crate::wire::grpc::encode_head;
 use crate::wire::tensor::EncodedTensor;
-use crate::wire::triton::ModelInferResponse;
+use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::wire::triton::{ModelInferRequest, ModelInferResponse};
+use crate::wire::v2;
 
 /// How to open a link.
 #[derive(Debug)]
@@ -97,9 +100,24 @@ impl Link {
         id: &str,
         tensor: usize,
     ) -> Vec<u8> {
+        let request = ModelInferRequest {
+            model_name: signature.model.clone(),
+            id: id.to_owned(),
+            inputs: vec![InferInputTensor {
+                name: signature.input.clone(),
+                datatype: "FP32".to_owned(),
+                shape: shape.to_vec(),
+                ..InferInputTensor::default()
+            }],
+            outputs: vec![InferRequestedOutputTensor {
+                name: signature.output.clone(),
+                ..InferRequestedOutputTensor::default()
+            }],
+            ..ModelInferRequest::default()
+        };
         match self {
-            Self::Grpc(_) => grpc::header(signature, shape, id, tensor),
-            Self::Rest(_) => rest::header(signature, shape, id, tensor),
+            Self::Grpc(_) => encode_head(&request, tensor),
+            Self::Rest(_) => v2::request::to_json(&request, &[tensor]),
         }
     }
 

@@ -9,12 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use serde::Deserialize;
-use serde_json::json;
 use tower_service::Service;
 
 use crate::context::RequestContext;
@@ -24,14 +22,9 @@ use crate::predictor::triton::body::ReadyMade;
 use crate::predictor::triton::dial::{Stream, Tls, causes};
 use crate::predictor::{Error, Signature};
 use crate::wire::tensor::EncodedTensor;
-use crate::wire::triton::model_infer_response::InferOutputTensor;
-use crate::wire::triton::model_metadata_response::TensorMetadata;
-use crate::wire::triton::{
-    InferTensorContents, ModelConfig, ModelInferResponse, ModelInput, ModelMetadataResponse,
-    ModelTransactionPolicy,
-};
+use crate::wire::triton::{ModelConfig, ModelInferResponse, ModelMetadataResponse};
+use crate::wire::{error_body, v2};
 
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 /// A connection that nobody uses keeps a Triton from ending.
 const IDLE: Duration = Duration::from_secs(15);
 /// Between two questions whether an idle predictor is there: no connection tells.
@@ -46,27 +39,6 @@ pub(in crate::predictor) struct Link {
     /// `http://authority`; the scheme is `https` with TLS.
     origin: String,
     address: String,
-}
-
-/// The JSON in front of the tensor.
-pub(in crate::predictor) fn header(
-    signature: &Signature,
-    shape: &[i64],
-    id: &str,
-    tensor: usize,
-) -> Vec<u8> {
-    json!({
-        "id": id,
-        "inputs": [{
-            "name": signature.input,
-            "datatype": "FP32",
-            "shape": shape,
-            "parameters": {"binary_data_size": tensor},
-        }],
-        "outputs": [{"name": signature.output, "parameters": {"binary_data": true}}],
-    })
-    .to_string()
-    .into_bytes()
 }
 
 impl Link {
@@ -116,16 +88,17 @@ impl Link {
         let path = format!("/v2/models/{}", path_segment(model));
         let (status, body) = self.get(&path).await?;
         if status != StatusCode::OK {
-            return Err(format!("HTTP {}: {}", status.as_u16(), error_text(&body)));
+            return Err(format!(
+                "HTTP {}: {}",
+                status.as_u16(),
+                error_body::parse(&body)
+            ));
         }
-        let metadata: Metadata = serde_json::from_slice(&body)
-            .map_err(|error| format!("no model metadata at {path}: {error}"))?;
+        let metadata = v2::parse_metadata(&body).map_err(|error| format!("{path}: {error}"))?;
         let path = format!("{path}/config");
         let config = match self.get(&path).await? {
             (StatusCode::OK, body) => {
-                let config: Config = serde_json::from_slice(&body)
-                    .map_err(|error| format!("no model configuration at {path}: {error}"))?;
-                Some(config.into())
+                Some(v2::parse_config(&body).map_err(|error| format!("{path}: {error}"))?)
             }
             // The model is there, so it is the route that is not.
             (
@@ -135,10 +108,14 @@ impl Link {
                 _,
             ) => None,
             (status, body) => {
-                return Err(format!("HTTP {}: {}", status.as_u16(), error_text(&body)));
+                return Err(format!(
+                    "HTTP {}: {}",
+                    status.as_u16(),
+                    error_body::parse(&body)
+                ));
             }
         };
-        Ok((metadata.into(), config))
+        Ok((metadata, config))
     }
 
     async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), String> {
@@ -176,7 +153,7 @@ impl Link {
             .map_err(|error| bug(error.to_string()))?;
         let headers = request.headers_mut();
         headers.extend(context.headers.clone());
-        headers.insert(JSON_LENGTH, HeaderValue::from(header_bytes));
+        headers.insert(v2::JSON_LENGTH, HeaderValue::from(header_bytes));
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
@@ -206,14 +183,18 @@ impl Link {
         })?;
         let body = body.to_bytes();
         match parts.status {
-            StatusCode::OK => decode(&parts.headers, &body),
+            StatusCode::OK => v2::json_length(&parts.headers)
+                .and_then(|length| {
+                    v2::response::parse(&body, length, |name| name == signature.output)
+                })
+                .map_err(|error| invalid_response(error.to_string())),
             status => Err(self.answered(status, &body)),
         }
     }
 
     /// The failure that a status stands for.
     fn answered(&self, status: StatusCode, body: &Bytes) -> Failure {
-        let message = error_text(body);
+        let message = error_body::parse(body);
         match status {
             // A full queue, or a proxy that has nobody behind it.
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Failure {
@@ -236,18 +217,6 @@ fn invalid_response(text: String) -> Failure {
     Failure::never(Error::InvalidResponse(text))
 }
 
-/// The text of an error's JSON, or the beginning of whatever came instead.
-fn error_text(body: &Bytes) -> String {
-    #[derive(Deserialize)]
-    struct Fault {
-        error: String,
-    }
-    match serde_json::from_slice::<Fault>(body) {
-        Ok(fault) => fault.error,
-        Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
-    }
-}
-
 /// A model's name in a path.
 fn path_segment(name: &str) -> String {
     let mut segment = String::with_capacity(name.len());
@@ -260,146 +229,6 @@ fn path_segment(name: &str) -> String {
         }
     }
     segment
-}
-
-/// An answer: JSON, and the binary tensors behind it in the order of the outputs.
-fn decode(headers: &http::HeaderMap, body: &Bytes) -> Result<ModelInferResponse, Failure> {
-    let length = match headers.get(JSON_LENGTH) {
-        None => body.len(),
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|value| value.parse().ok())
-            .filter(|&length| length <= body.len())
-            .ok_or_else(|| invalid_response(format!("{JSON_LENGTH}: {value:?}")))?,
-    };
-    let answer: Answer = serde_json::from_slice(&body[..length])
-        .map_err(|error| invalid_response(format!("no inference answer: {error}")))?;
-    let mut rest = body.slice(length..);
-    let mut response = ModelInferResponse::default();
-    for output in answer.outputs {
-        let mut tensor = InferOutputTensor {
-            name: output.name,
-            datatype: output.datatype,
-            shape: output.shape,
-            ..InferOutputTensor::default()
-        };
-        match output.parameters.binary_data_size {
-            Some(size) if size <= rest.len() => {
-                response.raw_output_contents.push(rest.split_to(size));
-            }
-            Some(size) => {
-                let there = rest.len();
-                return Err(invalid_response(format!(
-                    "output {:?} of {size} bytes, of which {there} are there",
-                    tensor.name
-                )));
-            }
-            None => {
-                tensor.contents = Some(InferTensorContents {
-                    fp32_contents: output.data.unwrap_or_default(),
-                    ..InferTensorContents::default()
-                });
-            }
-        }
-        response.outputs.push(tensor);
-    }
-    Ok(response)
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    outputs: Vec<Output>,
-}
-
-#[derive(Deserialize)]
-struct Output {
-    name: String,
-    datatype: String,
-    shape: Vec<i64>,
-    #[serde(default)]
-    parameters: Parameters,
-    data: Option<Vec<f32>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Parameters {
-    binary_data_size: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    inputs: Vec<Tensor>,
-    #[serde(default)]
-    outputs: Vec<Tensor>,
-}
-
-#[derive(Deserialize)]
-struct Tensor {
-    name: String,
-    datatype: String,
-    #[serde(default)]
-    shape: Vec<i64>,
-}
-
-impl From<Metadata> for ModelMetadataResponse {
-    fn from(metadata: Metadata) -> Self {
-        let tensors = |tensors: Vec<Tensor>| {
-            let tensor = |tensor: Tensor| TensorMetadata {
-                name: tensor.name,
-                datatype: tensor.datatype,
-                shape: tensor.shape,
-            };
-            tensors.into_iter().map(tensor).collect()
-        };
-        Self {
-            inputs: tensors(metadata.inputs),
-            outputs: tensors(metadata.outputs),
-            ..Self::default()
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Config {
-    #[serde(default)]
-    max_batch_size: i32,
-    #[serde(default)]
-    input: Vec<Input>,
-    #[serde(default)]
-    model_transaction_policy: Policy,
-}
-
-#[derive(Deserialize)]
-struct Input {
-    name: String,
-    #[serde(default)]
-    optional: bool,
-}
-
-#[derive(Default, Deserialize)]
-struct Policy {
-    #[serde(default)]
-    decoupled: bool,
-}
-
-impl From<Config> for ModelConfig {
-    fn from(config: Config) -> Self {
-        let input = |input: Input| ModelInput {
-            name: input.name,
-            optional: input.optional,
-            ..ModelInput::default()
-        };
-        Self {
-            max_batch_size: config.max_batch_size,
-            input: config.input.into_iter().map(input).collect(),
-            model_transaction_policy: Some(ModelTransactionPolicy {
-                decoupled: config.model_transaction_policy.decoupled,
-            }),
-            ..Self::default()
-        }
-    }
 }
 
 /// Opens connections to the one address, whatever the URI says.

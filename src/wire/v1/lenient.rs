@@ -1,4 +1,4 @@
-//! What stands at a place of a JSON body: the wanted type, null, nothing, or something else that a
+//! A field of a JSON body, which may hold the wanted type, null, nothing, or something else that a
 //! refusal can name. Any JSON is read without an error; it is judged afterwards.
 
 use std::borrow::Cow;
@@ -7,11 +7,26 @@ use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::request::ParseError;
+/// Another type than the schema's stands at a place.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: expected {expected}, found {found}")]
+pub struct TypeError {
+    place: String,
+    expected: &'static str,
+    found: &'static str,
+}
+
+impl TypeError {
+    /// The same, of a place inside another.
+    pub(super) fn under(mut self, outer: &str) -> Self {
+        self.place = format!("{outer}.{}", self.place);
+        self
+    }
+}
 
 /// What stands at a place where a `T` is wanted.
 #[derive(Debug, Default)]
-pub(super) enum Seen<T> {
+pub(super) enum Field<T> {
     #[default]
     Absent,
     Null,
@@ -19,22 +34,34 @@ pub(super) enum Seen<T> {
     Other(&'static str),
 }
 
-impl<T: Shape> Seen<T> {
-    pub(super) fn optional(self, place: impl Fn() -> String) -> Result<Option<T>, ParseError> {
+impl<T> Field<T> {
+    /// Turns a value of the wanted type into another.
+    pub(super) fn map<U>(self, turn: impl FnOnce(T) -> U) -> Field<U> {
+        match self {
+            Self::Absent => Field::Absent,
+            Self::Null => Field::Null,
+            Self::Is(value) => Field::Is(turn(value)),
+            Self::Other(found) => Field::Other(found),
+        }
+    }
+}
+
+impl<T: Expected> Field<T> {
+    pub(super) fn optional(self, place: impl Fn() -> String) -> Result<Option<T>, TypeError> {
         match self {
             Self::Absent | Self::Null => Ok(None),
             other => other.required(place).map(Some),
         }
     }
 
-    pub(super) fn required(self, place: impl Fn() -> String) -> Result<T, ParseError> {
+    pub(super) fn required(self, place: impl Fn() -> String) -> Result<T, TypeError> {
         let found = match self {
             Self::Is(value) => return Ok(value),
             Self::Absent => "nothing",
             Self::Null => "null",
             Self::Other(found) => found,
         };
-        Err(ParseError::Type {
+        Err(TypeError {
             place: place(),
             expected: T::EXPECTED,
             found,
@@ -43,80 +70,80 @@ impl<T: Shape> Seen<T> {
 }
 
 /// A type that is wanted somewhere.
-pub(super) trait Shape {
+pub(super) trait Expected {
     /// What to call it in a refusal.
     const EXPECTED: &'static str;
 }
 
-/// How to read a [`Shape`] from JSON; what is not overridden is read over.
-pub(super) trait Read<'de>: Shape + Sized {
-    fn text(_text: Cow<'de, str>) -> Seen<Self> {
-        Seen::Other("a string")
+/// How to read a wanted type from JSON; whatever is not overridden is skipped.
+pub(super) trait FromJson<'de>: Expected + Sized {
+    fn from_text(_text: Cow<'de, str>) -> Field<Self> {
+        Field::Other("a string")
     }
-    fn map<A: MapAccess<'de>>(mut map: A, _limit: usize) -> Result<Seen<Self>, A::Error> {
+    fn from_map<A: MapAccess<'de>>(mut map: A, _limit: usize) -> Result<Field<Self>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Seen::Other("an object"))
+        Ok(Field::Other("an object"))
     }
-    fn list<A: SeqAccess<'de>>(mut list: A, _limit: usize) -> Result<Seen<Self>, A::Error> {
+    fn from_list<A: SeqAccess<'de>>(mut list: A, _limit: usize) -> Result<Field<Self>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Seen::Other("a list"))
+        Ok(Field::Other("a list"))
     }
 }
 
-/// Reads whatever comes, hoping for a `T`. `limit`: how many elements of a list to keep.
-pub(super) struct Want<T> {
+/// Reads any JSON where a `T` is wanted. `limit`: how many elements of a list to keep.
+pub(super) struct FieldSeed<T> {
     limit: usize,
-    shape: PhantomData<T>,
+    wanted: PhantomData<T>,
 }
 
-impl<T> Want<T> {
+impl<T> FieldSeed<T> {
     pub(super) fn at_most(limit: usize) -> Self {
         Self {
             limit,
-            shape: PhantomData,
+            wanted: PhantomData,
         }
     }
 }
 
-impl<'de, T: Read<'de>> DeserializeSeed<'de> for Want<T> {
-    type Value = Seen<T>;
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Seen<T>, D::Error> {
+impl<'de, T: FromJson<'de>> DeserializeSeed<'de> for FieldSeed<T> {
+    type Value = Field<T>;
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Field<T>, D::Error> {
         json.deserialize_any(self)
     }
 }
 
-impl<'de, T: Read<'de>> Visitor<'de> for Want<T> {
-    type Value = Seen<T>;
+impl<'de, T: FromJson<'de>> Visitor<'de> for FieldSeed<T> {
+    type Value = Field<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(T::EXPECTED)
     }
-    fn visit_unit<E>(self) -> Result<Seen<T>, E> {
-        Ok(Seen::Null)
+    fn visit_unit<E>(self) -> Result<Field<T>, E> {
+        Ok(Field::Null)
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a boolean"))
+    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
+        Ok(Field::Other("a boolean"))
     }
-    fn visit_i64<E>(self, _: i64) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a number"))
+    fn visit_i64<E>(self, _: i64) -> Result<Field<T>, E> {
+        Ok(Field::Other("a number"))
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a number"))
+    fn visit_u64<E>(self, _: u64) -> Result<Field<T>, E> {
+        Ok(Field::Other("a number"))
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Seen<T>, E> {
-        Ok(Seen::Other("a number"))
+    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
+        Ok(Field::Other("a number"))
     }
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Seen<T>, E> {
-        Ok(T::text(Cow::Borrowed(text)))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Field<T>, E> {
+        Ok(T::from_text(Cow::Borrowed(text)))
     }
-    fn visit_str<E>(self, text: &str) -> Result<Seen<T>, E> {
-        Ok(T::text(Cow::Owned(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<Field<T>, E> {
+        Ok(T::from_text(Cow::Owned(text.to_owned())))
     }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Seen<T>, A::Error> {
-        T::map(map, self.limit)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<T>, A::Error> {
+        T::from_map(map, self.limit)
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Seen<T>, A::Error> {
-        T::list(list, self.limit)
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Field<T>, A::Error> {
+        T::from_list(list, self.limit)
     }
 }
 
@@ -124,58 +151,58 @@ impl<'de, T: Read<'de>> Visitor<'de> for Want<T> {
 #[derive(Debug)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
-impl Shape for Text<'_> {
+impl Expected for Text<'_> {
     const EXPECTED: &'static str = "a string";
 }
 
-impl<'de> Read<'de> for Text<'de> {
-    fn text(text: Cow<'de, str>) -> Seen<Self> {
-        Seen::Is(Self(text))
+impl<'de> FromJson<'de> for Text<'de> {
+    fn from_text(text: Cow<'de, str>) -> Field<Self> {
+        Field::Is(Self(text))
     }
 }
 
 /// A string whose content does not matter.
 pub(super) struct AnyText;
 
-impl Shape for AnyText {
+impl Expected for AnyText {
     const EXPECTED: &'static str = "a string";
 }
 
-impl<'de> Read<'de> for AnyText {
-    fn text(_: Cow<'de, str>) -> Seen<Self> {
-        Seen::Is(Self)
+impl<'de> FromJson<'de> for AnyText {
+    fn from_text(_: Cow<'de, str>) -> Field<Self> {
+        Field::Is(Self)
     }
 }
 
 /// A list.
 pub(super) struct List<T> {
     /// The elements, at most as many as are allowed.
-    pub(super) kept: Vec<Seen<T>>,
+    pub(super) elements: Vec<Field<T>>,
     /// All that were sent.
     pub(super) count: usize,
 }
 
-impl<T> Shape for List<T> {
+impl<T> Expected for List<T> {
     const EXPECTED: &'static str = "a list";
 }
 
-impl<'de, T: Read<'de>> Read<'de> for List<T> {
-    fn list<A: SeqAccess<'de>>(mut list: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut kept = Vec::new();
-        while kept.len() < limit {
-            match list.next_element_seed(Want::at_most(limit))? {
-                Some(element) => kept.push(element),
+impl<'de, T: FromJson<'de>> FromJson<'de> for List<T> {
+    fn from_list<A: SeqAccess<'de>>(mut list: A, limit: usize) -> Result<Field<Self>, A::Error> {
+        let mut elements = Vec::new();
+        while elements.len() < limit {
+            match list.next_element_seed(FieldSeed::at_most(limit))? {
+                Some(element) => elements.push(element),
                 None => {
-                    let count = kept.len();
-                    return Ok(Seen::Is(Self { kept, count }));
+                    let count = elements.len();
+                    return Ok(Field::Is(Self { elements, count }));
                 }
             }
         }
         // A list that is too long is refused: count the rest without keeping it.
-        let mut count = kept.len();
+        let mut count = elements.len();
         while list.next_element::<IgnoredAny>()?.is_some() {
             count += 1;
         }
-        Ok(Seen::Is(Self { kept, count }))
+        Ok(Field::Is(Self { elements, count }))
     }
 }

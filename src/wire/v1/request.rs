@@ -1,8 +1,8 @@
 //! Request bodies as JSON: the common_data_type schema (Request, MultiRequest) and KServe's own
-//! `instances`. Their answers are in `answer.rs`.
+//! `instances`. Their responses are in `response.rs`.
 //!
-//! A body is parsed in one pass. Item texts, which hold whole images in base64, are borrowed
-//! from it unless they contain an escape. Every place accepts any JSON first and is judged
+//! A body is parsed in one pass. Item texts, which hold whole images in base64, are borrowed from it
+//! unless they contain an escape. Every place accepts any JSON first and is judged
 //! afterwards, so that a refusal can name the place; unknown fields are ignored, of duplicate
 //! keys the last wins.
 
@@ -11,13 +11,13 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess};
 
-use super::lenient::{AnyText, List, Read, Seen, Shape, Text, Want};
+use super::lenient::{AnyText, Expected, Field, FieldSeed, FromJson, List, Text, TypeError};
 
 /// A parsed body.
 #[derive(Debug, PartialEq)]
 pub struct Body<'a> {
     /// Which request it is.
-    pub form: Form,
+    pub form: RequestForm,
     /// The images in order, at least one.
     pub images: Vec<Image<'a>>,
     /// The outer `extra_info.image_errors`: whether a bad image is reported in its place.
@@ -29,13 +29,13 @@ pub struct Body<'a> {
 pub enum Image<'a> {
     /// The text of an item.
     Item(Cow<'a, str>),
-    /// Passthrough base64, as KServe's `b64` has it.
+    /// Plain base64, as KServe's `b64` has it.
     Base64(Cow<'a, str>),
 }
 
 /// The form of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum RequestForm {
     /// `{"data": {"item": …}}`
     Request,
     /// `{"multi_data": [Request, …]}`
@@ -44,7 +44,7 @@ pub enum Form {
     Instances,
 }
 
-impl Form {
+impl RequestForm {
     /// Where image `index` (from 0) stands in the body.
     pub fn place(self, index: usize) -> String {
         match self {
@@ -67,15 +67,8 @@ pub enum ParseError {
     #[error("the body is not valid JSON: {0}")]
     Json(serde_json::Error),
     /// Another type than the schema's stands at a place.
-    #[error("{place}: expected {expected}, found {found}")]
-    Type {
-        /// The path to the place.
-        place: String,
-        /// What the schema wants there.
-        expected: &'static str,
-        /// What stands there.
-        found: &'static str,
-    },
+    #[error(transparent)]
+    Type(#[from] TypeError),
     /// `image_errors` is neither of the two words.
     #[error("extra_info.image_errors: expected \"fail\" or \"report\", found another string")]
     ImageErrors,
@@ -95,12 +88,16 @@ pub enum ParseError {
 }
 
 /// Parses a request of at most `max_images` images.
+///
+/// # Errors
+///
+/// What is malformed, and where.
 pub fn parse(body: &[u8], max_images: usize) -> Result<Body<'_>, ParseError> {
     if body.trim_ascii().is_empty() {
         return Err(ParseError::Empty);
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let outer = Want::<Outer>::at_most(max_images)
+    let outer = FieldSeed::<Outer>::at_most(max_images)
         .deserialize(&mut json)
         .and_then(|outer| json.end().map(|()| outer))
         .map_err(ParseError::Json)?;
@@ -109,16 +106,16 @@ pub fn parse(body: &[u8], max_images: usize) -> Result<Body<'_>, ParseError> {
     let report_image_errors = extra_info.unwrap_or_default().report_image_errors()?;
     let (form, images) = if let Some(list) = outer.multi_data.optional(|| MULTI_DATA.to_owned())? {
         let images = list.each(MULTI_DATA, max_images, Request::image)?;
-        (Form::MultiRequest, images)
+        (RequestForm::MultiRequest, images)
     } else if let Some(list) = outer.instances.optional(|| INSTANCES.to_owned())? {
         let images = list.each(INSTANCES, max_images, Instance::image)?;
-        (Form::Instances, images)
+        (RequestForm::Instances, images)
     } else {
         let request = Request {
             data: outer.data,
-            extra_info: Seen::Absent,
+            extra_info: Field::Absent,
         };
-        (Form::Request, vec![request.image()?])
+        (RequestForm::Request, vec![request.image()?])
     };
     Ok(Body {
         form,
@@ -132,51 +129,54 @@ const INSTANCES: &str = "instances";
 
 #[derive(Default)]
 struct Outer<'a> {
-    data: Seen<Data<'a>>,
-    multi_data: Seen<List<Request<'a>>>,
-    instances: Seen<List<Instance<'a>>>,
-    extra_info: Seen<ExtraInfo<'a>>,
+    data: Field<Data<'a>>,
+    multi_data: Field<List<Request<'a>>>,
+    instances: Field<List<Instance<'a>>>,
+    extra_info: Field<ExtraInfo<'a>>,
 }
 
 #[derive(Default)]
 struct Request<'a> {
-    data: Seen<Data<'a>>,
-    extra_info: Seen<ExtraInfo<'a>>,
+    data: Field<Data<'a>>,
+    extra_info: Field<ExtraInfo<'a>>,
 }
 
 #[derive(Default)]
 struct Data<'a> {
-    item: Seen<Text<'a>>,
+    item: Field<Text<'a>>,
 }
 
 #[derive(Default)]
 struct ExtraInfo<'a> {
-    kind: Seen<AnyText>,
-    image_errors: Seen<Text<'a>>,
+    kind: Field<AnyText>,
+    image_errors: Field<Text<'a>>,
 }
 
 /// An element of `instances`.
 enum Instance<'a> {
     Text(Cow<'a, str>),
-    Object {
-        b64: Seen<Text<'a>>,
-        image: Seen<Base64<'a>>,
-    },
+    Object(InstanceObject<'a>),
+}
+
+#[derive(Default)]
+struct InstanceObject<'a> {
+    b64: Field<Text<'a>>,
+    image: Field<Base64<'a>>,
 }
 
 /// `{"b64": "…"}`
 #[derive(Default)]
 struct Base64<'a> {
-    b64: Seen<Text<'a>>,
+    b64: Field<Text<'a>>,
 }
 
-impl<T: Shape> List<T> {
+impl<T: Expected> List<T> {
     /// Judges each element with its place in front.
     fn each<P>(
         self,
         name: &'static str,
         limit: usize,
-        judge: impl Fn(T) -> Result<P, ParseError>,
+        judge: impl Fn(T) -> Result<P, TypeError>,
     ) -> Result<Vec<P>, ParseError> {
         if self.count == 0 {
             return Err(ParseError::NoImages(name));
@@ -189,12 +189,12 @@ impl<T: Shape> List<T> {
             });
         }
         let mut images = Vec::with_capacity(self.count);
-        for (index, element) in self.kept.into_iter().enumerate() {
+        for (index, element) in self.elements.into_iter().enumerate() {
             let place = || format!("{name}[{index}]");
             match element {
                 // The usual case makes no text for a place that nobody will read.
-                Seen::Is(element) => {
-                    images.push(judge(element).map_err(|error| error.below(&(place() + ".")))?)
+                Field::Is(element) => {
+                    images.push(judge(element).map_err(|error| error.under(&place()))?);
                 }
                 other => {
                     other.required(place)?;
@@ -205,17 +205,8 @@ impl<T: Shape> List<T> {
     }
 }
 
-impl ParseError {
-    fn below(mut self, prefix: &str) -> Self {
-        if let Self::Type { place, .. } = &mut self {
-            place.insert_str(0, prefix);
-        }
-        self
-    }
-}
-
 impl<'a> Request<'a> {
-    fn image(self) -> Result<Image<'a>, ParseError> {
+    fn image(self) -> Result<Image<'a>, TypeError> {
         if let Some(extra) = self.extra_info.optional(|| "extra_info".to_owned())? {
             extra.kind.optional(|| "extra_info.type".to_owned())?;
         }
@@ -226,17 +217,17 @@ impl<'a> Request<'a> {
 }
 
 impl<'a> Instance<'a> {
-    fn image(self) -> Result<Image<'a>, ParseError> {
-        let text = match self {
+    fn image(self) -> Result<Image<'a>, TypeError> {
+        let InstanceObject { b64, image } = match self {
             Self::Text(text) => return Ok(Image::Item(text)),
-            Self::Object {
-                b64: Seen::Absent | Seen::Null,
-                image,
-            } => image
+            Self::Object(object) => object,
+        };
+        let text = match b64 {
+            Field::Absent | Field::Null => image
                 .required(|| "b64".to_owned())?
                 .b64
                 .required(|| "image.b64".to_owned())?,
-            Self::Object { b64, .. } => b64.required(|| "b64".to_owned())?,
+            b64 => b64.required(|| "b64".to_owned())?,
         };
         Ok(Image::Base64(text.0))
     }
@@ -257,118 +248,56 @@ impl ExtraInfo<'_> {
     }
 }
 
-impl Shape for Data<'_> {
-    const EXPECTED: &'static str = "an object with item";
-}
-
-impl<'de> Read<'de> for Data<'de> {
-    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut data = Self::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Item => data.item = map.next_value_seed(Want::at_most(limit))?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
+/// Reads an object by its keys into the fields of a struct. Other keys are ignored, those of other
+/// objects too; of duplicate keys the last wins.
+macro_rules! object_from_json {
+    ($object:ident, $expected:literal, { $($($key:ident)|+ => $field:ident),+ }) => {
+        impl Expected for $object<'_> {
+            const EXPECTED: &'static str = $expected;
         }
-        Ok(Seen::Is(data))
-    }
-}
 
-impl Shape for ExtraInfo<'_> {
-    const EXPECTED: &'static str = "an object or null";
-}
-
-impl<'de> Read<'de> for ExtraInfo<'de> {
-    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut extra = Self::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Type => extra.kind = map.next_value_seed(Want::at_most(limit))?,
-                Key::ImageErrors => {
-                    extra.image_errors = map.next_value_seed(Want::at_most(limit))?;
+        impl<'de> FromJson<'de> for $object<'de> {
+            fn from_map<A: MapAccess<'de>>(
+                mut map: A,
+                limit: usize,
+            ) -> Result<Field<Self>, A::Error> {
+                let mut object = Self::default();
+                while let Some(key) = map.next_key::<Key>()? {
+                    match key {
+                        $($(Key::$key)|+ => {
+                            object.$field = map.next_value_seed(FieldSeed::at_most(limit))?;
+                        })+
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
                 }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                Ok(Field::Is(object))
             }
         }
-        Ok(Seen::Is(extra))
-    }
+    };
 }
 
-impl Shape for Request<'_> {
-    const EXPECTED: &'static str = "an object with data.item";
-}
+object_from_json!(Outer, "an object with data, multi_data or instances", {
+    Data => data,
+    MultiData => multi_data,
+    Instances => instances,
+    ExtraInfo => extra_info
+});
+object_from_json!(Request, "an object with data.item", { Data => data, ExtraInfo => extra_info });
+object_from_json!(Data, "an object with item", { Item => item });
+object_from_json!(ExtraInfo, "an object or null", { Type => kind, ImageErrors => image_errors });
+object_from_json!(Base64, "an object with b64", { B64 => b64 });
+object_from_json!(InstanceObject, "an object with b64", { B64 => b64, Image | ImageBytes => image });
 
-impl<'de> Read<'de> for Request<'de> {
-    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut request = Self::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Data => request.data = map.next_value_seed(Want::at_most(limit))?,
-                Key::ExtraInfo => request.extra_info = map.next_value_seed(Want::at_most(limit))?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Seen::Is(request))
-    }
-}
-
-impl Shape for Base64<'_> {
-    const EXPECTED: &'static str = "an object with b64";
-}
-
-impl<'de> Read<'de> for Base64<'de> {
-    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut base64 = Self::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::B64 => base64.b64 = map.next_value_seed(Want::at_most(limit))?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Seen::Is(base64))
-    }
-}
-
-impl Shape for Instance<'_> {
+impl Expected for Instance<'_> {
     const EXPECTED: &'static str = "a string or an object with b64, image.b64 or image_bytes.b64";
 }
 
-impl<'de> Read<'de> for Instance<'de> {
-    fn text(text: Cow<'de, str>) -> Seen<Self> {
-        Seen::Is(Self::Text(text))
+impl<'de> FromJson<'de> for Instance<'de> {
+    fn from_text(text: Cow<'de, str>) -> Field<Self> {
+        Field::Is(Self::Text(text))
     }
-    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let (mut b64, mut image) = (Seen::Absent, Seen::Absent);
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::B64 => b64 = map.next_value_seed(Want::at_most(limit))?,
-                Key::Image | Key::ImageBytes => {
-                    image = map.next_value_seed(Want::at_most(limit))?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Seen::Is(Self::Object { b64, image }))
-    }
-}
-
-impl Shape for Outer<'_> {
-    const EXPECTED: &'static str = "an object with data, multi_data or instances";
-}
-
-impl<'de> Read<'de> for Outer<'de> {
-    fn map<A: MapAccess<'de>>(mut map: A, limit: usize) -> Result<Seen<Self>, A::Error> {
-        let mut outer = Self::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Data => outer.data = map.next_value_seed(Want::at_most(limit))?,
-                Key::MultiData => outer.multi_data = map.next_value_seed(Want::at_most(limit))?,
-                Key::Instances => outer.instances = map.next_value_seed(Want::at_most(limit))?,
-                Key::ExtraInfo => outer.extra_info = map.next_value_seed(Want::at_most(limit))?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Seen::Is(outer))
+    fn from_map<A: MapAccess<'de>>(map: A, limit: usize) -> Result<Field<Self>, A::Error> {
+        InstanceObject::from_map(map, limit).map(|object| object.map(Self::Object))
     }
 }
 
@@ -387,6 +316,16 @@ enum Key {
     ImageBytes,
     #[serde(other)]
     Unknown,
+}
+
+/// Writes the items' request as a client does: one is a Request, more are a MultiRequest.
+pub fn to_json(items: &[String]) -> Vec<u8> {
+    let request = |item: &String| serde_json::json!({"data": {"item": item}});
+    let body = match items {
+        [item] => request(item),
+        items => serde_json::json!({MULTI_DATA: items.iter().map(request).collect::<Vec<_>>()}),
+    };
+    body.to_string().into_bytes()
 }
 
 #[cfg(test)]

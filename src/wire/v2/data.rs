@@ -1,4 +1,4 @@
-//! The `data` of an input: JSON values in any nesting to the raw form of a tensor.
+//! The `data` of an input or output: JSON values in any nesting to the raw form of a tensor.
 
 use std::fmt;
 
@@ -6,13 +6,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{ParseError, wrong};
+use super::{ParseError, invalid};
+use crate::wire::bytes_tensor::put_element;
 
 /// Numbers that Triton reads and JSON does not have.
 const NON_FINITE: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 /// The raw form of `data`: FP32 values, or strings each preceded by its length. Of other datatypes
-/// it is empty; who reads the message refuses them by name.
+/// it is empty; the reader of the message refuses them by name.
 pub(super) fn contents(datatype: &str, data: &RawValue, place: &str) -> Result<Bytes, ParseError> {
     let mut raw = BytesMut::new();
     let (element, what) = match datatype {
@@ -27,7 +28,7 @@ pub(super) fn contents(datatype: &str, data: &RawValue, place: &str) -> Result<B
     let mut json = serde_json::Deserializer::from_str(data.get());
     match flat.deserialize(&mut json) {
         Ok(()) => Ok(raw.freeze()),
-        Err(_) => wrong(format!("{place}.data: {what}, in lists of any nesting")),
+        Err(_) => invalid(format!("{place}.data: {what}, in lists of any nesting")),
     }
 }
 
@@ -96,12 +97,7 @@ impl<'de> Visitor<'de> for Flat<'_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         match (self.element, text) {
-            (Element::Bytes, _) => {
-                let length = u32::try_from(text.len()).map_err(E::custom)?;
-                self.raw.put_u32_le(length);
-                self.raw.put_slice(text.as_bytes());
-                Ok(())
-            }
+            (Element::Bytes, _) => put_element(self.raw, text.as_bytes()).map_err(E::custom),
             (Element::Fp32, "NaN") => self.number(f64::NAN),
             (Element::Fp32, "Infinity") => self.number(f64::INFINITY),
             (Element::Fp32, "-Infinity") => self.number(f64::NEG_INFINITY),
@@ -110,8 +106,12 @@ impl<'de> Visitor<'de> for Flat<'_> {
     }
 }
 
-/// The same JSON with NaN and Infinity in quotes; nothing if it has none of them.
-pub(super) fn quote_non_finite(json: &[u8]) -> Option<Vec<u8>> {
+/// JSON that failed by `error`, with NaN and Infinity in quotes, which Triton reads and writes and
+/// JSON does not have; nothing if they are not what is wrong with it.
+pub(super) fn quote_non_finite(json: &[u8], error: &serde_json::Error) -> Option<Vec<u8>> {
+    if !error.is_syntax() {
+        return None;
+    }
     let mut quoted = Vec::with_capacity(json.len() + 64);
     let mut rest = json;
     let mut found = false;

@@ -1,11 +1,14 @@
-//! What a server says of itself and its models, as JSON with Triton's keys.
+//! What a server says of itself and its models, as JSON with Triton's keys: all of it written, and
+//! of a model's metadata and configuration what a client needs read.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::{ParseError, invalid};
 use crate::wire::triton::{
-    InferBatchStatistics, ModelConfig, ModelMetadataResponse, ModelStatistics,
-    ModelStatisticsResponse, RepositoryIndexResponse, ServerMetadataResponse, StatisticDuration,
-    model_metadata_response::TensorMetadata, repository_index_response::ModelIndex,
+    InferBatchStatistics, ModelConfig, ModelInput, ModelMetadataResponse, ModelStatistics,
+    ModelStatisticsResponse, ModelTransactionPolicy, RepositoryIndexResponse,
+    ServerMetadataResponse, StatisticDuration, model_metadata_response::TensorMetadata,
+    repository_index_response::ModelIndex,
 };
 
 /// `GET /v2`
@@ -223,4 +226,124 @@ impl<'a> From<&'a ModelIndex> for IndexEntry<'a> {
             reason: &model.reason,
         }
     }
+}
+
+/// Whether only models that are ready are asked for, by the body of a repository index; an empty
+/// one asks for all.
+///
+/// # Errors
+///
+/// When it is not a JSON object with a boolean.
+pub fn index_filter(body: &[u8]) -> Result<bool, ParseError> {
+    #[derive(Deserialize)]
+    struct Filter {
+        ready: Option<bool>,
+    }
+    if body.trim_ascii().is_empty() {
+        return Ok(false);
+    }
+    match serde_json::from_slice::<Filter>(body) {
+        Ok(filter) => Ok(filter.ready.unwrap_or(false)),
+        Err(_) => invalid("the body must be a JSON object; its key ready, if any, a boolean"),
+    }
+}
+
+/// Reads the body of `GET /v2/models/{model}`: the names, datatypes and shapes of the tensors.
+///
+/// # Errors
+///
+/// When it is something else; the text does not quote it.
+pub fn parse_metadata(body: &[u8]) -> Result<ModelMetadataResponse, ParseError> {
+    let metadata: ReadMetadata = parse(body, "the metadata of a model")?;
+    let tensors = |tensors: Vec<ReadTensor>| {
+        let tensor = |tensor: ReadTensor| TensorMetadata {
+            name: tensor.name,
+            datatype: tensor.datatype,
+            shape: tensor.shape,
+        };
+        tensors.into_iter().map(tensor).collect()
+    };
+    Ok(ModelMetadataResponse {
+        inputs: tensors(metadata.inputs),
+        outputs: tensors(metadata.outputs),
+        ..ModelMetadataResponse::default()
+    })
+}
+
+/// Reads the body of `GET /v2/models/{model}/config`: how the model takes batches.
+///
+/// # Errors
+///
+/// When it is something else; the text does not quote it.
+pub fn parse_config(body: &[u8]) -> Result<ModelConfig, ParseError> {
+    let config: ReadConfig = parse(body, "the configuration of a model")?;
+    let input = |input: ReadInput| ModelInput {
+        name: input.name,
+        optional: input.optional,
+        ..ModelInput::default()
+    };
+    Ok(ModelConfig {
+        max_batch_size: config.max_batch_size,
+        input: config.input.into_iter().map(input).collect(),
+        model_transaction_policy: Some(ModelTransactionPolicy {
+            decoupled: config.model_transaction_policy.decoupled,
+        }),
+        ..ModelConfig::default()
+    })
+}
+
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8], what: &str) -> Result<T, ParseError> {
+    serde_json::from_slice(body).or_else(|error| {
+        let (line, column) = (error.line(), error.column());
+        invalid(format!(
+            "the body is not {what} (line {line}, column {column})"
+        ))
+    })
+}
+
+#[derive(Deserialize)]
+struct ReadMetadata {
+    #[serde(default, deserialize_with = "null_is_default")]
+    inputs: Vec<ReadTensor>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    outputs: Vec<ReadTensor>,
+}
+
+#[derive(Deserialize)]
+struct ReadTensor {
+    name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    datatype: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    shape: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct ReadConfig {
+    #[serde(default, deserialize_with = "null_is_default")]
+    max_batch_size: i32,
+    #[serde(default, deserialize_with = "null_is_default")]
+    input: Vec<ReadInput>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    model_transaction_policy: ReadPolicy,
+}
+
+#[derive(Deserialize)]
+struct ReadInput {
+    name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    optional: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct ReadPolicy {
+    #[serde(default, deserialize_with = "null_is_default")]
+    decoupled: bool,
+}
+
+/// KServe's SDK writes every optional key, as null where there is nothing to say.
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    value: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }

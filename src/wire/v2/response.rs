@@ -1,17 +1,37 @@
-//! An inference answer as JSON, with the outputs that are wanted so as binary data behind it.
+//! An inference response: written as a server does, with the outputs that are wanted so as binary
+//! data behind the JSON, and read as a client does.
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::Form;
+use super::{BoundedVec, ParseError, data, invalid, split_body};
 use crate::wire::tensor::fp32;
 use crate::wire::triton::ModelInferResponse;
+use crate::wire::triton::model_infer_response::InferOutputTensor;
+
+/// Which outputs are wanted as binary data behind the JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputEncoding {
+    /// Those that are not named below.
+    pub(super) binary: bool,
+    pub(super) outputs: HashMap<String, bool>,
+}
+
+impl OutputEncoding {
+    pub(super) fn is_binary(&self, output: &str) -> bool {
+        self.outputs.get(output).copied().unwrap_or(self.binary)
+    }
+}
 
 /// A body, and how much of it is JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct EncodedResponse {
     /// The JSON, and the binary data behind it.
     pub body: Bytes,
-    /// Bytes of the JSON, if there is binary data: the value of `Inference-Header-Content-Length`.
+    /// Bytes of the JSON, if there is binary data: the value of [`JSON_LENGTH`](super::JSON_LENGTH).
     pub json_length: Option<usize>,
 }
 
@@ -19,8 +39,11 @@ pub struct Answer {
 ///
 /// # Errors
 ///
-/// None that JSON of strings and numbers can have.
-pub fn answer(response: &ModelInferResponse, form: &Form) -> serde_json::Result<Answer> {
+/// serde_json's, which strings and numbers do not cause.
+pub fn to_json(
+    response: &ModelInferResponse,
+    encoding: &OutputEncoding,
+) -> serde_json::Result<EncodedResponse> {
     let mut json = Vec::with_capacity(256);
     let mut binary: Vec<&Bytes> = Vec::new();
     json.push(b'{');
@@ -46,7 +69,7 @@ pub fn answer(response: &ModelInferResponse, form: &Form) -> serde_json::Result<
         serde_json::to_writer(&mut json, &output.datatype)?;
         json.extend_from_slice(b",\"shape\":");
         serde_json::to_writer(&mut json, &output.shape)?;
-        if form.is_binary(&output.name) {
+        if encoding.is_binary(&output.name) {
             let size = raw.len();
             let parameters = format!(",\"parameters\":{{\"binary_data_size\":{size}}}}}");
             json.extend_from_slice(parameters.as_bytes());
@@ -67,7 +90,7 @@ pub fn answer(response: &ModelInferResponse, form: &Form) -> serde_json::Result<
     for raw in binary {
         json.extend_from_slice(raw);
     }
-    Ok(Answer {
+    Ok(EncodedResponse {
         body: Bytes::from(json),
         json_length,
     })
@@ -87,4 +110,91 @@ fn number(json: &mut Vec<u8>, value: f32) -> serde_json::Result<()> {
         b"-Infinity"
     });
     Ok(())
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    outputs: Option<BoundedVec<Output<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Output<'a> {
+    name: Option<String>,
+    datatype: Option<String>,
+    shape: Option<Vec<i64>>,
+    parameters: Option<Parameters>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    binary_data_size: Option<usize>,
+}
+
+/// Reads a response into a message with raw contents. Only the values of the outputs that are
+/// `wanted` by name are read; those of others, which some servers send unasked, stay empty if they
+/// are JSON. Null is like absent. `json_length` is the value of [`JSON_LENGTH`](super::JSON_LENGTH).
+///
+/// # Errors
+///
+/// What is malformed, and where.
+pub fn parse(
+    body: &Bytes,
+    json_length: Option<usize>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<ModelInferResponse, ParseError> {
+    let (json, mut binary) = split_body(body, json_length)?;
+    let quoted;
+    let parsed: Body<'_> = match serde_json::from_slice(&json) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            quoted = data::quote_non_finite(&json, &error).ok_or_else(|| malformed(&error))?;
+            serde_json::from_slice(&quoted).map_err(|_| malformed(&error))?
+        }
+    };
+    let mut response = ModelInferResponse::default();
+    let outputs = parsed
+        .outputs
+        .map_or_else(Vec::new, |BoundedVec(list)| list);
+    for (index, output) in outputs.into_iter().enumerate() {
+        let place = format!("outputs[{index}]");
+        let name = output.name.unwrap_or_default();
+        let datatype = output.datatype.unwrap_or_default();
+        let size = output.parameters.and_then(|given| given.binary_data_size);
+        let contents = match (size, output.data) {
+            (Some(size), _) if size <= binary.len() => binary.split_to(size),
+            (Some(size), _) => {
+                return invalid(format!(
+                    "{place}: binary_data_size is {size}, but {} bytes are left in the body",
+                    binary.len()
+                ));
+            }
+            (None, _) if !wanted(&name) => Bytes::new(),
+            (None, Some(data)) => data::contents(&datatype, data, &place)?,
+            (None, None) => {
+                return invalid(format!("{place} has neither data nor binary_data_size"));
+            }
+        };
+        response.raw_output_contents.push(contents);
+        response.outputs.push(InferOutputTensor {
+            name,
+            datatype,
+            shape: output.shape.unwrap_or_default(),
+            ..InferOutputTensor::default()
+        });
+    }
+    Ok(response)
+}
+
+/// serde's own text may quote what it found.
+fn malformed(error: &serde_json::Error) -> ParseError {
+    let what = if error.is_data() {
+        "the body is not an inference response with a list of outputs"
+    } else {
+        "the body is not JSON"
+    };
+    let (line, column) = (error.line(), error.column());
+    ParseError(format!("{what} (line {line}, column {column})"))
 }

@@ -1,12 +1,18 @@
-//! Bodies as Triton's and KServe's clients write them, and what is wrong with others.
+//! Bodies as Triton's and KServe's clients and servers write them, and what is wrong with others.
 
+use std::collections::HashMap;
+
+use super::request::InferRequest;
+use super::response::OutputEncoding;
 use super::*;
 use crate::wire::tensor::fp32;
-use crate::wire::triton::ModelInferResponse;
+use crate::wire::triton::infer_parameter::ParameterChoice;
+use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::wire::triton::model_infer_response::InferOutputTensor;
+use crate::wire::triton::{InferParameter, ModelInferRequest, ModelInferResponse};
 
-fn json(text: &str) -> Result<Infer, ParseError> {
-    parse(&Bytes::copy_from_slice(text.as_bytes()), None)
+fn json(text: &str) -> Result<InferRequest, ParseError> {
+    request::parse(&Bytes::copy_from_slice(text.as_bytes()), None)
 }
 
 fn error(text: &str) -> String {
@@ -37,7 +43,7 @@ fn nested_data_is_flattened() {
         message.raw_input_contents[1],
         b"\x02\0\0\0ab\x03\0\0\0\xc3\xa9/".as_slice()
     );
-    assert!(!infer.form.is_binary("x"));
+    assert!(!infer.encoding.is_binary("x"));
 }
 
 #[test]
@@ -59,18 +65,18 @@ fn binary_tensors_are_cut_from_the_body() {
         "outputs":[{"name":"a","parameters":{"binary_data":false}},{"name":"b"}],
         "parameters":{"binary_data_output":true}}"#;
     let body = Bytes::from([header.as_bytes(), b"1234", b"\x02\0\0\0ab"].concat());
-    let infer = parse(&body, Some(header.len())).unwrap();
+    let infer = request::parse(&body, Some(header.len())).unwrap();
     assert!(!infer.strings);
     let contents = &infer.message.raw_input_contents;
     assert_eq!(contents[0], b"1234".as_slice());
     assert_eq!(contents[1], b"\x02\0\0\0ab".as_slice());
     assert_eq!(contents[0].as_ptr(), body[header.len()..].as_ptr());
-    assert!(!infer.form.is_binary("a"));
-    assert!(infer.form.is_binary("b"));
+    assert!(!infer.encoding.is_binary("a"));
+    assert!(infer.encoding.is_binary("b"));
 
     let wrong = |body: &[u8], length| {
         let body = Bytes::copy_from_slice(body);
-        parse(&body, Some(length)).unwrap_err().to_string()
+        request::parse(&body, Some(length)).unwrap_err().to_string()
     };
     let cut = wrong(&body[..body.len() - 1], header.len());
     assert_eq!(
@@ -175,8 +181,8 @@ fn response() -> ModelInferResponse {
 }
 
 #[test]
-fn an_answer_in_json() {
-    let written = answer(&response(), &Form::default()).unwrap();
+fn a_response_in_json() {
+    let written = response::to_json(&response(), &OutputEncoding::default()).unwrap();
     assert_eq!(written.json_length, None);
     assert_eq!(
         written.body,
@@ -189,8 +195,8 @@ fn an_answer_in_json() {
 }
 
 #[test]
-fn an_answer_with_binary_data() {
-    let form = Form {
+fn a_response_with_binary_data() {
+    let encoding = OutputEncoding {
         binary: true,
         outputs: HashMap::from([("b".to_owned(), false)]),
     };
@@ -198,7 +204,7 @@ fn an_answer_with_binary_data() {
         id: "\"7\"".to_owned(),
         ..response()
     };
-    let written = answer(&response, &form).unwrap();
+    let written = response::to_json(&response, &encoding).unwrap();
     let json = concat!(
         r#"{"id":"\"7\"","model_name":"m","model_version":"1","outputs":["#,
         r#"{"name":"a","datatype":"FP32","shape":[2,1],"parameters":{"binary_data_size":8}},"#,
@@ -207,4 +213,169 @@ fn an_answer_with_binary_data() {
     assert_eq!(written.json_length, Some(json.len()));
     assert_eq!(written.body[..json.len()], *json.as_bytes());
     assert_eq!(written.body[json.len()..], response.raw_output_contents[0]);
+}
+
+#[test]
+fn a_written_request_is_read_as_it_was() {
+    let parameter = |choice| InferParameter {
+        parameter_choice: Some(choice),
+    };
+    let message = ModelInferRequest {
+        id: "r-1".to_owned(),
+        parameters: HashMap::from([
+            (
+                "timeout".to_owned(),
+                parameter(ParameterChoice::Int64Param(5_000)),
+            ),
+            (
+                "s".to_owned(),
+                parameter(ParameterChoice::StringParam("x".to_owned())),
+            ),
+        ]),
+        inputs: vec![InferInputTensor {
+            name: "x".to_owned(),
+            datatype: "FP32".to_owned(),
+            shape: vec![1],
+            ..InferInputTensor::default()
+        }],
+        outputs: vec![InferRequestedOutputTensor {
+            name: "y".to_owned(),
+            ..InferRequestedOutputTensor::default()
+        }],
+        ..ModelInferRequest::default()
+    };
+    let json = request::to_json(&message, &[4]);
+    let body = Bytes::from([&json[..], b"1234"].concat());
+    let read = request::parse(&body, Some(json.len())).unwrap();
+    assert!(read.encoding.is_binary("y"));
+    assert_eq!(read.message.id, message.id);
+    assert_eq!(read.message.parameters, message.parameters);
+    assert_eq!(read.message.inputs[0].shape, [1]);
+    assert_eq!(read.message.outputs[0].name, "y");
+    assert_eq!(read.message.raw_input_contents, [b"1234".as_slice()]);
+
+    let any_output = ModelInferRequest {
+        outputs: Vec::new(),
+        ..message
+    };
+    let json = request::to_json(&any_output, &[4]);
+    let body = Bytes::from([&json[..], b"1234"].concat());
+    let read = request::parse(&body, Some(json.len())).unwrap();
+    assert!(read.encoding.is_binary("any"));
+}
+
+/// The values of output `y`, or of every output.
+fn values_of(body: &[u8], json_length: Option<usize>) -> Result<Vec<f32>, String> {
+    let body = Bytes::copy_from_slice(body);
+    let response = response::parse(&body, json_length, |name| name == "y");
+    let response = response.map_err(|error| error.to_string())?;
+    let index = response
+        .outputs
+        .iter()
+        .position(|output| output.name == "y");
+    Ok(fp32(&response.raw_output_contents[index.unwrap()]).collect())
+}
+
+#[test]
+fn a_written_response_is_read_as_it_was() {
+    for binary in [false, true] {
+        let encoding = OutputEncoding {
+            binary,
+            outputs: HashMap::new(),
+        };
+        let written = response::to_json(&response(), &encoding).unwrap();
+        let read = response::parse(&written.body, written.json_length, |_| true).unwrap();
+        assert_eq!(read.outputs, response().outputs);
+        assert_eq!(read.raw_output_contents, response().raw_output_contents);
+    }
+}
+
+#[test]
+fn a_response_is_read_in_whatever_form_servers_write_it() {
+    let bodies = [
+        r#"{"id":null,"parameters":null,"outputs":[{"name":"y","datatype":"FP32","shape":[2,1],
+            "parameters":null,"data":[[0.5],[0.25]]}]}"#,
+        r#"{"outputs":[{"name":"z","datatype":"BOOL","shape":[1],"data":[true]},
+            {"name":"w","datatype":"FP32","shape":[1],"data":["x"]},
+            {"name":"v","datatype":"FP32","shape":null,"data":null},
+            {"name":"y","datatype":"FP32","shape":[2,1],"data":[0.5,0.25]}]}"#,
+    ];
+    for body in bodies {
+        assert_eq!(
+            values_of(body.as_bytes(), None).unwrap(),
+            [0.5, 0.25],
+            "{body}"
+        );
+    }
+    let nan = br#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[NaN]}]}"#;
+    assert!(values_of(nan, None).unwrap()[0].is_nan());
+}
+
+#[test]
+fn a_malformed_response_is_named_and_not_quoted() {
+    let output =
+        |fields: &str| format!(r#"{{"outputs":[{{"name":"y","datatype":"FP32"{fields}}}]}}"#);
+    for (body, part) in [
+        (
+            "<html>secret".to_owned(),
+            "the body is not JSON (line 1, column 1)",
+        ),
+        (r#"["secret"]"#.to_owned(), "not an inference response"),
+        (
+            r#"{"outputs":"secret"}"#.to_owned(),
+            "not an inference response",
+        ),
+        (
+            output(""),
+            "outputs[0] has neither data nor binary_data_size",
+        ),
+        (
+            output(r#","data":["secret"]"#),
+            "outputs[0].data: FP32 data must be numbers",
+        ),
+        (
+            output(r#","parameters":{"binary_data_size":9}"#),
+            "outputs[0]: binary_data_size is 9, but 0 bytes are left",
+        ),
+    ] {
+        let error = values_of(body.as_bytes(), None).unwrap_err();
+        assert!(error.contains(part), "{body}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn descriptions_are_read_with_null_like_absent() {
+    let body = br#"{"name":"m","versions":null,"inputs":[{"name":"x","datatype":"FP32",
+        "shape":[-1,3],"parameters":null}],"outputs":null}"#;
+    let metadata = parse_metadata(body).unwrap();
+    assert_eq!(metadata.inputs[0].shape, [-1, 3]);
+    assert!(metadata.outputs.is_empty());
+
+    let body = br#"{"max_batch_size":8,"input":[{"name":"x","optional":true}],
+        "model_transaction_policy":null}"#;
+    let config = parse_config(body).unwrap();
+    assert_eq!(config.max_batch_size, 8);
+    assert!(config.input[0].optional);
+    assert!(!config.model_transaction_policy.unwrap().decoupled);
+
+    let error = parse_metadata(b"<html>").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the body is not the metadata of a model (line 1, column 1)"
+    );
+}
+
+#[test]
+fn the_length_of_the_json_is_a_number_of_bytes() {
+    let length = |value: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(JSON_LENGTH, http::HeaderValue::from_static(value));
+        json_length(&headers)
+    };
+    assert_eq!(json_length(&HeaderMap::new()), Ok(None));
+    assert_eq!(length(" 12 "), Ok(Some(12)));
+    for wrong in ["", "0", "-1", "x"] {
+        assert!(length(wrong).is_err(), "{wrong}");
+    }
 }

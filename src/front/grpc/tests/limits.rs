@@ -111,20 +111,6 @@ async fn the_callers_deadline_and_listed_headers_go_on() {
     assert_eq!(context.headers["x-request-id"], "42");
 }
 
-#[test]
-fn timeouts_of_the_header() {
-    let timeout = |text: &'static str| grpc_timeout(&HeaderValue::from_static(text));
-    assert_eq!(timeout("50m"), Some(Duration::from_millis(50)));
-    assert_eq!(
-        timeout("99999999H"),
-        Some(Duration::from_secs(99_999_999 * 3600))
-    );
-    assert_eq!(timeout("7n"), Some(Duration::from_nanos(7)));
-    for wrong in ["", "m", "5", "5x", "-5m", "123456789S", "5 m"] {
-        assert_eq!(timeout(wrong), None, "{wrong}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_message_that_stops_on_its_way_is_given_up() {
     let settings = Settings {

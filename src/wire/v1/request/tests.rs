@@ -183,3 +183,13 @@ fn image_errors_is_one_of_two_words_in_the_outer_extra_info() {
         "extra_info.image_errors: expected a string, found a boolean"
     );
 }
+
+#[test]
+fn a_written_request_is_read_as_it_was() {
+    let written = |items: &[&str]| {
+        let owned: Vec<_> = items.iter().map(|&item| item.to_owned()).collect();
+        String::from_utf8(to_json(&owned)).unwrap()
+    };
+    assert_eq!(written(&["a\"b"]), r#"{"data":{"item":"a\"b"}}"#);
+    assert_eq!(items(&written(&["a", "b"])), ["a", "b"]);
+}
