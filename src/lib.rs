@@ -19,6 +19,7 @@ pub mod command;
 pub mod context;
 pub mod engine;
 pub mod error;
+mod error_chain;
 pub mod faces;
 pub mod front;
 pub mod item;
@@ -35,3 +36,6 @@ pub mod transformer;
 pub mod transport;
 pub mod wire;
 pub mod workers;
+
+/// How this service names itself to the servers it calls.
+pub(crate) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

@@ -19,9 +19,8 @@ use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
 use crate::pixel::JPEG_DECODER;
 use crate::predictor::{
-    LocalSettings, Predictor, Protocol, RemoteSettings, Resolver, Signature, TlsSettings,
+    LocalSettings, Predictor, RemoteSettings, Resolver, Signature, TlsSettings,
 };
-use crate::settings::args::PredictorProtocol;
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transformer::Transformer;
@@ -96,11 +95,7 @@ fn predictor(
     }
     let remote = RemoteSettings {
         targets: choice.targets.clone(),
-        protocol: match choice.protocol {
-            PredictorProtocol::Auto => Protocol::Auto,
-            PredictorProtocol::GrpcV2 => Protocol::Grpc,
-            PredictorProtocol::V2 => Protocol::Rest,
-        },
+        protocol: choice.protocol,
         tls: choice.tls.then(|| TlsSettings {
             ca_file: choice.ca_file.clone(),
         }),
@@ -143,7 +138,7 @@ fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predi
 ///
 /// None but defects.
 pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
-    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.bounds())?))
+    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.limits())?))
 }
 
 impl Service {
@@ -158,12 +153,13 @@ impl Service {
         let door = settings.front;
         let listen = async |address: SocketAddr| {
             let listener = TcpListener::bind(address).await;
-            listener.with_context(|| format!("{address} cannot be listened on"))
+            listener.with_context(|| format!("cannot listen on {address}"))
         };
         let tls = match &door.tls {
-            Some((chain, key)) => {
-                Some(crate::transport::tls::acceptor(chain, key).map_err(ConfigErrors::from_one)?)
-            }
+            Some(files) => Some(
+                crate::transport::tls::acceptor(&files.certificates, &files.key)
+                    .map_err(ConfigErrors::from_one)?,
+            ),
             None => None,
         };
         let http = listen(door.http).await?;

@@ -3,22 +3,33 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::settings::Settings;
-use crate::settings::args::ServeArgs;
+use crate::pixel::JPEG_DECODER;
+use crate::settings::{ServeArgs, Settings};
 
-/// Prints name and value of each setting.
+/// The width of the column of names.
+const NAMES: usize = 36;
+
+/// Prints the name and value of each setting.
 ///
 /// # Errors
 ///
-/// When a setting is wrong, or nothing can be printed.
+/// When a setting is invalid, or nothing can be printed.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(args)?;
     let mut out = std::io::stdout().lock();
-    for (name, value) in settings.lines() {
-        writeln!(out, "{name:<36}{value}")?;
+    let build = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("jpeg_decoder", JPEG_DECODER),
+    ];
+    for (name, value) in build {
+        writeln!(out, "{name:<NAMES$}{value}")?;
     }
-    for (flag, reason) in &settings.without_effect {
-        writeln!(out, "--{flag} has no effect: {reason}")?;
+    for row in settings.effective() {
+        let value = row.value.as_deref().unwrap_or("none");
+        writeln!(out, "{:<NAMES$}{value}", row.flag)?;
+    }
+    for flag in &settings.without_effect {
+        writeln!(out, "{flag}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

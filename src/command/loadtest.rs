@@ -9,10 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args as ClapArgs;
 
+use super::{Exit, print_error};
+use crate::faces;
 use crate::loadtest::{
     self, Arrival, Endpoint, Error, Load, ModelTensors, Protocol, Rates, Settings, Slo, Until,
     parse_duration,
 };
+use crate::pixel::SIDE;
 
 /// Load a target and measure it: a closed loop (--concurrency), an open loop (--rate), or the
 /// search for the highest rate that holds an SLO (--find_rate).
@@ -119,8 +122,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = match loadtest::execute(&settings(&args)).await {
         Ok(report) => report,
         Err(error @ Error::Usage(_)) => {
-            eprintln!("facequality-transformer: {error}");
-            return Ok(ExitCode::from(64));
+            print_error(error);
+            return Ok(Exit::Usage.into());
         }
         Err(error) => return Err(error.into()),
     };
@@ -143,12 +146,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("--write_golden {}", path.display()))?;
     }
     Ok(if report.missed() {
-        ExitCode::from(2)
+        Exit::ThresholdMissed.into()
     } else if report.any_ok() {
         ExitCode::SUCCESS
     } else {
-        eprintln!("facequality-transformer: no request succeeded; see the errors above");
-        ExitCode::FAILURE
+        print_error("no request succeeded; see the errors above");
+        Exit::Failed.into()
     })
 }
 
@@ -218,9 +221,11 @@ fn settings(args: &Args) -> Settings {
 /// The quality model's tensors, under the names of this service and of its predictor.
 fn tensors() -> ModelTensors {
     ModelTensors {
-        input: "input.1".to_owned(),
-        row: vec![3, 112, 112],
-        outputs: ["score", "1346"].map(str::to_owned).to_vec(),
+        input: faces::PREDICTOR_INPUT.to_owned(),
+        row: vec![3, SIDE as i64, SIDE as i64],
+        outputs: ["score", faces::PREDICTOR_OUTPUT]
+            .map(str::to_owned)
+            .to_vec(),
     }
 }
 
@@ -233,8 +238,8 @@ fn default_url(protocol: Protocol) -> &'static str {
 
 fn default_model(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::Triton => "face_quality_trt_fp16",
-        _ => "facequality",
+        Protocol::Triton => faces::PREDICTOR_MODEL,
+        _ => faces::NAME,
     }
 }
 

@@ -16,8 +16,8 @@ use serde::Serialize;
 use crate::engine::{Engine, Request};
 use crate::observe::timing::Timings;
 use crate::service;
+use crate::settings::ServeArgs;
 use crate::settings::Settings;
-use crate::settings::args::ServeArgs;
 use crate::transformer::{Image, Input};
 use crate::wire::error_body;
 use crate::wire::v1::request;
@@ -71,7 +71,7 @@ pub struct Scoring {
 
 impl Scoring {
     /// Whether a service or a predictor is named.
-    pub fn names_one(&self) -> bool {
+    pub fn has_backend(&self) -> bool {
         self.url.is_some() || self.predictor_host.is_some()
     }
 }

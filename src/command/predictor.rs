@@ -1,5 +1,5 @@
-//! `predictor`: the embedded model, or none at all, behind Triton's two protocols and under the
-//! Triton model's name. It stands in for a Triton when there is none.
+//! `predictor`: a stand-in for Triton, with the embedded model or none at all behind Triton's two
+//! protocols and under the Triton model's name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::faces;
 use crate::front;
 use crate::front::grpc::{self, GrpcRoutes};
 use crate::front::tensors::Tensors;
@@ -19,24 +20,24 @@ use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, Passthrough};
 use crate::pixel::SIDE;
 use crate::predictor::{LocalSettings, Predictor, Signature};
-use crate::settings::threads;
+use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::listener::{Connections, serve};
 
-/// Calls that run side by side; more wait, as they do in Triton.
+/// Calls that run concurrently; more wait, as they do in Triton.
 const CONCURRENCY: usize = 4096;
 
-/// Requests of one stream that are worked on side by side.
+/// Requests of one stream that run concurrently.
 const STREAM_CONCURRENCY: usize = 256;
 
-/// Triton takes messages of any length; ours end where protobuf's do.
+/// Triton accepts messages of any length; this is protobuf's own limit.
 const MAX_BODY_BYTES: usize = i32::MAX as usize;
 
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// How long what runs may take after the signal to end.
+/// How long requests in flight may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(25);
 
 /// Flags of `predictor`.
@@ -46,43 +47,43 @@ pub struct Args {
     /// Address to listen on
     #[arg(long, default_value = "0.0.0.0")]
     pub host: IpAddr,
-    /// Port of REST, as Triton's; gRPC is answered here too
+    /// Port for REST, by default Triton's; gRPC works here too
     #[arg(long, default_value_t = 8000)]
     pub http_port: u16,
-    /// Port of gRPC, as Triton's
+    /// Port for gRPC, by default Triton's
     #[arg(long, default_value_t = 8001)]
     pub grpc_port: u16,
-    /// Answer zeros at once instead of running the model
+    /// Return zeros at once instead of running the model
     #[arg(long)]
     pub null: bool,
-    /// How much longer each call takes
-    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    /// Delay added to each call
+    #[arg(long, default_value_t = 0, value_name = "MS")]
     pub delay_ms: u64,
-    /// The model's max_batch_size
+    /// The max_batch_size that the model reports
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch: u32,
     /// Name of the model
-    #[arg(long, default_value = "face_quality_trt_fp16")]
+    #[arg(long, default_value = faces::PREDICTOR_MODEL)]
     pub model_name: String,
     /// Name of the model's FP32 input [N,3,112,112]
-    #[arg(long, default_value = "input.1")]
+    #[arg(long, default_value = faces::PREDICTOR_INPUT)]
     pub input: String,
     /// Name of the model's FP32 output [N,1]
-    #[arg(long, default_value = "1346")]
+    #[arg(long, default_value = faces::PREDICTOR_OUTPUT)]
     pub output: String,
-    /// ONNX file to answer with instead of the embedded model
+    /// ONNX file to use instead of the embedded model
     #[arg(long, value_name = "FILE", conflicts_with = "null")]
     pub embedded_model: Option<PathBuf>,
-    /// Threads that run the model; 0: as many as there are cores
+    /// Threads that run the model; 0: one per core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }
 
-/// A predictor that serves.
-pub struct Serving {
-    /// Where REST and gRPC are served.
+/// A running stand-in.
+pub struct PredictorServer {
+    /// The address for REST and gRPC.
     pub http: SocketAddr,
-    /// Where gRPC alone is served.
+    /// The address for gRPC only.
     pub grpc: SocketAddr,
     control: ShutdownHandle,
     servers: JoinSet<()>,
@@ -92,34 +93,35 @@ pub struct Serving {
 ///
 /// # Errors
 ///
-/// When a port, the model or a thread cannot be had.
+/// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let model = match args.null {
-        true => "zeros".to_owned(),
-        false => args.model_name.clone(),
+    let model = if args.null {
+        "zeros".to_owned()
+    } else {
+        args.model_name.clone()
     };
-    let serving = Serving::start(args).await?;
+    let server = PredictorServer::start(args).await?;
     eprintln!(
         "serving {model}: gRPC on {}, REST on {}",
-        serving.grpc, serving.http
+        server.grpc, server.http
     );
     shutdown::signalled().await?;
-    serving.stop().await;
+    server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-impl Serving {
+impl PredictorServer {
     /// Opens the ports and serves.
     ///
     /// # Errors
     ///
-    /// When a port, the model or a thread cannot be had.
+    /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new("none", &[])?);
-        let bare = Passthrough::new(predictor(&args, &metrics)?)?
+        let passthrough = Passthrough::new(predictor(&args, &metrics)?)?
             .with_max_batch(args.max_batch as usize)
             .with_delay(Duration::from_millis(args.delay_ms));
-        let served: Arc<dyn InferenceService> = Arc::new(bare);
+        let served: Arc<dyn InferenceService> = Arc::new(passthrough);
         let settings = grpc::Settings {
             max_body_bytes: MAX_BODY_BYTES,
             body_read_timeout: BODY_READ_TIMEOUT,
@@ -155,7 +157,7 @@ impl Serving {
         })
     }
 
-    /// Takes no more connections, answers what runs, and ends.
+    /// Accepts no more connections, completes the requests in flight, and ends.
     pub async fn stop(mut self) {
         self.control.enter(Phase::Closing);
         let finish = async { while self.servers.join_next().await.is_some() {} };
@@ -181,7 +183,7 @@ fn tensors(served: Arc<dyn InferenceService>, metrics: Arc<Metrics>, grpc: GrpcR
 async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let address = SocketAddr::new(host, port);
     let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("{address} cannot be listened on"))?;
+    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
 }
@@ -216,8 +218,14 @@ fn embedded(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let file = args.embedded_model.as_deref();
-    Predictor::embedded(file, threads(args.threads), local, signature, metrics)
-        .map_err(|error| anyhow::anyhow!("the model cannot be loaded: {error}"))
+    Predictor::embedded(
+        file,
+        resolve_threads(args.threads),
+        local,
+        signature,
+        metrics,
+    )
+    .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
 }
 
 #[cfg(not(feature = "embedded"))]
@@ -227,7 +235,7 @@ fn embedded(
     _: Signature,
     _: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    anyhow::bail!("this build has no embedded model; --null answers zeros")
+    anyhow::bail!("this build has no embedded model; use --null, which returns zeros")
 }
 
 #[cfg(test)]
@@ -247,10 +255,10 @@ mod tests {
         args: Args,
     }
 
-    async fn start(flags: &[&str]) -> Serving {
+    async fn start(flags: &[&str]) -> PredictorServer {
         let ports = ["x", "--host=127.0.0.1", "--http_port=0", "--grpc_port=0"];
         let line = Line::parse_from(ports.iter().chain(flags));
-        Serving::start(line.args).await.unwrap()
+        PredictorServer::start(line.args).await.unwrap()
     }
 
     fn request(rows: i64) -> ModelInferRequest {
@@ -270,8 +278,8 @@ mod tests {
 
     #[tokio::test]
     async fn zeros_at_once_under_tritons_names_on_both_ports() {
-        let serving = start(&["--null", "--max_batch", "4"]).await;
-        for address in [serving.grpc, serving.http] {
+        let server = start(&["--null", "--max_batch", "4"]).await;
+        for address in [server.grpc, server.http] {
             let address = format!("http://{address}");
             let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
             let config = client
@@ -286,24 +294,24 @@ mod tests {
                 .unwrap();
             assert_eq!(config.max_batch_size, 4);
             assert_eq!(config.input[0].dims, [3, 112, 112]);
-            let answer = client.model_infer(request(4)).await.unwrap().into_inner();
-            assert_eq!(answer.outputs[0].name, "1346");
-            assert_eq!(answer.outputs[0].shape, [4, 1]);
-            assert_eq!(answer.raw_output_contents[0], [0; 16].as_slice());
+            let response = client.model_infer(request(4)).await.unwrap().into_inner();
+            assert_eq!(response.outputs[0].name, "1346");
+            assert_eq!(response.outputs[0].shape, [4, 1]);
+            assert_eq!(response.raw_output_contents[0], [0; 16].as_slice());
             let refused = client.model_infer(request(5)).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         }
-        serving.stop().await;
+        server.stop().await;
     }
 
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn the_embedded_model_scores_each_row() {
-        let serving = start(&[]).await;
-        let address = format!("http://{}", serving.grpc);
+        let server = start(&[]).await;
+        let address = format!("http://{}", server.grpc);
         let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
-        let answer = client.model_infer(request(3)).await.unwrap().into_inner();
-        let scores: Vec<f32> = fp32(&answer.raw_output_contents[0]).collect();
+        let response = client.model_infer(request(3)).await.unwrap().into_inner();
+        let scores: Vec<f32> = fp32(&response.raw_output_contents[0]).collect();
         assert_eq!(scores.len(), 3);
         assert!(
             scores.iter().all(|score| (0.0..=1.0).contains(score)),

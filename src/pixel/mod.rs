@@ -39,13 +39,13 @@ pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") {
     "zune-jpeg"
 };
 
-/// What to do with an image's EXIF orientation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What to do with an image's EXIF orientation (`--exif_orientation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExifOrientation {
-    /// Leave the pixels as they are stored.
+    /// Use the pixels as they are stored, as the predecessor did
     #[default]
     Ignore,
-    /// Turn the image upright.
+    /// Turn the image upright
     Apply,
 }
 

@@ -30,9 +30,6 @@ pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
 pub use triton::dial::TlsSettings;
 
-/// How this service calls itself.
-const AGENT: &str = concat!("facequality-transformer/", env!("CARGO_PKG_VERSION"));
-
 /// The model that is called and the tensors it must have.
 #[derive(Clone, Debug)]
 pub struct Signature {

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use super::{Image, Input, Row, Transformer};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
-use crate::item::{Fetcher, Item, Turns, data_uri};
+use crate::item::{FetchPermits, Fetcher, Item, data_uri};
 use crate::observe::timing::Stage;
 use crate::pixel::Scratch;
 use crate::predictor::{Predictor, Readiness};
@@ -29,13 +29,13 @@ pub struct WorkerScratch {
 /// The threads that do arithmetic (`--pixel_threads`).
 pub type PixelThreads = Workers<WorkerScratch>;
 
-/// Whether one image that cannot be read fails the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether one image that cannot be read fails the others (`--image_errors`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageErrors {
-    /// The request fails with the lowest-numbered bad image.
+    /// Fail the request, naming the first unreadable image
     #[default]
     Fail,
-    /// The image's row is its error.
+    /// Score the other images and return the error in the image's place
     Report,
 }
 
@@ -104,7 +104,7 @@ impl Model {
     ) -> Result<(Vec<Tensor>, Vec<Option<Error>>), Error> {
         let row_shape = &self.transformer.signature().input_row;
         let part_bytes = row_shape.iter().product::<i64>() as usize * 4 / PLANES;
-        let turns = Turns::default();
+        let permits = FetchPermits::default();
         let mut blanks = Vec::new();
         let mut work = Vec::with_capacity(images.len());
         for chunk in images.chunks(max_batch) {
@@ -115,7 +115,7 @@ impl Model {
                     .iter()
                     .cloned()
                     .zip(rows)
-                    .map(|(image, row)| self.fill(image, row, &turns)),
+                    .map(|(image, row)| self.fill(image, row, &permits)),
             );
         }
         let mut faults = Vec::with_capacity(images.len());
@@ -146,11 +146,16 @@ impl Model {
     }
 
     /// One image into its row.
-    async fn fill(&self, image: Image, row: Planes, turns: &Turns) -> Result<Planes, Error> {
+    async fn fill(
+        &self,
+        image: Image,
+        row: Planes,
+        permits: &FetchPermits,
+    ) -> Result<Planes, Error> {
         let image = match image {
-            Image::Item(text) if !data_uri::is_one(&text) => {
+            Image::Item(text) if !data_uri::is_data_uri(&text) => {
                 let elsewhere = Item::parse(text_of(&text)?)?;
-                Image::Encoded(self.fetcher.fetch(elsewhere, turns).await?)
+                Image::Encoded(self.fetcher.fetch(elsewhere, permits).await?)
             }
             here => here,
         };

@@ -209,12 +209,12 @@ impl Cases {
             ("data:", "no comma"),
             ("data:image/png;base64", "no comma"),
             ("data:image/png,AAAA", ";base64"),
-            ("data:image/png;base64,", "no payload"),
-            ("data:image/png;base64,b''", "no payload"),
+            ("data:image/png;base64,", "payload is empty"),
+            ("data:image/png;base64,b''", "payload is empty"),
             ("data:image/png;base64,AA*A", "at byte 24"),
             ("data:image/png;base64,AAA=AAAA", "at byte"),
             ("data:image/png;base64,ü", "at byte"),
-            ("data:image/png;base64,AAAAA", "cut off"),
+            ("data:image/png;base64,AAAAA", "truncated"),
             ("path:", "not a regular file"),
             ("path:../../etc/passwd", ".."),
             ("path:/etc/passwd", "--data_dir"),
@@ -229,10 +229,8 @@ impl Cases {
         }
         std::fs::write(folder.join("text"), "no image").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.join("outward")).unwrap();
-        let made = std::process::Command::new("mkfifo")
-            .arg(folder.join("pipe"))
-            .status();
-        assert!(made.unwrap().success());
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe"), mode).unwrap();
         self.add(
             "many bytes",
             single(&item(&vec![0; 300_000])),
@@ -368,7 +366,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
     assert!(grown < 32 << 20, "grown by {} KiB", grown / 1024);
     let metrics = world.get("/metrics").await.text;
     for gauge in [
-        "facequality_images_in_house 0",
+        "facequality_images_in_flight 0",
         "facequality_bytes_in_flight 0",
     ] {
         assert!(metrics.lines().any(|line| line == gauge), "{metrics}");

@@ -105,7 +105,7 @@ async fn every_door_gives_the_same_score() {
 #[tokio::test]
 async fn the_embedded_model_scores_alike_here_and_behind_our_predictor() {
     use clap::Parser;
-    use facequality_transformer::command::predictor::{Args, Serving};
+    use facequality_transformer::command::predictor::{Args, PredictorServer};
 
     #[derive(Parser)]
     struct Line {
@@ -114,7 +114,9 @@ async fn the_embedded_model_scores_alike_here_and_behind_our_predictor() {
     }
 
     let flags = ["x", "--host=127.0.0.1", "--grpc_port=0", "--http_port=0"];
-    let behind = Serving::start(Line::parse_from(flags).args).await.unwrap();
+    let behind = PredictorServer::start(Line::parse_from(flags).args)
+        .await
+        .unwrap();
     let mut scores = Vec::new();
     for flags in [
         vec![],

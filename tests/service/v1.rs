@@ -170,7 +170,7 @@ async fn metrics_count_what_happened() {
         r#"facequality_requests_total{code="400",protocol="http"} 1"#,
         r#"request_preprocess_seconds_count{model_name="facequality"} 1"#,
         r#"request_predict_seconds_count{model_name="facequality"} 1"#,
-        "facequality_images_in_house 0",
+        "facequality_images_in_flight 0",
         "facequality_predictor_calls_in_flight 0",
     ] {
         assert!(

@@ -4,8 +4,8 @@ pub(crate) mod fake_rest;
 pub(crate) mod fake_triton;
 
 use facequality_transformer::service::Service;
+use facequality_transformer::settings::ServeArgs;
 use facequality_transformer::settings::Settings;
-use facequality_transformer::settings::args::ServeArgs;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 

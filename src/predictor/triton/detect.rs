@@ -1,38 +1,25 @@
 //! Which of Triton's two protocols a predictor speaks: told, known by the port, or asked.
 
 use std::io;
-use std::str::FromStr;
 
+use clap::ValueEnum;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::predictor::address::Address;
 use crate::predictor::triton::dial::{Stream, Tls, causes};
 
 /// `--predictor_protocol`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
-    /// `auto`: by the port, or by asking.
+    /// By the port if it is one of Triton's, else by asking
     #[default]
     Auto,
-    /// `grpc-v2`.
+    /// Triton's gRPC
+    #[value(name = "grpc-v2")]
     Grpc,
-    /// `v2`.
+    /// Triton's REST with binary tensors
+    #[value(name = "v2")]
     Rest,
-}
-
-impl FromStr for Protocol {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "grpc-v2" => Ok(Self::Grpc),
-            "v2" => Ok(Self::Rest),
-            _ => Err(format!(
-                "{text:?} is no protocol of Triton; write auto, grpc-v2 or v2"
-            )),
-        }
-    }
 }
 
 impl Protocol {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+pub(in crate::predictor) use crate::error_chain::error_chain as causes;
 use crate::predictor::address::{Address, Place};
 
 /// A connected stream of any kind.
@@ -137,21 +138,6 @@ fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
         0 => Err(wrong(&"no certificate in it")),
         _ => Ok(()),
     }
-}
-
-/// An error and what it was caused by.
-pub(in crate::predictor) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl fmt::Debug for Stream {

@@ -180,7 +180,7 @@ fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
     grpc::set_request_headers(headers);
     headers.insert(
         header::USER_AGENT,
-        HeaderValue::from_static(crate::predictor::AGENT),
+        HeaderValue::from_static(crate::USER_AGENT),
     );
     if let Ok(value) = HeaderValue::from_str(&format_timeout(context.deadline.remaining())) {
         headers.insert(grpc::TIMEOUT, value);

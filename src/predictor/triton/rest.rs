@@ -124,7 +124,7 @@ impl Link {
             tail: Bytes::new(),
         };
         let request = Request::get(format!("{}{path}", self.origin))
-            .header(header::USER_AGENT, crate::predictor::AGENT)
+            .header(header::USER_AGENT, crate::USER_AGENT)
             .body(ReadyMade::with_length(nothing))
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await;
@@ -160,7 +160,7 @@ impl Link {
         );
         headers.insert(
             header::USER_AGENT,
-            HeaderValue::from_static(crate::predictor::AGENT),
+            HeaderValue::from_static(crate::USER_AGENT),
         );
         let lost = |error: &(dyn std::error::Error + 'static)| Failure {
             error: Error::Unreachable {
