@@ -40,6 +40,7 @@ mod error_chain;
 pub mod faces;
 pub mod front;
 pub mod item;
+#[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod observe;
 pub mod oip;

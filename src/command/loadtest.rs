@@ -1,5 +1,5 @@
-//! `loadtest`: what was typed, made into settings of a load test; its figures, printed and
-//! written; the exit code that says whether an SLO was missed.
+//! `loadtest`: from flags to the settings of a load test, and from its report to output and exit
+//! code.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,13 +7,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 
 use super::{Exit, print_error};
 use crate::faces;
 use crate::loadtest::{
-    self, Arrival, Endpoint, Error, Load, Protocol, Rates, Settings, Slo, Until, parse_duration,
+    self, Arrival, Endpoint, Error, Load, ModelTensors, Protocol, Rates, Settings, Slo, Until,
+    parse_duration,
 };
+use crate::pixel::SIDE;
 
 /// Load a target and measure it: a closed loop (--concurrency), an open loop (--rate), or the
 /// search for the highest rate that holds an SLO (--find_rate).
@@ -24,7 +26,7 @@ pub struct Args {
     /// for --protocol triton 127.0.0.1:8001]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// How the target is spoken to
+    /// Protocol to use
     #[arg(long, value_enum, default_value = "v1")]
     pub protocol: Protocol,
     /// Model at the target [default: facequality, for --protocol triton face_quality_trt_fp16]
@@ -45,7 +47,7 @@ pub struct Args {
         conflicts_with = "rate"
     )]
     pub concurrency: usize,
-    /// Closed loop: end after so many requests instead of after --duration
+    /// Closed loop: end after this number of requests instead of after --duration
     #[arg(long, short = 'n', value_name = "N", conflicts_with_all = ["rate", "find_rate"])]
     pub requests: Option<u64>,
     /// How long to load; with --steps each step, with --find_rate each probe (3s there) [default: 10s]
@@ -57,31 +59,31 @@ pub struct Args {
     /// Rates of a ramp
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub steps: usize,
-    /// How the moments of an open loop lie
+    /// Spacing of requests in an open loop
     #[arg(long, value_enum, default_value = "constant")]
-    pub arrival: ArrivalName,
+    pub arrival: Arrival,
     /// Search the highest rate that holds --slo
     #[arg(long, requires = "slo", conflicts_with_all = ["concurrency", "compare"])]
     pub find_rate: bool,
-    /// What must hold, as in p99=20ms,errors=0; also p50, p99.9, mean, max. Missed: exit code 2
+    /// Bounds that must hold, as in p99=20ms,errors=0; also p50, p99.9, mean, max. Missed: exit code 2
     #[arg(long, value_name = "BOUNDS")]
     pub slo: Option<Slo>,
-    /// The beginning of each run that is left out
+    /// Beginning of each run that is not counted
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_duration)]
     pub warmup: Duration,
-    /// How long an answer is waited for
+    /// Time to wait for a response
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Duration,
     /// Open loop: requests that can be in flight
     #[arg(long, default_value_t = 512, value_name = "N")]
     pub max_connections: usize,
-    /// Scores that must come: JSON, {"file name": score}. A wrong one: exit code 2
+    /// Expected scores: JSON, {"file name": score}; a mismatch exits with 2
     #[arg(long, value_name = "FILE")]
     pub golden: Option<PathBuf>,
-    /// Write the scores that came as such a file
+    /// Write the scores that came to such a file
     #[arg(long, value_name = "FILE")]
     pub write_golden: Option<PathBuf>,
-    /// By how much a score may differ from the golden one, or from the first of its image
+    /// By how much a score may differ from the expected one, or from the first of its image
     #[arg(long, default_value_t = 1e-4, value_name = "X")]
     pub tolerance: f64,
     /// Another target, loaded in turn with the first: A B A B
@@ -96,10 +98,10 @@ pub struct Args {
     /// Turns of each target
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub rounds: usize,
-    /// The target's process (with those it started): its CPU per image is measured
+    /// Process of the target (with those it started), whose CPU per image is measured
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
-    /// The process of the other target
+    /// Process of the other target
     #[arg(long, requires = "compare", value_name = "PID")]
     pub compare_pid: Option<u32>,
     /// Print JSON instead of the table
@@ -110,17 +112,8 @@ pub struct Args {
     pub report: Option<PathBuf>,
 }
 
-/// The values of `--arrival`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ArrivalName {
-    /// Equally far apart
-    Constant,
-    /// Independent of each other
-    Poisson,
-}
-
-/// Runs the load test. Exit code 2 when an SLO or a golden score is missed, 64 when the settings
-/// cannot be followed, 1 when nothing was answered.
+/// Runs the load test. Exit code 2 when an SLO or an expected score is missed, 64 when the settings
+/// cannot be followed, 1 when no request succeeded.
 ///
 /// # Errors
 ///
@@ -147,14 +140,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let scores: serde_json::Map<_, _> = report
             .scores
             .iter()
-            .map(|(name, score)| (name.clone(), (*score).into()))
+            .map(|image| (image.name.clone(), image.score.into()))
             .collect();
         fs::write(path, serde_json::to_string_pretty(&scores)?)
             .with_context(|| format!("--write_golden {}", path.display()))?;
     }
     Ok(if report.missed() {
         Exit::ThresholdMissed.into()
-    } else if report.any_answer() {
+    } else if report.any_ok() {
         ExitCode::SUCCESS
     } else {
         print_error("no request succeeded; see the errors above");
@@ -163,10 +156,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn settings(args: &Args) -> Settings {
-    let arrival = match args.arrival {
-        ArrivalName::Constant => Arrival::Constant,
-        ArrivalName::Poisson => Arrival::Poisson,
-    };
+    let arrival = args.arrival;
     let length = |seconds| args.duration.unwrap_or(Duration::from_secs(seconds));
     let load = match (args.find_rate, args.rate) {
         (true, rates) => Load::FindRate {
@@ -215,6 +205,7 @@ fn settings(args: &Args) -> Settings {
         compare,
         rounds: args.rounds,
         images: args.images.clone(),
+        tensors: tensors(),
         batch: args.batch,
         load,
         warmup: args.warmup,
@@ -224,6 +215,17 @@ fn settings(args: &Args) -> Settings {
         tolerance: args.tolerance,
         slo: args.slo.clone(),
         progress: !args.json,
+    }
+}
+
+/// The quality model's tensors, under the names of this service and of its predictor.
+fn tensors() -> ModelTensors {
+    ModelTensors {
+        input: faces::PREDICTOR_INPUT.to_owned(),
+        row: vec![3, SIDE as i64, SIDE as i64],
+        outputs: ["score", faces::PREDICTOR_OUTPUT]
+            .map(str::to_owned)
+            .to_vec(),
     }
 }
 

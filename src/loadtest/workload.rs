@@ -4,80 +4,30 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
-use clap::ValueEnum;
+use bytes::Bytes;
 
-use crate::loadtest::Error;
+use crate::loadtest::bodies::{self, Body};
+use crate::loadtest::error::Error;
+use crate::loadtest::protocol::Protocol;
 use crate::loadtest::schedule::Random;
-use crate::wire::bytes_tensor::put_element;
-use crate::wire::grpc;
-use crate::wire::triton::ModelInferRequest;
-use crate::wire::triton::model_infer_request::InferInputTensor;
-use crate::wire::{v1, v2};
+use crate::loadtest::settings::{Endpoint, ModelTensors};
 
 /// Bodies above this are not built; the images left over are said to be unused.
-const PLAN_BYTES: usize = 512 << 20;
+const MAX_BYTES: usize = 512 << 20;
 
-/// Different tensors where images are not what is sent.
+/// Different tensors, where tensors are sent instead of images.
 const TENSORS: usize = 8;
-
-/// The shape of one image as the quality model takes it.
-const TENSOR_ROW: [i64; 3] = [3, 112, 112];
-
-/// How the target is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// V1 JSON with base64 images.
-    V1,
-    /// The image itself as the body of a V1 predict.
-    Raw,
-    /// V2 REST with the binary tensor extension, input `image`.
-    V2,
-    /// ModelInfer, input `image` BYTES.
-    GrpcBytes,
-    /// ModelInfer, input `input.1` FP32.
-    GrpcTensor,
-    /// ModelStreamInfer, input `image` BYTES, one request after the other on each stream.
-    GrpcStream,
-    /// ModelInfer of the predictor's own model: Triton without the transformer.
-    Triton,
-}
-
-impl Protocol {
-    /// Whether it goes over HTTP/2 as gRPC.
-    pub fn is_grpc(self) -> bool {
-        !matches!(self, Self::V1 | Self::Raw | Self::V2)
-    }
-
-    /// Whether tensors are sent instead of images.
-    pub fn sends_tensors(self) -> bool {
-        matches!(self, Self::GrpcTensor | Self::Triton)
-    }
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::Raw => "raw",
-            Self::V2 => "v2",
-            Self::GrpcBytes => "grpc-bytes",
-            Self::GrpcTensor => "grpc-tensor",
-            Self::GrpcStream => "grpc-stream",
-            Self::Triton => "triton",
-        }
-    }
-}
 
 /// An encoded image.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
+pub(crate) struct Image {
     /// The file's name without its folder: the key in a golden file.
-    pub(super) name: String,
-    pub(super) bytes: Bytes,
+    pub(crate) name: String,
+    pub(crate) bytes: Bytes,
 }
 
 /// Reads the named files, and the files of the named folders by name.
-pub(super) fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Error> {
+pub(crate) fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Error> {
     let failed = |path: &Path, error: std::io::Error| {
         Error::Usage(format!("--images: {}: {error}", path.display()))
     };
@@ -110,164 +60,109 @@ pub(super) fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Error> {
 
 /// A request ready to be sent.
 #[derive(Debug)]
-pub(super) struct Request {
-    /// The HTTP body; for gRPC the message with its five bytes in front.
-    pub(super) body: Bytes,
-    /// The value of `inference-header-content-length`, for V2.
-    pub(super) json_length: Option<usize>,
+pub(crate) struct Request {
+    pub(crate) body: Body,
     /// The numbers of its images, in order.
-    pub(super) images: Vec<usize>,
+    pub(crate) images: Vec<usize>,
 }
 
 /// All requests; they are sent in turn.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) requests: Vec<Request>,
+pub(crate) struct Workload {
+    pub(crate) requests: Vec<Request>,
     /// The images' names, by number.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Images of `--images` that did not fit.
-    pub(super) unused: usize,
+    pub(crate) unused: usize,
 }
 
-impl Plan {
+impl Workload {
     /// Builds requests of `batch` images each. Every image is in one of them.
-    pub(super) fn build(
-        protocol: Protocol,
-        model: &str,
+    pub(crate) fn build(
+        endpoint: &Endpoint,
+        tensors: &ModelTensors,
         images: &[Image],
         batch: usize,
     ) -> Result<Self, Error> {
         if batch == 0 {
             return Err(Error::Usage("--batch must be at least 1".to_owned()));
         }
-        if protocol == Protocol::Raw && batch > 1 {
+        if endpoint.protocol == Protocol::Raw && batch > 1 {
             return Err(Error::Usage(
-                "--protocol raw sends one image per request; leave --batch at 1".to_owned(),
+                "--protocol raw sends one image per request: leave --batch at 1".to_owned(),
             ));
         }
-        let names: Vec<_> = if protocol.sends_tensors() {
-            (0..TENSORS).map(|i| format!("noise-{i}")).collect()
+        let noise;
+        let elements = if endpoint.protocol.sends_tensors() {
+            noise = noise_images(&tensors.row);
+            &noise
         } else {
-            images.iter().map(|p| p.name.clone()).collect()
+            images
         };
-        if names.is_empty() {
+        if elements.is_empty() {
             return Err(Error::Usage(
-                "there are no images to send; name files or a folder with --images".to_owned(),
+                "no images to send: name files or a folder with --images".to_owned(),
             ));
         }
-        let tensors: Vec<_> = if protocol.sends_tensors() {
-            (0..TENSORS).map(|i| noise(i as u64)).collect()
-        } else {
-            Vec::new()
-        };
         let mut requests = Vec::new();
         let mut bytes = 0;
         let mut used = 0;
-        while used < names.len() && bytes < PLAN_BYTES {
-            let chosen: Vec<_> = (used..used + batch).map(|i| i % names.len()).collect();
-            let parts = |all: &[Bytes]| chosen.iter().map(|&i| all[i].clone()).collect();
-            let encoded = || chosen.iter().map(|&i| images[i].bytes.clone()).collect();
-            let (body, json_length) = match protocol {
-                Protocol::V1 => (v1(encoded()), None),
-                Protocol::Raw => (images[chosen[0]].bytes.clone(), None),
-                Protocol::V2 => {
-                    let (body, length) = v2(encoded())?;
-                    (body, Some(length))
-                }
-                Protocol::GrpcBytes | Protocol::GrpcStream => {
-                    (infer_bytes(model, encoded())?, None)
-                }
-                Protocol::GrpcTensor | Protocol::Triton => {
-                    (infer_tensor(model, parts(&tensors)), None)
-                }
-            };
-            bytes += body.len();
+        while used < elements.len() && bytes < MAX_BYTES {
+            let images: Vec<_> = (used..used + batch).map(|i| i % elements.len()).collect();
+            let chosen: Vec<_> = images.iter().map(|&i| elements[i].bytes.clone()).collect();
+            let body = bodies::write(endpoint, tensors, &chosen)?;
+            bytes += body.bytes.len();
             used += batch;
-            requests.push(Request {
-                body,
-                json_length,
-                images: chosen,
-            });
+            requests.push(Request { body, images });
         }
         Ok(Self {
             requests,
-            unused: names.len().saturating_sub(used),
-            names,
+            names: elements.iter().map(|image| image.name.clone()).collect(),
+            unused: elements.len().saturating_sub(used),
         })
     }
 }
 
-fn v1(images: Vec<Bytes>) -> Bytes {
-    let item = |image: &Bytes| {
-        let text = base64_simd::STANDARD.encode_to_string(image);
-        format!("data:image/jpeg;base64,{text}")
-    };
-    let items: Vec<_> = images.iter().map(item).collect();
-    v1::request::to_json(&items).into()
-}
-
-fn bytes_tensor(images: &[Bytes]) -> Result<Bytes, Error> {
-    let mut tensor = BytesMut::new();
-    for image in images {
-        put_element(&mut tensor, image)
-            .map_err(|_| Error::Usage("an image of --images has 4 GiB or more".to_owned()))?;
-    }
-    Ok(tensor.freeze())
-}
-
-fn v2(images: Vec<Bytes>) -> Result<(Bytes, usize), Error> {
-    let tensor = bytes_tensor(&images)?;
-    let message = infer_request("", "image", "BYTES", vec![images.len() as i64]);
-    let head = v2::request::to_json(&message, &[tensor.len()]);
-    let body = [&head[..], &tensor].concat();
-    Ok((body.into(), head.len()))
-}
-
-fn infer_bytes(model: &str, images: Vec<Bytes>) -> Result<Bytes, Error> {
-    let tensor = bytes_tensor(&images)?;
-    let message = infer_request(model, "image", "BYTES", vec![images.len() as i64]);
-    Ok(framed(message, tensor))
-}
-
-fn infer_tensor(model: &str, rows: Vec<Bytes>) -> Bytes {
-    let shape = [&[rows.len() as i64], TENSOR_ROW.as_slice()].concat();
-    let message = infer_request(model, "input.1", "FP32", shape);
-    framed(message, rows.concat().into())
-}
-
-fn infer_request(model: &str, input: &str, datatype: &str, shape: Vec<i64>) -> ModelInferRequest {
-    ModelInferRequest {
-        model_name: model.to_owned(),
-        inputs: vec![InferInputTensor {
-            name: input.to_owned(),
-            datatype: datatype.to_owned(),
-            shape,
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
-}
-
-fn framed(message: ModelInferRequest, tensor: Bytes) -> Bytes {
-    grpc::encode(&ModelInferRequest {
-        raw_input_contents: vec![tensor],
-        ..message
-    })
-}
-
-/// One row of values in [-1, 1), as normalised pixels are.
-fn noise(seed: u64) -> Bytes {
-    let mut random = Random(seed);
-    let values: i64 = TENSOR_ROW.iter().product();
-    (0..values)
-        .flat_map(|_| ((random.unit() * 2.0 - 1.0) as f32).to_le_bytes())
+/// Tensors of values in [-1, 1), as normalised pixels are.
+fn noise_images(row: &[i64]) -> Vec<Image> {
+    let values: i64 = row.iter().product();
+    (0..TENSORS)
+        .map(|number| {
+            let mut random = Random(number as u64);
+            let value = |_| ((random.unit() * 2.0 - 1.0) as f32).to_le_bytes();
+            Image {
+                name: format!("noise-{number}"),
+                bytes: (0..values).flat_map(value).collect(),
+            }
+        })
         .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use prost::Message;
+impl Workload {
+    /// A workload of images.
+    pub(crate) fn for_tests(
+        protocol: Protocol,
+        images: &[Image],
+        batch: usize,
+    ) -> Result<Self, Error> {
+        let endpoint = Endpoint {
+            url: String::new(),
+            protocol,
+            model: "m".to_owned(),
+            pid: None,
+        };
+        let tensors = ModelTensors {
+            input: "x".to_owned(),
+            row: vec![3],
+            outputs: Vec::new(),
+        };
+        Self::build(&endpoint, &tensors, images, batch)
+    }
+}
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     fn images(count: u8) -> Vec<Image> {
@@ -281,41 +176,25 @@ mod tests {
 
     #[test]
     fn every_image_is_sent_and_batches_are_full() {
-        let plan = Plan::build(Protocol::V1, "m", &images(5), 2).unwrap();
-        let chosen: Vec<_> = plan.requests.iter().map(|r| r.images.clone()).collect();
+        let workload = Workload::for_tests(Protocol::V1, &images(5), 2).unwrap();
+        let chosen: Vec<_> = workload.requests.iter().map(|r| r.images.clone()).collect();
         assert_eq!(chosen, [[0, 1], [2, 3], [4, 0]]);
-        let body: serde_json::Value = serde_json::from_slice(&plan.requests[1].body).unwrap();
-        assert_eq!(body["multi_data"].as_array().unwrap().len(), 2);
-        let item = &body["multi_data"][0]["data"]["item"];
-        assert_eq!(item, "data:image/jpeg;base64,AgICAgICAgICAg==");
     }
 
     #[test]
-    fn a_grpc_body_is_a_frame_with_one_tensor() {
-        let plan = Plan::build(Protocol::GrpcTensor, "m", &[], 3).unwrap();
-        let body = &plan.requests[0].body;
-        assert_eq!(body[0], 0);
-        let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
-        assert_eq!(length, body.len() - 5);
-        let message = ModelInferRequest::decode(&body[5..]).unwrap();
-        assert_eq!(message.inputs[0].shape, [3, 3, 112, 112]);
-        assert_eq!(message.raw_input_contents[0].len(), 3 * 150_528);
-    }
-
-    #[test]
-    fn a_v2_body_says_where_its_json_ends() {
-        let plan = Plan::build(Protocol::V2, "m", &images(1), 1).unwrap();
-        let request = &plan.requests[0];
-        let (head, tensor) = request.body.split_at(request.json_length.unwrap());
-        let head: serde_json::Value = serde_json::from_slice(head).unwrap();
-        assert_eq!(head["inputs"][0]["parameters"]["binary_data_size"], 14);
-        assert_eq!(tensor.len(), 14);
+    fn tensors_are_noise_and_differ() {
+        let workload = Workload::for_tests(Protocol::Triton, &[], 3).unwrap();
+        assert_eq!(workload.names.len(), TENSORS);
+        assert_eq!(workload.requests.len(), 3);
+        let bodies = workload.requests.iter().map(|request| &request.body.bytes);
+        let different: std::collections::HashSet<_> = bodies.collect();
+        assert_eq!(different.len(), 3);
     }
 
     #[test]
     fn what_cannot_be_sent_is_refused() {
-        assert!(Plan::build(Protocol::V1, "m", &[], 1).is_err());
-        assert!(Plan::build(Protocol::V1, "m", &images(1), 0).is_err());
-        assert!(Plan::build(Protocol::Raw, "m", &images(1), 2).is_err());
+        assert!(Workload::for_tests(Protocol::V1, &[], 1).is_err());
+        assert!(Workload::for_tests(Protocol::V1, &images(1), 0).is_err());
+        assert!(Workload::for_tests(Protocol::Raw, &images(1), 2).is_err());
     }
 }

@@ -7,7 +7,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use facequality_transformer::loadtest::{
-    Arrival, Endpoint, Error, Load, Protocol, Rates, Report, Settings, Until, execute, html, text,
+    Arrival, Endpoint, Error, FailureKind, Load, ModelTensors, Protocol, Rates, Report, Settings,
+    Summary, Until, execute, html, text,
 };
 
 use scripted::{GrpcTarget, HttpTarget, Script};
@@ -33,6 +34,11 @@ fn settings(url: &str, protocol: Protocol, folder: &tempfile::TempDir, load: Loa
         compare: None,
         rounds: 2,
         images: vec![folder.path().to_owned()],
+        tensors: ModelTensors {
+            input: "input.1".to_owned(),
+            row: vec![3, 112, 112],
+            outputs: vec!["score".to_owned()],
+        },
         batch: 1,
         load,
         warmup: Duration::ZERO,
@@ -61,21 +67,20 @@ fn open(rate: f64, seconds: f64) -> Load {
     }
 }
 
-fn errors(report: &Report) -> Vec<(&str, u64)> {
+fn errors(report: &Report) -> Vec<(FailureKind, u64)> {
     let errors = report.runs.iter().flat_map(|run| &run.errors);
-    errors
-        .map(|error| (error.kind.as_str(), error.count))
-        .collect()
+    errors.map(|error| (error.kind, error.count)).collect()
 }
 
 fn says(report: &Report, words: &str) -> bool {
     let of_runs = report.runs.iter().flat_map(|run| &run.notes);
     of_runs
-        .chain(&report.notes)
+        .map(ToString::to_string)
+        .chain(report.notes.iter().cloned())
         .any(|note| note.contains(words))
 }
 
-/// One request in ten is refused, and for 100 ms of each second nothing is answered.
+/// One request in ten is refused, and for 100 ms of each second no response is sent.
 fn faulty() -> Script {
     Script {
         delay: Duration::from_millis(2),
@@ -96,10 +101,14 @@ async fn an_open_loop_feels_the_stall() {
     assert_eq!(run.requests.sent, 800);
     assert_eq!(run.requests.sent, target.received());
     assert_eq!(run.requests.ok, 720);
-    assert_eq!(errors(&report), [("http 503", 80)]);
+    assert_eq!(errors(&report), [(FailureKind::Http(503), 80)]);
     // A tenth of the moments lie in a stall, and wait up to its 100 ms: at p99, 90 ms.
     assert!(run.latency.p99_ms > 70.0, "{}", text(&report));
-    assert!(run.latency.p50_ms < 50.0, "{}", text(&report));
+    assert!(
+        run.latency.p50_ms < run.latency.p99_ms / 2.0,
+        "{}",
+        text(&report)
+    );
     assert!(run.latency.count == 720 && run.service.count == 720);
 }
 
@@ -114,10 +123,13 @@ async fn a_closed_loop_says_that_it_cannot_feel_a_stall() {
     let run = &report.runs[0];
 
     assert_eq!(run.requests.sent, target.received());
-    assert_eq!(errors(&report), [("http 503", target.refused())]);
+    assert_eq!(
+        errors(&report),
+        [(FailureKind::Http(503), target.refused())]
+    );
     assert_eq!(run.requests.failed, target.refused());
     assert!(says(&report, "cannot see a stall"), "{}", text(&report));
-    assert!(says(&report, "no answer for"), "{}", text(&report));
+    assert!(says(&report, "no response for"), "{}", text(&report));
     // Four requests per stall are slow, of a thousand.
     assert!(run.latency.max_ms > 80.0, "{}", text(&report));
     assert!(text(&report).contains("cannot see a stall"));
@@ -130,7 +142,7 @@ async fn the_highest_rate_is_found() {
     // Ten at a time, 50 ms each: 200 per second.
     let target = HttpTarget::start(Script {
         delay: Duration::from_millis(50),
-        places: Some(10),
+        slots: Some(10),
         ..Script::default()
     })
     .await;
@@ -143,7 +155,12 @@ async fn the_highest_rate_is_found() {
     settings.slo = Some("p99=120ms,errors=0".parse().unwrap());
     let report = execute(&settings).await.unwrap();
     let found = report.found_rate.unwrap();
-    assert!((found / 200.0 - 1.0).abs() <= 0.1, "{}", text(&report));
+    // More than the capacity cannot hold, on the slowest machine either.
+    assert!(found <= 200.0 * 1.1, "{}", text(&report));
+    let held = |run: &Summary| run.requests.failed == 0 && run.latency.p99_ms <= 120.0;
+    let mut at_found = report.runs.iter().filter(|run| run.offered == Some(found));
+    assert!(at_found.any(held), "{}", text(&report));
+    assert!(report.runs.iter().any(|run| run.offered > Some(found)));
     assert!(!report.missed());
 }
 
@@ -176,7 +193,7 @@ async fn a_wrong_score_is_an_error_of_its_own() {
     let report = execute(&settings(&target.url, Protocol::V1, &folder, load))
         .await
         .unwrap();
-    assert_eq!(errors(&report), [("wrong score", 20)]);
+    assert_eq!(errors(&report), [(FailureKind::WrongScore, 20)]);
     assert_eq!(report.runs[0].requests.ok, 80);
 }
 
@@ -196,7 +213,7 @@ async fn golden_scores_are_an_slo() {
     assert!(!report.missed(), "{}", text(&report));
     std::fs::write(&golden, r#"{"a.jpg": 0.3, "b.jpg": 0.9}"#).unwrap();
     let report = execute(&settings).await.unwrap();
-    assert_eq!(errors(&report), [("wrong score", 5)]);
+    assert_eq!(errors(&report), [(FailureKind::WrongScore, 5)]);
     assert!(report.missed());
 }
 
@@ -218,13 +235,13 @@ async fn a_target_that_goes_away_is_counted_not_fatal() {
     assert!(
         kinds
             .iter()
-            .all(|kind| ["connection broken", "no connection"].contains(kind)),
+            .all(|kind| [FailureKind::Broken, FailureKind::Connect].contains(kind)),
         "{kinds:?}"
     );
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_told_at_once() {
+async fn an_address_without_a_listener_is_an_error_at_once() {
     let folder = images();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
@@ -259,7 +276,7 @@ async fn requests_beyond_the_timeout_are_counted_with_their_wait() {
     assert!(
         errors(&report)
             .iter()
-            .any(|(kind, _)| *kind == "timeout before sending")
+            .any(|(kind, _)| *kind == FailureKind::NeverSent)
     );
 }
 
@@ -283,7 +300,7 @@ async fn every_http_protocol_is_spoken() {
         let scores: Vec<_> = report
             .scores
             .iter()
-            .map(|(_, score)| *score as f32)
+            .map(|image| image.score as f32)
             .collect();
         assert_eq!(scores, [0.3, 0.5], "{protocol:?}");
         let stages: Vec<_> = run.stages.iter().map(|stage| stage.name.as_str()).collect();
@@ -314,7 +331,7 @@ async fn every_grpc_protocol_is_spoken() {
     let mut settings = settings(&target.url, Protocol::GrpcBytes, &folder, load);
     settings.target.model = "unknown".to_owned();
     let report = execute(&settings).await.unwrap();
-    assert_eq!(errors(&report), [("grpc 5 NOT_FOUND", 2)]);
+    assert_eq!(errors(&report), [(FailureKind::Grpc(5), 2)]);
 }
 
 #[tokio::test]

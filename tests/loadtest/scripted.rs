@@ -1,4 +1,4 @@
-//! Targets that do as they are told. The score of an image is its length in bytes / 1000, that of
+//! Targets that follow a script. The score of an image is its length in bytes / 1000, that of
 //! a tensor its first value.
 
 use std::net::SocketAddr;
@@ -30,17 +30,17 @@ use tonic::{Status, Streaming};
 /// What an HTTP target does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
-    /// Before each answer.
+    /// Before each response.
     pub(crate) delay: Duration,
-    /// So many answers at a time; the others queue.
-    pub(crate) places: Option<usize>,
-    /// Each such request is answered 503.
+    /// Requests that are worked on at a time; the others queue.
+    pub(crate) slots: Option<usize>,
+    /// Every n-th request is refused with 503.
     pub(crate) refuse_every: Option<u64>,
-    /// Each such request gets another score.
+    /// Every n-th request gets another score.
     pub(crate) wrong_every: Option<u64>,
-    /// In each first span, for the second one, nothing is answered.
+    /// In each period (the first duration), for the second duration, no response is sent.
     pub(crate) stall: Option<(Duration, Duration)>,
-    /// After so many requests connections are closed without an answer, for good.
+    /// After this number of requests connections are closed without a response, for good.
     pub(crate) hang_up_after: Option<u64>,
 }
 
@@ -49,8 +49,8 @@ struct State {
     start: Instant,
     received: AtomicU64,
     refused: AtomicU64,
-    /// When each place is free again: the capacity is exact, however late a timer is.
-    places: Mutex<Vec<Instant>>,
+    /// When each slot is free again: the capacity is exact, however late a timer is.
+    slots: Mutex<Vec<Instant>>,
 }
 
 /// A target that speaks V1 and V2 over HTTP/1.1.
@@ -65,7 +65,7 @@ impl HttpTarget {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let start = Instant::now();
         let state = Arc::new(State {
-            places: Mutex::new(vec![start; script.places.unwrap_or(0)]),
+            slots: Mutex::new(vec![start; script.slots.unwrap_or(0)]),
             script,
             start,
             received: AtomicU64::new(0),
@@ -76,7 +76,7 @@ impl HttpTarget {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let state = Arc::clone(&shared);
-                let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                let service = service_fn(move |request| respond(Arc::clone(&state), request));
                 let connection =
                     http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(connection);
@@ -105,7 +105,7 @@ impl std::fmt::Display for HangUp {
 
 impl std::error::Error for HangUp {}
 
-async fn answer(
+async fn respond(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, HangUp> {
@@ -188,11 +188,11 @@ async fn wait(state: &State) {
         }
     }
     let free = {
-        let mut places = state.places.lock().await;
-        match places.iter_mut().min() {
-            Some(place) => {
-                *place = (*place).max(now) + state.script.delay;
-                *place
+        let mut slots = state.slots.lock().await;
+        match slots.iter_mut().min() {
+            Some(slot) => {
+                *slot = (*slot).max(now) + state.script.delay;
+                *slot
             }
             None => now + state.script.delay,
         }
@@ -226,7 +226,7 @@ impl GrpcTarget {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let server = tonic::transport::Server::builder()
-            // Fewer streams than lanes on a connection: the rest must wait, not fail.
+            // Fewer streams than calls on a connection: the rest must wait, not fail.
             .max_concurrent_streams(1)
             .add_service(GrpcInferenceServiceServer::new(Model));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -282,12 +282,12 @@ impl GrpcInferenceService for Model {
         &self,
         request: tonic::Request<Streaming<ModelInferRequest>>,
     ) -> Result<tonic::Response<tonic::codegen::BoxStream<ModelStreamInferResponse>>, Status> {
-        let answers = request.into_inner().map(|request| {
+        let responses = request.into_inner().map(|request| {
             Ok(ModelStreamInferResponse {
                 infer_response: Some(infer(&request?)?),
                 ..Default::default()
             })
         });
-        Ok(tonic::Response::new(Box::pin(answers)))
+        Ok(tonic::Response::new(Box::pin(responses)))
     }
 }

@@ -1,4 +1,4 @@
-//! The target that a run must hold: `p99=20ms,errors=0`.
+//! The bounds that a run must hold: `p99=20ms,errors=0`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::loadtest::measure::summary::Summary;
-use crate::loadtest::show::units::{milliseconds, parse_duration, show_milliseconds};
+use crate::loadtest::units::{milliseconds, parse_duration, show_milliseconds};
 
 /// Bounds that must all hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Slo {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bound {
-    /// A percentile of the latency, at most so many milliseconds.
+    /// A percentile of the latency, and its limit in milliseconds.
     Percentile(f64, f64),
     /// The mean latency in milliseconds.
     Mean(f64),
@@ -26,14 +26,11 @@ enum Bound {
     Errors(f64),
 }
 
-/// How a run did against one bound.
+/// How a run did against one bound, ready to be shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// The bound as it was typed.
     pub bound: String,
-    /// What was measured.
     pub measured: String,
-    /// Whether it held.
     pub held: bool,
 }
 
@@ -47,9 +44,9 @@ impl FromStr for Slo {
 }
 
 fn bound(text: &str) -> Result<Bound, String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text:?}: write for example p99=20ms or errors=0.1%"))?;
+    let (name, value) = text.split_once('=').ok_or_else(|| {
+        format!("invalid bound {text:?}: expected for example p99=20ms or errors=0.1%")
+    })?;
     let time = || parse_duration(value).map(milliseconds);
     match name.trim() {
         "mean" => Ok(Bound::Mean(time()?)),
@@ -60,7 +57,7 @@ fn bound(text: &str) -> Result<Bound, String> {
             match percentile {
                 Some(p) if p > 0.0 && p < 100.0 => Ok(Bound::Percentile(p, time()?)),
                 _ => Err(format!(
-                    "{name:?} is not known; there are p50, p99 and other percentiles, mean, max, errors"
+                    "unknown bound {name:?}: expected p50, p99 or another percentile, mean, max or errors"
                 )),
             }
         }
@@ -74,7 +71,9 @@ fn share(text: &str) -> Result<f64, String> {
     };
     match number.parse::<f64>() {
         Ok(number) if (0.0..=1.0).contains(&(number * unit)) => Ok(number * unit),
-        _ => Err(format!("errors={text}: write a share, as in 0, 0.01 or 1%")),
+        _ => Err(format!(
+            "errors={text}: expected a share, as in 0, 0.01 or 1%"
+        )),
     }
 }
 
@@ -90,8 +89,9 @@ impl fmt::Display for Bound {
 }
 
 impl Slo {
-    /// How a run did, bound by bound. A run without a single right answer holds nothing.
-    pub(in crate::loadtest) fn judge(&self, summary: &Summary) -> Vec<Verdict> {
+    /// How a run did, bound by bound. A run in which no request succeeded
+    /// holds nothing.
+    pub(crate) fn judge(&self, summary: &Summary) -> Vec<Verdict> {
         let latency = &summary.latency;
         self.bounds
             .iter()

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::loadtest::show::plot::{DECADES, Line, NINES, bars, decades, lines, nines, plain};
+use crate::loadtest::measure::summary::{Distribution, Point, Summary};
+use crate::loadtest::report::{Report, ReportKind};
+use crate::loadtest::show::plot::{Bar, DECADES, Line, NINES, bars, decades, lines, nines, plain};
 use crate::loadtest::show::text as table;
-use crate::loadtest::show::units::{show_milliseconds, show_rate};
-use crate::loadtest::{Report, Summary};
+use crate::loadtest::units::{show_milliseconds, show_rate};
 
 const STYLE: &str = "\
 body{font:15px/1.5 system-ui,sans-serif;color:#0f172a;background:#f8fafc;margin:0}\
@@ -38,7 +39,7 @@ pub fn html(report: &Report) -> String {
         report.protocol,
         escape(&report.model),
         report.batch,
-        escape(report.kind),
+        kind(report.kind),
     );
     figures(&mut page, report);
     verdicts(&mut page, report);
@@ -65,10 +66,7 @@ fn figures(page: &mut String, report: &Report) {
             all(|run| run.requests.sent).to_string(),
             "requests sent".to_owned(),
         ),
-        (
-            all(|run| run.requests.ok).to_string(),
-            "answered rightly".to_owned(),
-        ),
+        (all(|run| run.requests.ok).to_string(), "ok".to_owned()),
         (
             all(|run| run.requests.failed).to_string(),
             "failed".to_owned(),
@@ -76,7 +74,10 @@ fn figures(page: &mut String, report: &Report) {
     ];
     let mut add = |value: String, name: &str| figures.push((value, name.to_owned()));
     if let Some(rate) = report.found_rate {
-        add(show_rate(rate), "requests hold the SLO");
+        add(
+            show_rate(rate),
+            "requests, the highest rate that holds the SLO",
+        );
     }
     if let [_] = report.runs.as_slice() {
         add(show_rate(run.images_per_second), "images");
@@ -123,14 +124,15 @@ fn verdicts(page: &mut String, report: &Report) {
 
 fn notes(page: &mut String, report: &Report) {
     let of_runs = report.runs.iter().flat_map(|run| &run.notes);
-    let mut notes: Vec<_> = report.notes.iter().chain(of_runs).collect();
+    let of_runs = of_runs.map(ToString::to_string);
+    let mut notes: Vec<_> = report.notes.iter().cloned().chain(of_runs).collect();
     notes.dedup();
     if notes.is_empty() {
         return;
     }
-    page.push_str("<h2>To know before believing the figures</h2><ul>");
+    page.push_str("<h2>Caveats</h2><ul>");
     for note in notes {
-        let _ = write!(page, "<li>{}</li>", escape(note));
+        let _ = write!(page, "<li>{}</li>", escape(&note));
     }
     page.push_str("</ul>");
 }
@@ -174,7 +176,7 @@ fn by_percentile(runs: &[Summary]) -> Option<String> {
 /// Places a run's points behind those of the runs before it.
 fn in_sequence<'a>(
     runs: &'a [Summary],
-    value: impl Fn(&crate::loadtest::Point) -> Option<f64> + 'a,
+    value: impl Fn(&Point) -> Option<f64> + 'a,
 ) -> Vec<(f64, f64)> {
     let mut points = Vec::new();
     let mut begin = 0.0;
@@ -229,7 +231,7 @@ fn by_rate(runs: &[Summary]) -> Option<String> {
     if by_rate.first()?.0 == by_rate.last()?.0 {
         return None;
     }
-    let line = |name: &str, of: fn(&crate::loadtest::Distribution) -> f64| Line {
+    let line = |name: &str, of: fn(&Distribution) -> f64| Line {
         name: name.to_owned(),
         points: by_rate
             .iter()
@@ -248,11 +250,15 @@ fn by_rate(runs: &[Summary]) -> Option<String> {
 fn errors(runs: &[Summary]) -> Option<String> {
     let mut counts = std::collections::BTreeMap::new();
     for error in runs.iter().flat_map(|run| &run.errors) {
-        *counts.entry(error.kind.clone()).or_insert(0) += error.count;
+        *counts.entry(error.kind).or_insert(0) += error.count;
     }
     let drawn: Vec<_> = counts
         .into_iter()
-        .map(|(kind, count)| (kind, count as f64, count.to_string()))
+        .map(|(kind, count)| Bar {
+            name: kind.to_string(),
+            length: count as f64,
+            value: count.to_string(),
+        })
         .collect();
     bars("Errors by code", "requests", &drawn)
 }
@@ -263,8 +269,11 @@ fn stages(runs: &[Summary]) -> Option<String> {
         .stages
         .iter()
         .flat_map(|stage| {
-            [("p50", stage.time.p50_ms), ("p99", stage.time.p99_ms)]
-                .map(|(name, ms)| (format!("{} {name}", stage.name), ms, show_milliseconds(ms)))
+            [("p50", stage.time.p50_ms), ("p99", stage.time.p99_ms)].map(|(name, ms)| Bar {
+                name: format!("{} {name}", stage.name),
+                length: ms,
+                value: show_milliseconds(ms),
+            })
         })
         .collect();
     bars("Stages of the target (server-timing)", "ms", &drawn)
@@ -282,10 +291,23 @@ fn metrics(runs: &[Summary]) -> Option<String> {
                 .name
                 .replace("{model_name=", " ")
                 .replace(['{', '}', '"'], " ");
-            (name, mean.mean_ms, show_milliseconds(mean.mean_ms))
+            Bar {
+                name,
+                length: mean.mean_ms,
+                value: show_milliseconds(mean.mean_ms),
+            }
         })
         .collect();
     bars("Means of the target (/metrics)", "ms", &drawn)
+}
+
+fn kind(kind: ReportKind) -> &'static str {
+    match kind {
+        ReportKind::Closed => "closed loop",
+        ReportKind::Open => "open loop",
+        ReportKind::FindRate => "search for the highest rate",
+        ReportKind::Compare => "comparison",
+    }
 }
 
 fn escape(text: &str) -> String {

@@ -1,9 +1,12 @@
 //! The figures as text for a terminal.
 
 use std::fmt::Write as _;
+use std::mem::discriminant;
 
-use crate::loadtest::show::units::{show_milliseconds, show_rate};
-use crate::loadtest::{Report, Summary};
+use crate::loadtest::measure::note::Note;
+use crate::loadtest::measure::summary::{Distribution, Summary};
+use crate::loadtest::report::{Report, ReportKind};
+use crate::loadtest::units::{show_milliseconds, show_rate};
 
 /// The whole report as text.
 pub fn text(report: &Report) -> String {
@@ -40,10 +43,10 @@ pub fn text(report: &Report) -> String {
             );
         }
     }
-    if report.kind == "find_rate" {
+    if report.kind == ReportKind::FindRate {
         let found = match report.found_rate {
-            Some(rate) => format!("{} requests hold the target", show_rate(rate)),
-            None => "no rate holds the target".to_owned(),
+            Some(rate) => format!("{} is the highest rate that holds the SLO", show_rate(rate)),
+            None => "no rate holds the SLO".to_owned(),
         };
         out.line("found", &found);
     }
@@ -60,8 +63,8 @@ pub fn text(report: &Report) -> String {
     out.0
 }
 
-/// Picks a figure.
-type Of = fn(&crate::loadtest::Distribution) -> f64;
+/// A row of the latency table.
+type Percentile = fn(&Distribution) -> f64;
 
 struct Text(String);
 
@@ -109,7 +112,7 @@ fn one(out: &mut Text, run: &Summary) {
             "from the sending"
         },
     );
-    let rows: [(&str, Of); 6] = [
+    let rows: [(&str, Percentile); 6] = [
         ("mean", |d| d.mean_ms),
         ("p50", |d| d.p50_ms),
         ("p90", |d| d.p90_ms),
@@ -163,7 +166,7 @@ fn one(out: &mut Text, run: &Summary) {
         out.line("", &format!("load test {cpu:.0} µs per image"));
     }
     for note in &run.notes {
-        out.line("note", note);
+        out.line("note", &note.to_string());
     }
 }
 
@@ -202,24 +205,32 @@ fn many(out: &mut Text, report: &Report) {
             );
         }
     }
-    // Of each kind of note the first, and in how many more runs there is one like it.
-    let kind = |note: &str| {
-        let end = note.find(|c: char| c == ':' || c.is_ascii_digit());
-        note[..end.unwrap_or(note.len())].to_owned()
-    };
-    let mut notes: Vec<(&Summary, &str, usize)> = Vec::new();
+    folded_notes(out, report);
+}
+
+/// The first note of each kind, and how many runs have one like it.
+fn folded_notes(out: &mut Text, report: &Report) {
+    struct Folded<'a> {
+        run: &'a Summary,
+        note: Note,
+        more: usize,
+    }
+    let mut folded: Vec<Folded> = Vec::new();
     for run in &report.runs {
-        for note in &run.notes {
-            match notes.iter_mut().find(|said| kind(said.1) == kind(note)) {
-                Some(said) => said.2 += 1,
-                None => notes.push((run, note, 0)),
+        for &note in &run.notes {
+            match folded
+                .iter_mut()
+                .find(|first| discriminant(&first.note) == discriminant(&note))
+            {
+                Some(first) => first.more += 1,
+                None => folded.push(Folded { run, note, more: 0 }),
             }
         }
     }
-    for (run, note, more) in notes {
+    for Folded { run, note, more } in folded {
         let more = match more {
             0 => String::new(),
-            more => format!(" (the like in {more} more runs)"),
+            more => format!(" (same in {more} more)"),
         };
         out.line("note", &format!("{}: {note}{more}", run.label));
     }

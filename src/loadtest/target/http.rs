@@ -1,4 +1,4 @@
-//! HTTP/1.1: a lane is a connection.
+//! HTTP/1.1: one request after the other on a connection.
 
 use std::sync::Arc;
 
@@ -8,10 +8,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 
-use super::{Reply, broken, dial};
-use crate::loadtest::Error;
-use crate::loadtest::failure::{Failure, Fault};
-use crate::loadtest::workload::{Protocol, Request};
+use crate::loadtest::error::Error;
+use crate::loadtest::failure::{Failure, FailureKind};
+use crate::loadtest::protocol::Protocol;
+use crate::loadtest::target::dial::{broken, dial};
+use crate::loadtest::target::response::Response;
+use crate::loadtest::workload::Request;
 use crate::wire::error_body;
 use crate::wire::v2::JSON_LENGTH;
 
@@ -25,9 +27,9 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn new(authority: &str, path: &str, protocol: Protocol) -> Result<Self, Error> {
-        let bad = || Error::Usage(format!("{authority}{path} is not a URL (--url, --model)"));
+        let invalid = || Error::Usage(format!("invalid URL {authority}{path} (--url, --model)"));
         let mut headers = HeaderMap::new();
-        let host = HeaderValue::from_str(authority).map_err(|_| bad())?;
+        let host = HeaderValue::from_str(authority).map_err(|_| invalid())?;
         headers.insert(HOST, host);
         let media = match protocol {
             Protocol::V1 => "application/json",
@@ -36,7 +38,7 @@ impl Route {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
         Ok(Self {
             authority: authority.to_owned(),
-            uri: path.parse().map_err(|_| bad())?,
+            uri: path.parse().map_err(|_| invalid())?,
             headers,
         })
     }
@@ -49,13 +51,13 @@ impl Route {
 type Sender = SendRequest<Full<Bytes>>;
 
 #[derive(Debug)]
-pub(super) struct HttpLane {
+pub(super) struct HttpConnection {
     route: Arc<Route>,
-    /// None before the first request, and after one whose answer was not read to its end.
+    /// None before the first request, and after one whose response was not read to its end.
     sender: Option<Sender>,
 }
 
-impl HttpLane {
+impl HttpConnection {
     pub(super) fn new(route: Arc<Route>) -> Self {
         Self {
             route,
@@ -63,40 +65,40 @@ impl HttpLane {
         }
     }
 
-    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
         self.sender = Some(connect(&self.route.authority).await?);
         Ok(())
     }
 
-    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
         let mut kept = self.sender.take();
         if let Some(sender) = &mut kept
             && sender.ready().await.is_err()
         {
-            // Closed by the target since its last answer.
+            // Closed by the target since its last response.
             kept = None;
         }
         let mut sender = match kept {
             Some(sender) => sender,
             None => connect(&self.route.authority).await?,
         };
-        let mut message = http::Request::new(Full::new(request.body.clone()));
+        let mut message = http::Request::new(Full::new(request.body.bytes.clone()));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.route.uri.clone();
         *message.headers_mut() = self.route.headers.clone();
-        if let Some(length) = request.json_length {
+        if let Some(length) = request.body.json_length {
             message
                 .headers_mut()
                 .insert(JSON_LENGTH, HeaderValue::from(length));
         }
-        let (status, reply) = exchange(&mut sender, message).await?;
+        let (status, response) = exchange(&mut sender, message).await?;
         self.sender = Some(sender);
         if status == StatusCode::OK {
-            Ok(reply)
+            Ok(response)
         } else {
             Err(Failure::new(
-                Fault::Http(status.as_u16()),
-                error_body::parse(&reply.body),
+                FailureKind::Http(status.as_u16()),
+                error_body::parse(&response.body),
             ))
         }
     }
@@ -105,16 +107,16 @@ impl HttpLane {
 /// One GET on a connection of its own.
 pub(super) async fn get(authority: &str, path: &str) -> Result<Bytes, Failure> {
     let mut sender = connect(authority).await?;
-    let failed = |error: http::Error| Failure::new(Fault::Connect, error.to_string());
+    let failed = |error: http::Error| Failure::new(FailureKind::Connect, error.to_string());
     let message = http::Request::get(path)
         .header(HOST, authority)
         .body(Full::default())
         .map_err(failed)?;
-    let (status, reply) = exchange(&mut sender, message).await?;
+    let (status, response) = exchange(&mut sender, message).await?;
     if status == StatusCode::OK {
-        Ok(reply.body)
+        Ok(response.body)
     } else {
-        Err(Failure::new(Fault::Http(status.as_u16()), ""))
+        Err(Failure::new(FailureKind::Http(status.as_u16()), ""))
     }
 }
 
@@ -129,16 +131,16 @@ async fn connect(authority: &str) -> Result<Sender, Failure> {
 async fn exchange(
     sender: &mut Sender,
     message: http::Request<Full<Bytes>>,
-) -> Result<(StatusCode, Reply), Failure> {
-    let answer = sender
+) -> Result<(StatusCode, Response), Failure> {
+    let response = sender
         .send_request(message)
         .await
         .map_err(|error| broken(&error))?;
-    let (parts, body) = answer.into_parts();
+    let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| broken(&error))?;
-    let reply = Reply {
+    let response = Response {
         body: body.to_bytes(),
         headers: parts.headers,
     };
-    Ok((parts.status, reply))
+    Ok((parts.status, response))
 }

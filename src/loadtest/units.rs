@@ -1,4 +1,4 @@
-//! Times and rates as they are typed and as they are printed.
+//! Times and rates as they are typed and as they are shown.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 ///
-/// The text that a user reads behind the flag's name.
+/// The text that clap shows behind the flag's name.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text
@@ -19,17 +19,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" | "" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("unknown unit in {text:?}; use us, ms, s, m or h")),
+        _ => {
+            return Err(format!(
+                "unknown unit in {text:?}: expected us, ms, s, m or h"
+            ));
+        }
     };
     number
         .parse::<f64>()
         .ok()
         .and_then(|number| Duration::try_from_secs_f64(number * seconds).ok())
-        .ok_or_else(|| format!("{text:?} is not a duration; write for example 20ms or 10s"))
+        .ok_or_else(|| format!("invalid duration {text:?}: expected for example 20ms or 10s"))
 }
 
 /// Milliseconds with the digits that matter.
-pub(in crate::loadtest) fn show_milliseconds(milliseconds: f64) -> String {
+pub(crate) fn show_milliseconds(milliseconds: f64) -> String {
     match milliseconds {
         ms if ms >= 10_000.0 => format!("{:.2} s", ms / 1e3),
         ms if ms >= 100.0 => format!("{ms:.0} ms"),
@@ -39,7 +43,7 @@ pub(in crate::loadtest) fn show_milliseconds(milliseconds: f64) -> String {
 }
 
 /// A number of things per second with the digits that matter.
-pub(in crate::loadtest) fn show_rate(rate: f64) -> String {
+pub(crate) fn show_rate(rate: f64) -> String {
     if rate >= 100.0 {
         format!("{rate:.0}/s")
     } else {
@@ -47,7 +51,7 @@ pub(in crate::loadtest) fn show_rate(rate: f64) -> String {
     }
 }
 
-pub(in crate::loadtest) fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
