@@ -2,6 +2,7 @@
 //! their errors are read by a person.
 
 pub mod config;
+mod image_files;
 pub mod loadtest;
 pub mod predict;
 pub mod predictor;
