@@ -15,7 +15,6 @@ use crate::loadtest::{
     self, Arrival, Endpoint, Error, Load, ModelTensors, Protocol, Rates, Settings, Slo, Until,
     parse_duration,
 };
-use crate::pixel::SIDE;
 
 /// Load a target and measure it: a closed loop (--concurrency), an open loop (--rate), or the
 /// search for the highest rate that holds an SLO (--find_rate).
@@ -222,7 +221,7 @@ fn settings(args: &Args) -> Settings {
 fn tensors() -> ModelTensors {
     ModelTensors {
         input: faces::PREDICTOR_INPUT.to_owned(),
-        row: vec![3, SIDE as i64, SIDE as i64],
+        row: vec![3, faces::SIDE as i64, faces::SIDE as i64],
         outputs: ["score", faces::PREDICTOR_OUTPUT]
             .map(str::to_owned)
             .to_vec(),
