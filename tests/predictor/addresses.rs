@@ -52,7 +52,7 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
     let mut settings = settings("dns:///triton.test:8001");
     settings.dns_refresh = Duration::from_millis(20);
     let script = Arc::clone(&replicas);
-    settings.resolver = Resolver::scripted(move |name, port| {
+    settings.resolver = Resolver::from_fn(move |name, port| {
         assert_eq!((name.as_str(), port), ("triton.test", 8001));
         let found = script.lock().unwrap().clone();
         async move { Ok(found) }
@@ -104,7 +104,7 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
 #[tokio::test]
 async fn a_name_without_addresses_is_the_reason() {
     let mut settings = settings("dns:///triton.test:8001");
-    settings.resolver = Resolver::scripted(|_, _| async { Ok(Vec::new()) });
+    settings.resolver = Resolver::from_fn(|_, _| async { Ok(Vec::new()) });
     let predictor = connecting(&settings);
     wait_not_ready(&predictor, "dns:///triton.test:8001 has no address").await;
 }

@@ -19,8 +19,11 @@ use facequality_transformer::context::RequestContext;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::predictor::{
-    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature, Target,
+    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature,
 };
+use facequality_transformer::service;
+use facequality_transformer::settings::Settings;
+use facequality_transformer::settings::args::ServeArgs;
 use facequality_transformer::wire::tensor::{Tensor, fp32};
 
 use crate::world::fake_triton::{FakeTriton, Script};
@@ -46,11 +49,14 @@ async fn triton() -> FakeTriton {
     FakeTriton::start_with(small).await
 }
 
-/// Over gRPC.
+/// The flags' defaults, over gRPC.
 fn settings(hosts: &str) -> RemoteSettings {
-    let mut settings = RemoteSettings::new(Target::parse_list(hosts, false).unwrap());
-    settings.protocol = Protocol::Grpc;
-    settings
+    let flags = [
+        format!("--predictor_host={hosts}"),
+        "--predictor_protocol=grpc-v2".to_owned(),
+    ];
+    let args = ServeArgs::from_flags(&flags).unwrap();
+    service::remote_settings(&Settings::new(&args).unwrap())
 }
 
 fn metrics() -> Arc<Metrics> {
