@@ -15,7 +15,7 @@
 //! faces → error pixel predictor transformer
 //! transformer → context error item observe pixel predictor wire workers
 //! error → admission item pixel predictor transport wire workers
-//! transport → admission shutdown workers
+//! transport → admission shutdown wire workers
 //! predictor → context error_chain observe wire workers
 //! context → observe
 //! admission → observe

@@ -13,10 +13,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::ByteBudget;
+#[cfg(feature = "embedded")]
+use crate::faces::ONNX;
 use crate::faces::{self, FaceQuality};
 use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
 use crate::oip::{OpenInference, Passthrough};
+#[cfg(feature = "embedded")]
+use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
@@ -195,25 +199,25 @@ fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predicto
     let local = LocalSettings {
         concurrency: CONCURRENCY,
         max_batch: args.max_batch as usize,
-        delay: Duration::ZERO,
     };
     if args.null {
-        let predictor = Predictor::null(&local, signature, metrics);
+        let predictor = Predictor::null(local, signature, metrics);
         return Ok(Arc::new(predictor));
     }
-    embedded(args, &local, signature, metrics).map(Arc::new)
+    embedded(args, local, signature, metrics).map(Arc::new)
 }
 
 #[cfg(feature = "embedded")]
 fn embedded(
     args: &Args,
-    local: &LocalSettings,
+    local: LocalSettings,
     signature: Signature,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    let file = args.embedded_model.as_deref();
+    let file = args.embedded_model.clone();
+    let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
     Predictor::embedded(
-        file,
+        &model,
         resolve_threads(args.threads),
         local,
         signature,
@@ -225,7 +229,7 @@ fn embedded(
 #[cfg(not(feature = "embedded"))]
 fn embedded(
     _: &Args,
-    _: &LocalSettings,
+    _: LocalSettings,
     _: Signature,
     _: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {

@@ -19,6 +19,10 @@ pub const PREDICTOR_OUTPUT: &str = "1346";
 /// What `extra_info.source` of every V1 response says.
 const SOURCE: &str = "face_quality_score";
 
+/// The demonstration model, an ONNX file, which answers when no predictor is named.
+#[cfg(feature = "embedded")]
+pub static ONNX: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
+
 /// Height and width of the model's input.
 pub const SIDE: usize = 112;
 
