@@ -29,8 +29,8 @@ async fn never_more_calls_than_permits() {
         assert_eq!(response.status, 200, "{}", response.text);
         assert_eq!(response.scores(), [score_of_grey((n % 250) as u8)]);
     }
-    let seen = world.triton.observed();
-    assert_eq!((seen.calls, seen.max_in_flight), (500, 8));
+    let observed = world.triton.observed();
+    assert_eq!((observed.calls, observed.max_in_flight), (500, 8));
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_full_queue_refuses_at_once_and_an_empty_one_takes_any_batch() {
             .post(world.url("/v1/models/facequality:predict"));
         async move { request.body(multi(&images)).send().await.unwrap().status() }
     });
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     let response = world.predict(single(&item(&grey(1)))).await;
     assert_eq!(response.status, 429);
     assert!(response.error().contains("--queue 4"), "{}", response.text);
@@ -59,7 +59,7 @@ async fn the_deadline_is_kept_and_the_call_cancelled() {
     let world = World::with(&flags, |script| script.hold = true).await;
     let response = world.predict(single(&item(&grey(1)))).await;
     assert_eq!(response.status, 504, "{}", response.text);
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    world.triton.wait(|observed| observed.canceled == 1).await;
     assert!(world.triton.observed().grpc_timeout().is_some());
 }
 
@@ -70,7 +70,7 @@ async fn a_caller_who_leaves_cancels_the_call() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let call = tokio::spawn(request.body(single(&item(&grey(1)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     call.abort();
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    world.triton.wait(|observed| observed.canceled == 1).await;
 }

@@ -179,7 +179,7 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
         grpc(&world).await.model_infer(over_grpc).await.unwrap();
         let grpc = world.triton.observed().headers;
         for headers in [rest, grpc] {
-            let mut seen: Vec<_> = headers
+            let mut received: Vec<_> = headers
                 .keys()
                 .map(|name| name.as_str())
                 // What every call of the protocol carries.
@@ -197,9 +197,9 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
                     .contains(name)
                 })
                 .collect();
-            seen.sort_unstable();
+            received.sort_unstable();
             assert_eq!(
-                seen,
+                received,
                 [
                     "authorization",
                     "traceparent",

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn readiness_is_seen_by_all_who_ask() {
+async fn readiness_is_the_same_by_every_call() {
     let server = start(Scripted::default()).await;
     let mut client = server.client();
     let mut health = HealthClient::new(server.channel.clone());
