@@ -22,6 +22,7 @@ use crate::oip::{OpenInference, Passthrough};
 #[cfg(feature = "embedded")]
 use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
+#[cfg(feature = "embedded")]
 use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::{BodyLimits, ConnectionSettings, serve};
@@ -242,7 +243,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::wire::tensor::fp32;
     use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
     use crate::wire::triton::model_infer_request::InferInputTensor;
     use crate::wire::triton::{ModelConfigRequest, ModelInferRequest};
@@ -309,7 +309,8 @@ mod tests {
         let address = format!("http://{}", server.grpc);
         let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
         let response = client.model_infer(request(3)).await.unwrap().into_inner();
-        let scores: Vec<f32> = fp32(&response.raw_output_contents[0]).collect();
+        let scores: Vec<f32> =
+            crate::wire::tensor::fp32(&response.raw_output_contents[0]).collect();
         assert_eq!(scores.len(), 3);
         assert!(
             scores.iter().all(|score| (0.0..=1.0).contains(score)),
