@@ -258,6 +258,29 @@ fn files_form_no_circle() {
     assert!(left.is_empty(), "circles among:\n{}", left.join("\n"));
 }
 
+/// The names and numbers of the face model; its module's own name and the product's are not among
+/// them.
+const FACE_WORDS: [&str; 5] = ["face", "face_quality", "1346", "input.1", "112"];
+
+#[test]
+fn faces_are_known_in_one_place() {
+    let mut found = Vec::new();
+    for source in sources().values() {
+        if source.module.first().is_some_and(|room| room == "faces") {
+            continue;
+        }
+        for line in source.code.lines() {
+            let words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.');
+            found.extend(
+                words
+                    .filter(|word| FACE_WORDS.contains(word))
+                    .map(|word| format!("{}: {word} in {line}", source.file.display())),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn paths_are_read_in_all_their_forms() {
     let path = |text: &str| text.split("::").map(str::to_owned).collect::<Module>();
