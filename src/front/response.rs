@@ -93,8 +93,8 @@ pub fn error(error: &Error) -> Response<Body> {
     answer
 }
 
-/// Writes a failure to the log: ours and the predictor's as warnings, the caller's for those who
-/// look.
+/// Writes a failure to the log: the service's and the predictor's as warnings. What a caller did wrong
+/// is for debugging only: any caller could fill the log with it, and the metrics count it.
 pub fn log(error: &Error) {
     let status = error.kind.http_status();
     let origin = error.origin.name();
@@ -106,7 +106,7 @@ pub fn log(error: &Error) {
             "request failed"
         );
     } else {
-        tracing::info!(
+        tracing::debug!(
             status = status.as_u16(),
             origin,
             error = error.text,

@@ -16,6 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::recognise::{Place, recognise};
+
 pub use allow::AllowRule;
 pub use proxy::UrlProxy;
 
@@ -94,9 +96,11 @@ impl<'a> Item<'a> {
             check_name_length("URL", text)?;
             Ok(Self::Url(text))
         } else {
-            Err(Error::refused(
-                "an item must begin with data:, path: or http(s)://; this one begins with none of them",
-            ))
+            let expected = "an item must begin with data:, path: or http(s)://";
+            Err(match recognise(text.as_bytes(), Place::Item) {
+                Some(recognised) => Error::refused(format!("{expected}; {recognised}")),
+                None => Error::refused(format!("{expected}; this one begins with none of them")),
+            })
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::observe::log::{self, LogFormat};
 use crate::predictor::{Protocol, Target};
+use crate::quote::quote;
 use crate::settings::durations::Durations;
 use crate::transport::headers::Forwarded;
 use crate::{admission, engine, item, pixel};
@@ -301,7 +302,10 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
         .filter_map(|name| {
             let forwarded = Forwarded::parse(name);
             if forwarded.is_none() {
-                problems.push(format!("--forward_headers: invalid header name {name:?}"));
+                problems.push(format!(
+                    "--forward_headers: invalid header name {}",
+                    quote(name)
+                ));
             }
             forwarded
         })

@@ -13,6 +13,7 @@ use crate::item::{FetchPermits, Fetcher, Item, data_uri};
 use crate::observe::timing::Stage;
 use crate::pixel::Scratch;
 use crate::predictor::{Predictor, Readiness};
+use crate::recognise::{Place, recognise};
 use crate::wire::tensor::{BatchBuilder, Tensor, fp32};
 use crate::workers::Workers;
 
@@ -177,8 +178,15 @@ impl Model {
                     bytes.as_ref()
                 }
             };
-            transformer.preprocess(encoded, &mut scratch.scratch, &mut row)?;
-            Ok(row)
+            match transformer.preprocess(encoded, &mut scratch.scratch, &mut row) {
+                Ok(()) => Ok(row),
+                Err(error) => Err(match recognise(encoded, Place::Image) {
+                    Some(recognised) if error.kind == Kind::Invalid => {
+                        Error::new(error.kind, recognised.to_string())
+                    }
+                    _ => error,
+                }),
+            }
         };
         self.pixels.run(work).await.map_err(Error::from)?
     }
