@@ -13,15 +13,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
-use crate::faces::quality::FaceQuality;
+use crate::faces::quality::{self, FaceQuality};
 use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
 use crate::pixel::JPEG_DECODER;
-use crate::predictor::{
-    LocalSettings, Predictor, RemoteSettings, Resolver, Signature, TlsSettings,
-};
+#[cfg(feature = "embedded")]
+use crate::predictor::{EmbeddedModel, LocalSettings};
+use crate::predictor::{Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transformer::Transformer;
@@ -91,11 +91,17 @@ fn predictor(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let metrics = Arc::clone(metrics);
-    let choice = &settings.predictor;
-    if choice.targets.is_empty() {
+    if settings.predictor.targets.is_empty() {
         return embedded(settings, signature, metrics);
     }
-    let remote = RemoteSettings {
+    Predictor::remote(&remote_settings(settings), signature, metrics)
+        .map_err(|error| ConfigErrors::from_one(error).into())
+}
+
+/// How the settings' predictor behind a network is reached.
+pub fn remote_settings(settings: &Settings) -> RemoteSettings {
+    let choice = &settings.predictor;
+    RemoteSettings {
         targets: choice.targets.clone(),
         protocol: choice.protocol,
         tls: choice.tls.then(|| TlsSettings {
@@ -107,9 +113,7 @@ fn predictor(
         connect_timeout: CONNECT_TIMEOUT,
         dns_refresh: choice.dns_refresh,
         resolver: Resolver::system(),
-    };
-    Predictor::remote(&remote, signature, metrics)
-        .map_err(|error| ConfigErrors::from_one(error).into())
+    }
 }
 
 #[cfg(feature = "embedded")]
@@ -118,13 +122,13 @@ fn embedded(
     signature: Signature,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    let file = settings.predictor.embedded_model.as_deref();
+    let file = settings.predictor.embedded_model.clone();
+    let model = file.map_or(EmbeddedModel::Bytes(quality::ONNX), EmbeddedModel::File);
     let local = LocalSettings {
         concurrency: settings.predictor.concurrency,
         max_batch: settings.predictor.max_batch,
-        delay: Duration::ZERO,
     };
-    Predictor::embedded(file, settings.pixel_threads, &local, signature, metrics)
+    Predictor::embedded(&model, settings.pixel_threads, local, signature, metrics)
         .map_err(|error| ConfigErrors::from_one(error).into())
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use facequality_transformer::context::RequestContext;
+use facequality_transformer::faces::quality::ONNX;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::pixel::SIDE;
-use facequality_transformer::predictor::{LocalSettings, Predictor, Signature};
+use facequality_transformer::predictor::{EmbeddedModel, LocalSettings, Predictor, Signature};
 use facequality_transformer::wire::tensor::Tensor;
 use rten::{Model, RunOptions, ThreadPool, ValueView};
 
@@ -59,8 +60,12 @@ pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
         output_row: vec![1],
     };
     let metrics = Arc::new(Metrics::new("none", &[]).expect("metrics"));
-    let settings = LocalSettings::default();
-    let predictor = Predictor::embedded(None, threads, &settings, signature, metrics);
+    let settings = LocalSettings {
+        concurrency: 100,
+        max_batch: 32,
+    };
+    let model = EmbeddedModel::Bytes(ONNX);
+    let predictor = Predictor::embedded(&model, threads, settings, signature, metrics);
     let predictor = predictor.expect("the model");
     let data: Bytes = values().iter().flat_map(|v| v.to_le_bytes()).collect();
     let context = RequestContext::new(String::new(), Deadline::after(Duration::from_secs(60)));

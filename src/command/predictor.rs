@@ -13,12 +13,16 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::faces;
+#[cfg(feature = "embedded")]
+use crate::faces::quality::ONNX;
 use crate::front;
 use crate::front::grpc::{self, GrpcRoutes};
 use crate::front::tensors::Tensors;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, Passthrough};
 use crate::pixel::SIDE;
+#[cfg(feature = "embedded")]
+use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
@@ -201,37 +205,31 @@ fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predicto
     let local = LocalSettings {
         concurrency: CONCURRENCY,
         max_batch: args.max_batch as usize,
-        delay: Duration::ZERO,
     };
     if args.null {
-        let predictor = Predictor::null(&local, signature, metrics);
+        let predictor = Predictor::null(local, signature, metrics);
         return Ok(Arc::new(predictor));
     }
-    embedded(args, &local, signature, metrics).map(Arc::new)
+    embedded(args, local, signature, metrics).map(Arc::new)
 }
 
 #[cfg(feature = "embedded")]
 fn embedded(
     args: &Args,
-    local: &LocalSettings,
+    local: LocalSettings,
     signature: Signature,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    let file = args.embedded_model.as_deref();
-    Predictor::embedded(
-        file,
-        resolve_threads(args.threads),
-        local,
-        signature,
-        metrics,
-    )
-    .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
+    let file = args.embedded_model.clone();
+    let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
+    let threads = resolve_threads(args.threads);
+    Predictor::embedded(&model, threads, local, signature, metrics).map_err(anyhow::Error::msg)
 }
 
 #[cfg(not(feature = "embedded"))]
 fn embedded(
     _: &Args,
-    _: &LocalSettings,
+    _: LocalSettings,
     _: Signature,
     _: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {

@@ -7,6 +7,10 @@ use crate::pixel::{self, Options, SIDE, Scratch};
 use crate::predictor::Signature;
 use crate::transformer::{Row, Transformer};
 
+/// The demonstration model, an ONNX file, which answers when no predictor is named.
+#[cfg(feature = "embedded")]
+pub static ONNX: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
+
 /// What `extra_info.source` of every response says.
 pub const SOURCE: &str = "face_quality_score";
 

@@ -376,7 +376,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_score_that_is_no_number_is_the_predictors_fault() {
     let world = World::with(&[], |script| {
-        script.always = Some(crate::world::fake_triton::Fault::Twist(|answer| {
+        script.always = Some(crate::world::triton::Fault::Twist(|answer| {
             answer.raw_output_contents[0] = f32::NAN.to_le_bytes().to_vec().into();
         }));
     })

@@ -17,7 +17,7 @@ use reqwest::Method;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::world::fake_triton::Fault;
+use crate::world::triton::Fault;
 use crate::world::{Answer, World, grey, item, single};
 
 pub(crate) async fn grpc(world: &World) -> GrpcInferenceServiceClient<Channel> {
@@ -228,7 +228,7 @@ async fn a_full_house_and_no_predictor() {
     let host = triton.address;
     drop(triton);
     let world = World {
-        triton: crate::world::fake_triton::FakeTriton::start().await,
+        triton: crate::world::triton::FakeTriton::start().await,
         service,
         client,
     };

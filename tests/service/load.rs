@@ -12,7 +12,7 @@ async fn a_batch_beyond_the_predictors_is_split_and_stays_in_order() {
     let images: Vec<_> = (0..33).map(grey).collect();
     let expected: Vec<_> = (0..33).map(score_of_grey).collect();
     assert_eq!(world.scores(&images).await, expected);
-    let mut batches = world.triton.seen().batches;
+    let mut batches = world.triton.observed().batches;
     batches.sort();
     assert_eq!(batches, [1, 32]);
 }
@@ -29,7 +29,7 @@ async fn never_more_calls_than_permits() {
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(answer.scores(), [score_of_grey((n % 250) as u8)]);
     }
-    let seen = world.triton.seen();
+    let seen = world.triton.observed();
     assert_eq!((seen.calls, seen.max_in_flight), (500, 8));
 }
 
@@ -60,7 +60,7 @@ async fn the_deadline_is_kept_and_the_call_cancelled() {
     let answer = world.predict(single(&item(&grey(1)))).await;
     assert_eq!(answer.status, 504, "{}", answer.text);
     world.triton.wait(|seen| seen.canceled == 1).await;
-    assert!(world.triton.seen().grpc_timeout().is_some());
+    assert!(world.triton.observed().grpc_timeout().is_some());
 }
 
 #[tokio::test]

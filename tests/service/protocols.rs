@@ -130,7 +130,7 @@ async fn the_embedded_model_scores_alike_here_and_behind_our_predictor() {
         ],
     ] {
         let world = World {
-            triton: crate::world::fake_triton::FakeTriton::start().await,
+            triton: crate::world::triton::FakeTriton::start().await,
             service: crate::world::service(&flags).await,
             client: reqwest::Client::new(),
         };
@@ -156,7 +156,7 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
         let answer = request.body(single(&item(&face()))).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let mut over_grpc = tonic::Request::new(image_request("facequality", &face()));
-        let rest = world.triton.seen().headers;
+        let rest = world.triton.observed().headers;
         for (name, value) in [
             ("x-request-id", "r"),
             ("traceparent", "t"),
@@ -170,7 +170,7 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
                 .insert(name, value.parse().unwrap());
         }
         grpc(&world).await.model_infer(over_grpc).await.unwrap();
-        let grpc = world.triton.seen().headers;
+        let grpc = world.triton.observed().headers;
         for headers in [rest, grpc] {
             let mut seen: Vec<_> = headers
                 .keys()

@@ -1,7 +1,6 @@
 //! A service on free ports in front of a scripted Triton, and a client.
 
-pub(crate) mod fake_rest;
-pub(crate) mod fake_triton;
+pub(crate) mod triton;
 
 use facequality_transformer::service::Service;
 use facequality_transformer::settings::ServeArgs;
@@ -9,7 +8,7 @@ use facequality_transformer::settings::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::world::fake_triton::{FakeTriton, Script};
+use crate::world::triton::{FakeTriton, Script};
 
 /// All that a test needs.
 pub(crate) struct World {

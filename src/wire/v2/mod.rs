@@ -71,8 +71,7 @@ fn split_body(body: &Bytes, json_length: Option<usize>) -> Result<(Bytes, Bytes)
     }
 }
 
-/// A list of tensors. No model has more than a few, and a body of empty ones would take many times
-/// its own size.
+/// A list of at most [`MAX_TENSORS`] tensors: a body of empty ones would take many times its own size.
 struct BoundedVec<T>(Vec<T>);
 
 const MAX_TENSORS: usize = 64;
