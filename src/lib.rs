@@ -46,6 +46,8 @@ pub mod observe;
 pub mod oip;
 pub mod pixel;
 pub mod predictor;
+mod quote;
+pub mod recognise;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

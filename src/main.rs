@@ -28,9 +28,10 @@ fn main() -> ExitCode {
         Ok(task) => task,
         Err(problems) => return failed(Exit::Usage, problems),
     };
-    if let Err(problem) = log::start(&task.log.filter, task.log.format) {
-        return failed(Exit::Usage, problem);
-    }
+    let _log = match log::start(&task.log.filter, task.log.format) {
+        Ok(guard) => guard,
+        Err(problem) => return failed(Exit::Usage, problem),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("runtime")
         .enable_all()

@@ -9,6 +9,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
@@ -78,7 +79,7 @@ pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc
         Arc::new(transformer),
         Arc::new(start_predictor(settings, signature, metrics)?),
         pixels,
-        Arc::new(Fetcher::new(settings.item.clone())?),
+        Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
     );
     Ok(Arc::new(Engine::new(
         BTreeMap::from([(settings.model_name.clone(), model)]),
@@ -166,6 +167,25 @@ pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
     Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.limits())?))
 }
 
+/// Opens what the settings name, as [`Service::start`] does, but no port.
+///
+/// # Errors
+///
+/// When a folder, a certificate or a model cannot be used.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    server_tls(settings)?;
+    engine(settings, &metrics(settings)?)?;
+    Ok(())
+}
+
+fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> {
+    let files = settings.front.tls.as_ref();
+    files
+        .map(|files| transport::tls::acceptor(&files.certificates, &files.key))
+        .transpose()
+        .map_err(ConfigErrors::from_one)
+}
+
 impl Service {
     /// Opens the ports and serves.
     ///
@@ -176,14 +196,8 @@ impl Service {
         let metrics = metrics(&settings)?;
         let engine = engine(&settings, &metrics)?;
         let (router, grpc_routes) = routes(&settings, &engine, metrics)?;
+        let tls = server_tls(&settings)?;
         let front = settings.front;
-        let tls = match &front.tls {
-            Some(files) => Some(
-                transport::tls::acceptor(&files.certificates, &files.key)
-                    .map_err(ConfigErrors::from_one)?,
-            ),
-            None => None,
-        };
         let http = listen(front.http).await?;
         let grpc = match front.grpc {
             Some(address) => Some(listen(address).await?),

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::Error;
+use crate::quote::quote;
 
 /// An entry of `--item_url_allow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +54,9 @@ impl FromStr for AllowRule {
                 Ok(Self::Host(without_trailing_dot(&host).to_owned()))
             }
             _ => Err(Error::refused(format!(
-                "invalid entry {text:?}: expected a host name without port, an address, or a range \
-                 such as 10.1.0.0/16"
+                "invalid entry {}: expected a host name without port, an address, or a range such \
+                 as 10.1.0.0/16",
+                quote(text)
             ))),
         }
     }

@@ -1,10 +1,11 @@
 //! Every metric, its buckets and its labels, as `/metrics` shows them.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
+use crate::observe::log;
 use crate::observe::timing::{Stage, Timings};
 
 /// What the names of this service's own metrics begin with.
@@ -34,6 +35,7 @@ pub struct Metrics {
     pub calls: IntCounterVec,
     /// Whether the predictor responds and has the expected model.
     pub predictor_ready: IntGauge,
+    log_lines_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -88,6 +90,14 @@ impl Metrics {
                 .with_label_values(&[flag])
                 .set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+        let log_lines_dropped = IntCounter::with_opts(
+            Opts::new(
+                "log_lines_dropped_total",
+                "lines of the log that were dropped because it was read too slowly",
+            )
+            .namespace(NAMESPACE),
+        )?;
+        registry.register(Box::new(log_lines_dropped.clone()))?;
         Ok(Self {
             requests: counter("requests_total", "responses sent", &["protocol", "code"])?,
             images: counter(
@@ -113,6 +123,7 @@ impl Metrics {
                 "predictor_ready",
                 "1 when the predictor responds and has the expected model",
             )?,
+            log_lines_dropped,
             stages,
             registry,
         })
@@ -135,6 +146,10 @@ impl Metrics {
     ///
     /// When a metric has no value to write, which is a defect.
     pub fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let dropped = log::dropped_lines();
+        let counted = self.log_lines_dropped.get();
+        self.log_lines_dropped
+            .inc_by(dropped.saturating_sub(counted));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::{CHANNELS, Image, Transformer};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::item::{FetchPermits, Fetcher, Item, data_uri};
 use crate::pixel::Scratch;
+use crate::recognise::{Place, recognise};
 use crate::workers::Workers;
 
 /// What a pixel thread keeps from image to image.
@@ -65,8 +66,15 @@ impl Preprocessor {
                     bytes.as_ref()
                 }
             };
-            transformer.preprocess(encoded, &mut scratch.pixels, &mut row)?;
-            Ok(row)
+            match transformer.preprocess(encoded, &mut scratch.pixels, &mut row) {
+                Ok(()) => Ok(row),
+                Err(error) => Err(match recognise(encoded, Place::Image) {
+                    Some(recognised) if error.kind == Kind::Invalid => {
+                        Error::new(error.kind, recognised.to_string())
+                    }
+                    _ => error,
+                }),
+            }
         };
         self.pixels.run(work).await.map_err(Error::from)?
     }
