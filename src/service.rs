@@ -9,6 +9,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
@@ -26,6 +27,7 @@ use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transformer::Transformer;
 use crate::transformer::batch::{Model, PixelThreads, WorkerScratch};
 use crate::transport::listener::Connections;
+use crate::transport::tls;
 
 /// Jobs waiting for each pixel thread. `--queue` bounds the images; this bounds only how many of
 /// them stand in line as jobs.
@@ -72,7 +74,7 @@ pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc
         transformer: Arc::new(transformer),
         predictor: Arc::new(predictor(settings, signature, metrics)?),
         pixels: Arc::clone(&pixels),
-        fetcher: Arc::new(Fetcher::new(settings.item.clone())?),
+        fetcher: Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
     };
     Ok(Arc::new(Engine::new(
         BTreeMap::from([(settings.model_name.clone(), model)]),
@@ -141,6 +143,25 @@ pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
     Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.limits())?))
 }
 
+/// Opens what the settings name, as [`Service::start`] does, but no port.
+///
+/// # Errors
+///
+/// When a folder, a certificate or a model cannot be used.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    server_tls(settings)?;
+    engine(settings, &metrics(settings)?)?;
+    Ok(())
+}
+
+fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> {
+    let files = settings.front.tls.as_ref();
+    files
+        .map(|files| tls::acceptor(&files.certificates, &files.key))
+        .transpose()
+        .map_err(ConfigErrors::from_one)
+}
+
 impl Service {
     /// Opens the ports and serves.
     ///
@@ -150,17 +171,11 @@ impl Service {
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let metrics = metrics(&settings)?;
         let engine = engine(&settings, &metrics)?;
+        let tls = server_tls(&settings)?;
         let door = settings.front;
         let listen = async |address: SocketAddr| {
             let listener = TcpListener::bind(address).await;
             listener.with_context(|| format!("cannot listen on {address}"))
-        };
-        let tls = match &door.tls {
-            Some(files) => Some(
-                crate::transport::tls::acceptor(&files.certificates, &files.key)
-                    .map_err(ConfigErrors::from_one)?,
-            ),
-            None => None,
         };
         let http = listen(door.http).await?;
         let grpc = match door.grpc {

@@ -20,6 +20,9 @@ mod predictor;
 #[cfg(feature = "loadtest")]
 mod loadtest;
 
+// The binary's command line: flags, environment, exit codes.
+mod commands;
+
 // Nothing that was sent appears in a log or an answer, at any level.
 mod privacy;
 

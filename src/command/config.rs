@@ -1,35 +1,79 @@
-//! `config`: prints the effective settings of `serve`.
+//! `config`: prints the effective settings of `serve`, and checks that it could start.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use serde_json::{Map, json};
+
 use crate::pixel::JPEG_DECODER;
+use crate::service;
 use crate::settings::{ServeArgs, Settings};
 
 /// The width of the column of names.
 const NAMES: usize = 36;
 
-/// Prints the name and value of each setting.
+/// The width of the column of sources.
+const SOURCES: usize = 14;
+
+/// What `config` prints besides the settings of `serve`.
+const BUILD: [(&str, &str); 2] = [
+    ("version", env!("CARGO_PKG_VERSION")),
+    ("jpeg_decoder", JPEG_DECODER),
+];
+
+/// Flags of `config`.
+#[derive(clap::Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct Args {
+    /// Also open what the settings name (folders, certificates, models) and fail as `serve` would
+    #[arg(long)]
+    pub check: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// The settings to print
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Prints each setting with its value and where that comes from.
 ///
 /// # Errors
 ///
-/// When a setting is invalid, or nothing can be printed.
-pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::new(args)?;
+/// When a setting is invalid, what it names cannot be used (`--check`), or nothing can be printed.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = Settings::new(&args.serve)?;
+    if args.check {
+        service::check(&settings)?;
+    }
     let mut out = std::io::stdout().lock();
-    let build = [
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("jpeg_decoder", JPEG_DECODER),
-    ];
-    for (name, value) in build {
-        writeln!(out, "{name:<NAMES$}{value}")?;
+    if args.json {
+        writeln!(out, "{:#}", to_json(&settings))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, value) in BUILD {
+        writeln!(out, "{name:<NAMES$}{:<SOURCES$}{value}", "build")?;
     }
     for row in settings.effective() {
         let value = row.value.as_deref().unwrap_or("none");
-        writeln!(out, "{:<NAMES$}{value}", row.flag)?;
+        let source = row.source.name();
+        writeln!(out, "{:<NAMES$}{source:<SOURCES$}{value}", row.flag)?;
     }
-    for flag in &settings.without_effect {
-        writeln!(out, "{flag}")?;
+    for ignored in &settings.without_effect {
+        writeln!(out, "{ignored}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(settings: &Settings) -> serde_json::Value {
+    let rows = settings.effective().into_iter();
+    let rows = rows.map(|row| {
+        let value = json!({"value": row.value, "source": row.source});
+        (row.flag.to_owned(), value)
+    });
+    let mut object = Map::new();
+    object.extend(BUILD.map(|(name, value)| (name.to_owned(), value.into())));
+    object.insert("settings".to_owned(), rows.collect::<Map<_, _>>().into());
+    object.insert("without_effect".to_owned(), json!(settings.without_effect));
+    object.into()
 }

@@ -2,6 +2,7 @@
 //! their errors are read by a person.
 
 pub mod config;
+mod image_files;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod predict;
@@ -17,9 +18,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
-use crate::faces;
 use crate::observe::log::LogFormat;
-use crate::settings::{ConfigErrors, LogSettings, ServeArgs, Settings};
+use crate::settings::{
+    ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, read_environment,
+    variable,
+};
 
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub enum Command {
     /// Stand-in Triton for local testing: serves the embedded model, or zeros
     Predictor(Box<predictor::Args>),
     /// Print the effective settings of `serve` with these flags and exit
-    Config(Box<ServeArgs>),
+    Config(Box<config::Args>),
 }
 
 /// A command whose settings are valid.
@@ -107,7 +110,7 @@ impl Command {
             #[cfg(feature = "loadtest")]
             Self::Loadtest(args) => loadtest::run(*args).boxed_local(),
             Self::Verify(args) => verify::run(*args).boxed_local(),
-            Self::Config(args) => async move { config::run(&args) }.boxed_local(),
+            Self::Config(args) => config::run(*args).boxed_local(),
         };
         Ok(Task { log, run })
     }
@@ -124,26 +127,27 @@ impl Cli {
         for name in ["serve", "config"] {
             command = command.mut_subcommand(name, |serve| {
                 // Of a flag that is given twice the last one counts, as in KServe's SDK.
-                serve
-                    .args_override_self(true)
-                    .after_help(format!(
-                        "Each flag can also be set in the environment: --http_port as {}.",
-                        variable("http_port")
-                    ))
-                    .mut_args(|arg| {
-                        let variable = variable(arg.get_id().as_str());
-                        arg.env(variable).hide_env(true)
-                    })
+                read_environment(serve.args_override_self(true).after_help(format!(
+                    "Each flag can also be set in the environment: --http_port as {}.",
+                    variable("http_port")
+                )))
             });
         }
-        let matches = command.try_get_matches_from(normalize(args))?;
-        Self::from_arg_matches(&matches)
+        let args = normalize(args);
+        let matches = command
+            .try_get_matches_from_mut(&args)
+            .map_err(|error| name_variable(error, &args, &mut command))?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let serve = match &mut cli.command {
+            Command::Serve(args) => Some(&mut **args),
+            Command::Config(args) => Some(&mut args.serve),
+            _ => None,
+        };
+        if let (Some(serve), Some((_, matches))) = (serve, matches.subcommand()) {
+            serve.sources = Sources::of(matches);
+        }
+        Ok(cli)
     }
-}
-
-/// The environment variable of one of `serve`'s flags.
-fn variable(flag: &str) -> String {
-    format!("{}_{flag}", faces::NAME).to_uppercase()
 }
 
 /// Inserts `serve` where no command is named, and writes flag names with underscores.
@@ -229,15 +233,15 @@ mod tests {
             .kserve
             .given()
             .into_iter()
-            .map(|flag| flag.name)
+            .map(|flag| flag.what)
             .collect();
         assert_eq!(
             names,
             [
-                "workers",
-                "protocol",
-                "enable_docs_url",
-                "enable_predictor_health_check"
+                "--workers",
+                "--protocol",
+                "--enable_docs_url",
+                "--enable_predictor_health_check"
             ]
         );
         assert_eq!(args.idle_timeout_seconds, 65);

@@ -6,6 +6,7 @@
 mod allow;
 pub mod data_uri;
 mod file;
+mod proxy;
 mod url;
 
 use std::path::PathBuf;
@@ -16,9 +17,12 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use allow::AllowRule;
+pub use proxy::UrlProxy;
 
 /// Items of one request that are held at once.
 const FETCHES_PER_REQUEST: usize = 8;
+/// The longest path or URL, in bytes: the limit of most servers, and parsing takes memory.
+const MAX_NAME_BYTES: usize = 8 << 10;
 /// The unit of the byte budget: a semaphore's permits are too few to count single bytes.
 const BUDGET_UNIT: usize = 1024;
 
@@ -75,7 +79,7 @@ impl<'a> Item<'a> {
     ///
     /// # Errors
     ///
-    /// Another form; the message lists the three.
+    /// Another form, of which the message lists the valid ones, or a path or URL that is too long.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         let has_scheme = |scheme: &str| {
             text.get(..scheme.len())
@@ -84,8 +88,10 @@ impl<'a> Item<'a> {
         if data_uri::is_data_uri(text.as_bytes()) {
             Ok(Self::Data(text))
         } else if has_scheme("path:") {
+            check_name_length("path", text)?;
             Ok(Self::Path(&text["path:".len()..]))
         } else if has_scheme("http://") || has_scheme("https://") {
+            check_name_length("URL", text)?;
             Ok(Self::Url(text))
         } else {
             Err(Error::refused(
@@ -93,6 +99,16 @@ impl<'a> Item<'a> {
             ))
         }
     }
+}
+
+fn check_name_length(what: &str, text: &str) -> Result<(), Error> {
+    if text.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "the item's {what} has {} bytes; at most {MAX_NAME_BYTES} are allowed",
+        text.len()
+    )))
 }
 
 /// Where items other than `data:` may come from, and how much of them may be in memory.
@@ -107,6 +123,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// `--item_url_timeout_ms`.
     pub url_timeout: Duration,
+    /// `--item_url_proxy`: resolves the hosts of URLs in this process' place.
+    pub url_proxy: Option<UrlProxy>,
     /// `--item_url_allow`: hosts and addresses that may be fetched from although they are not public.
     pub url_allow: Vec<AllowRule>,
 }
@@ -118,6 +136,7 @@ impl Default for Settings {
             max_bytes: 256 << 20,
             data_dir: None,
             url_timeout: Duration::from_secs(5),
+            url_proxy: None,
             url_allow: Vec::new(),
         }
     }
@@ -169,7 +188,11 @@ impl Fetcher {
         Ok(Self {
             max_item_bytes: settings.max_item_bytes,
             data_dir: data_dir.transpose()?,
-            urls: url::UrlFetcher::new(&settings.url_allow, settings.url_timeout)?,
+            urls: url::UrlFetcher::new(
+                &settings.url_allow,
+                settings.url_proxy.as_ref(),
+                settings.url_timeout,
+            )?,
             byte_budget: Arc::new(Semaphore::new(units)),
         })
     }
@@ -264,6 +287,17 @@ mod tests {
             for form in ["data:", "path:", "http(s)://"] {
                 assert!(error.to_string().contains(form));
             }
+        }
+    }
+
+    #[test]
+    fn long_names_are_refused_before_they_are_parsed() {
+        for scheme in ["path:", "http://a/", "https://a/"] {
+            let name = |bytes: usize| scheme.to_owned() + &"x".repeat(bytes - scheme.len());
+            assert!(Item::parse(&name(MAX_NAME_BYTES)).is_ok());
+            let error = Item::parse(&name(MAX_NAME_BYTES + 1)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains("at most 8192"), "{error}");
         }
     }
 

@@ -13,16 +13,20 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, Url, redirect};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::allow::{AllowRule, is_allowed_address, is_allowed_host};
-use super::{Error, ErrorKind, data_uri};
+use super::{Error, ErrorKind, UrlProxy, data_uri};
 use crate::error_chain::{find, root_cause};
 
 /// Redirects followed for one item.
 const MAX_REDIRECTS: usize = 3;
 /// Idle connections to a host that are kept for its next image.
 const IDLE_PER_HOST: usize = 8;
+/// Names that are looked up at once. A look-up occupies a thread of the pool that all look-ups and
+/// file reads share, the predictor's too, until the name server responds.
+const MAX_LOOKUPS: usize = 16;
 /// Characters of a host's name that an error shows.
 const HOST_CHARS: usize = 100;
 
@@ -31,6 +35,7 @@ const HOST_CHARS: usize = 100;
 pub(super) struct UrlFetcher {
     client: Client,
     allow: Arc<[AllowRule]>,
+    proxied: bool,
     timeout: Duration,
 }
 
@@ -44,29 +49,46 @@ pub(super) struct PendingResponse {
 }
 
 impl UrlFetcher {
-    /// A client that resolves names as the system does.
-    pub(super) fn new(allow: &[AllowRule], timeout: Duration) -> Result<Self, Error> {
-        Self::resolving(Arc::new(SystemNames), allow, timeout)
+    /// A client that resolves names as the system does, or lets the proxy do it.
+    pub(super) fn new(
+        allow: &[AllowRule],
+        proxy: Option<&UrlProxy>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let names = SystemNames::new(tokio::net::lookup_host);
+        Self::resolving(Arc::new(names), allow, proxy, timeout)
     }
 
     fn resolving(
         names: Arc<dyn Resolve>,
         allow: &[AllowRule],
+        proxy: Option<&UrlProxy>,
         timeout: Duration,
     ) -> Result<Self, Error> {
         // An error means that one is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let allow: Arc<[AllowRule]> = allow.into();
+        // Behind a proxy its name is the only one that is resolved here.
+        let resolved: Arc<[AllowRule]> = match proxy {
+            Some(proxy) => [AllowRule::Host(proxy.host().to_owned())].into(),
+            None => Arc::clone(&allow),
+        };
+        let to_client = proxy.map(UrlProxy::to_client).transpose()?;
         let build = |client: reqwest::ClientBuilder| {
-            let allow = Arc::clone(&allow);
-            let names = Arc::clone(&names);
+            let client = match &to_client {
+                Some(proxy) => client.proxy(proxy.clone()),
+                // Not even one that the environment names.
+                None => client.no_proxy(),
+            };
             client
-                .no_proxy()
                 .referer(false)
                 .user_agent(crate::USER_AGENT)
                 .pool_max_idle_per_host(IDLE_PER_HOST)
                 .redirect(redirect_policy(Arc::clone(&allow)))
-                .dns_resolver(FilteringResolver { names, allow })
+                .dns_resolver(FilteringResolver {
+                    names: Arc::clone(&names),
+                    allow: Arc::clone(&resolved),
+                })
                 .build()
         };
         let client = build(Client::builder()).or_else(|error| {
@@ -85,6 +107,7 @@ impl UrlFetcher {
         Ok(Self {
             client,
             allow,
+            proxied: proxy.is_some(),
             timeout,
         })
     }
@@ -177,6 +200,9 @@ impl UrlFetcher {
         }
         if error.is_timeout() {
             return self.timed_out(host);
+        }
+        if self.proxied && error.is_connect() {
+            return unreachable(host, "cannot be reached through --item_url_proxy");
         }
         if let Some(tls) = find::<rustls::Error>(&error) {
             return unreachable(host, format_args!("failed the TLS handshake: {tls}"));
@@ -291,16 +317,37 @@ impl Resolve for FilteringResolver {
     }
 }
 
-/// Names as the operating system resolves them.
-struct SystemNames;
+/// Names as the operating system resolves them, a bounded number at once.
+struct SystemNames<L> {
+    lookup: L,
+    permits: Arc<Semaphore>,
+}
 
-impl Resolve for SystemNames {
+impl<L> SystemNames<L> {
+    fn new(lookup: L) -> Self {
+        let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        Self { lookup, permits }
+    }
+}
+
+impl<L, F, A> Resolve for SystemNames<L>
+where
+    L: Fn((String, u16)) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = std::io::Result<A>> + Send + 'static,
+    A: Iterator<Item = SocketAddr> + Send + 'static,
+{
     fn resolve(&self, name: Name) -> Resolving {
+        let (lookup, permits) = (self.lookup.clone(), Arc::clone(&self.permits));
         Box::pin(async move {
-            // Port 0: the client puts the URL's in its place.
-            let addresses: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(addresses.into_iter()) as Addrs)
+            let permit = permits.acquire_owned().await?;
+            // In a task of its own: the thread stays occupied when the caller has given up, and the
+            // permit with it. Port 0: the client puts the URL's in its place.
+            let lookup = tokio::spawn(async move {
+                let addresses = lookup((name.as_str().to_owned(), 0)).await;
+                drop(permit);
+                addresses
+            });
+            Ok(Box::new(lookup.await??) as Addrs)
         })
     }
 }

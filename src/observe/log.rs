@@ -27,8 +27,7 @@ pub enum LogFormat {
 ///
 /// When the filter is invalid, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(directives(filter)?)
-        .map_err(|error| format!("--log_level: invalid filter {filter:?}: {error}"))?;
+    let filter = parse_filter(filter)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // No colours in a file or a pipe.
@@ -39,6 +38,12 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         LogFormat::Text => log.try_init(),
     };
     started.map_err(|error| format!("cannot start logging: {error}"))
+}
+
+/// Parses `--log_level`.
+pub(crate) fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives(filter)?)
+        .map_err(|error| format!("--log_level: invalid filter {filter:?}: {error}"))
 }
 
 /// The directives of a tracing filter that concerns this service only.

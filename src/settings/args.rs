@@ -10,6 +10,7 @@ use crate::observe::log::LogFormat;
 use crate::pixel::ExifOrientation;
 use crate::predictor::Protocol;
 use crate::settings::kserve::KserveArgs;
+use crate::settings::sources::Sources;
 use crate::transformer::batch::ImageErrors;
 
 /// The flags of `serve`, each of which can also be set in the environment.
@@ -234,6 +235,10 @@ pub struct ServeArgs {
         help_heading = "Images"
     )]
     pub item_url_timeout_ms: u64,
+    /// HTTP proxy for fetching items by URL: http://[USER:PASSWORD@]HOST:PORT. It then resolves the
+    /// host names, and decides which of them may be reached
+    #[arg(long, value_name = "URL", help_heading = "Images")]
+    pub item_url_proxy: Option<String>,
     /// Comma-separated host names and CIDRs that items may be fetched from in addition to public
     /// addresses
     #[arg(
@@ -258,6 +263,8 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) kserve: KserveArgs,
+    #[arg(skip)]
+    pub(crate) sources: Sources,
 }
 
 impl ServeArgs {
@@ -272,7 +279,10 @@ impl ServeArgs {
                 .no_binary_name(true)
                 .args_override_self(true),
         );
-        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+        let matches = command.try_get_matches_from(flags)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        args.sources = Sources::of(&matches);
+        Ok(args)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::predictor::Target;
-use crate::settings::{FrontSettings, LogSettings, PredictorSettings, Settings};
+use crate::settings::{FrontSettings, LogSettings, PredictorSettings, Settings, Source};
 use crate::transport::headers::Forwarded;
 use crate::{admission, engine, item, pixel};
 
@@ -22,6 +22,8 @@ pub struct Effective {
     pub flag: &'static str,
     /// Its value; none if the setting has none.
     pub value: Option<String>,
+    /// Where the value comes from.
+    pub source: Source,
 }
 
 impl Settings {
@@ -38,6 +40,7 @@ impl Settings {
             item,
             log,
             without_effect: _,
+            sources,
         } = self;
         let FrontSettings {
             http,
@@ -87,12 +90,13 @@ impl Settings {
             max_bytes: _,
             data_dir,
             url_timeout,
+            url_proxy,
             url_allow,
         } = item;
         let LogSettings { filter, format } = log;
         let tls = tls.as_ref();
         let max_age = max_connection_age.unwrap_or_default();
-        vec![
+        let rows = [
             text("host", http.ip()),
             text("http_port", http.port()),
             some("grpc_port", grpc.as_ref().map(SocketAddr::port)),
@@ -133,10 +137,16 @@ impl Settings {
             choice("image_errors", image_errors),
             path("data_dir", data_dir.as_deref()),
             milliseconds("item_url_timeout_ms", *url_timeout),
+            some("item_url_proxy", url_proxy.as_ref()),
             list("item_url_allow", url_allow, ToString::to_string),
             text("log_level", filter),
             choice("log_format", format),
-        ]
+        ];
+        let rows = rows.into_iter().map(|row| Effective {
+            source: sources.get(row.flag),
+            ..row
+        });
+        rows.collect()
     }
 
     /// The limits as the metric `limit` shows them, by flag.
@@ -162,7 +172,12 @@ fn join<T>(values: &[T], write: impl Fn(&T) -> String) -> String {
 
 fn some(flag: &'static str, value: Option<impl Display>) -> Effective {
     let value = value.map(|value| value.to_string());
-    Effective { flag, value }
+    let source = Source::Default;
+    Effective {
+        flag,
+        value,
+        source,
+    }
 }
 
 fn text(flag: &'static str, value: impl Display) -> Effective {
@@ -217,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn each_value_has_its_source() {
+        let rows = effective(&["--queue=5"]);
+        let source = |flag| rows.iter().find(|row| row.flag == flag).unwrap().source;
+        assert_eq!(source("queue"), Source::Flag);
+        assert_eq!(source("max_images"), Source::Default);
+    }
+
+    #[test]
     fn values_can_be_given_to_the_flags_again() {
         let given = [
             "--predictor_host=a:1,dns:///b:2,unix:/c",
@@ -235,6 +258,7 @@ mod tests {
             .filter_map(|row| Some(format!("--{}={}", row.flag, row.value.as_ref()?)))
             .collect();
         let again: Vec<_> = again.iter().map(String::as_str).collect();
-        assert_eq!(effective(&again), first);
+        let values = |rows: Vec<Effective>| rows.into_iter().map(|row| row.value);
+        assert!(values(effective(&again)).eq(values(first)));
     }
 }

@@ -5,18 +5,18 @@ use std::fmt;
 
 use clap::Args;
 
-/// A flag that was given although it has no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IgnoredFlag {
-    /// Its name, without hyphens before it.
-    pub name: &'static str,
+/// A flag or a variable that was given although it has no effect.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Ignored {
+    /// The flag, with its hyphens, or the variable.
+    pub what: String,
     /// Why it has no effect, and what to use instead.
     pub reason: &'static str,
 }
 
-impl fmt::Display for IgnoredFlag {
+impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--{} has no effect: {}", self.name, self.reason)
+        write!(f, "{} has no effect: {}", self.what, self.reason)
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct KserveArgs {
 
 impl KserveArgs {
     /// The flags that were given.
-    pub(crate) fn given(&self) -> Vec<IgnoredFlag> {
+    pub(crate) fn given(&self) -> Vec<Ignored> {
         let Self {
             workers,
             protocol,
@@ -76,7 +76,10 @@ impl KserveArgs {
         let threads = "--pixel_threads sets the number of threads";
         let logs = "--log_level and --log_format set up the log";
         let given = |value: &Option<String>, name, reason| {
-            value.as_ref().map(|_| IgnoredFlag { name, reason })
+            value.as_ref().map(|_| Ignored {
+                what: format!("--{name}"),
+                reason,
+            })
         };
         [
             given(

@@ -2,23 +2,28 @@
 //! reported at once.
 
 mod args;
+mod durations;
 mod effective;
 mod kserve;
+mod sources;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::observe::log::LogFormat;
+use crate::observe::log::{self, LogFormat};
 use crate::predictor::{Protocol, Target};
+use crate::settings::durations::Durations;
 use crate::transport::headers::Forwarded;
 use crate::{admission, engine, item, pixel};
 
 pub use args::ServeArgs;
 pub use effective::Effective;
-pub use kserve::IgnoredFlag;
+pub use kserve::Ignored;
+pub use sources::Source;
 
 pub(crate) use effective::display_targets;
+pub(crate) use sources::{Sources, name_variable, read_environment, variable};
 
 /// KServe's variable for the certificate authorities of a TLS predictor.
 const CA_FILE_VARIABLE: &str = "REQUESTS_CA_BUNDLE";
@@ -48,8 +53,10 @@ pub struct Settings {
     pub item: item::Settings,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// Flags that were given but have no effect.
-    pub without_effect: Vec<IgnoredFlag>,
+    /// What was given but has no effect.
+    pub without_effect: Vec<Ignored>,
+    /// Where each value comes from.
+    pub(crate) sources: Sources,
 }
 
 /// The ports and the limits of their connections.
@@ -152,17 +159,46 @@ impl Settings {
         let front = front(args, &mut problems);
         let item = item_settings(args, &mut problems);
         let predictor = predictor(args, &mut problems);
-        let timeout = Duration::try_from_secs_f64(args.predictor_request_timeout_seconds)
-            .ok()
-            .filter(|timeout| !timeout.is_zero())
-            .unwrap_or_else(|| {
-                problems
-                    .push("--predictor_request_timeout_seconds must be greater than 0".to_owned());
-                Duration::ZERO
-            });
+        let mut durations = Durations {
+            problems: &mut problems,
+        };
+        let timeout = durations.fraction(
+            "predictor_request_timeout_seconds",
+            args.predictor_request_timeout_seconds,
+        );
+        let reserve_timeout =
+            durations.milliseconds_or_zero("queue_timeout_ms", args.queue_timeout_ms);
+        problems.extend(log::parse_filter(&args.log_level).err());
+        let mut sources = args.sources.clone();
         if !problems.is_empty() {
-            return Err(ConfigErrors(problems));
+            let problems = problems.into_iter();
+            return Err(ConfigErrors(
+                problems.map(|problem| sources.explain(problem)).collect(),
+            ));
         }
+        for (flag, given, value) in [
+            (
+                "ssl_certfile",
+                args.ssl_certfile.is_some(),
+                front.tls.is_some(),
+            ),
+            (
+                "ssl_keyfile",
+                args.ssl_keyfile.is_some(),
+                front.tls.is_some(),
+            ),
+            (
+                "predictor_ca_file",
+                args.predictor_ca_file.is_some(),
+                predictor.ca_file.is_some(),
+            ),
+        ] {
+            if value && !given {
+                sources.set_environment(flag);
+            }
+        }
+        let mut without_effect = args.kserve.given();
+        without_effect.extend(sources.ignored.iter().cloned());
         Ok(Self {
             front,
             model_name: args.model_name.clone(),
@@ -175,7 +211,7 @@ impl Settings {
             admission: admission::Limits {
                 images: args.queue,
                 bytes: args.max_bytes_in_flight,
-                reserve_timeout: Duration::from_millis(args.queue_timeout_ms),
+                reserve_timeout,
             },
             pixel: pixel::Options {
                 max_pixels: args.max_pixels,
@@ -187,7 +223,8 @@ impl Settings {
                 filter: args.log_level.clone(),
                 format: args.log_format,
             },
-            without_effect: args.kserve.given(),
+            without_effect,
+            sources,
         })
     }
 }
@@ -269,24 +306,30 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
             forwarded
         })
         .collect();
-    let seconds = Duration::from_secs;
+    let mut durations = Durations { problems };
     FrontSettings {
         http: SocketAddr::new(args.host, args.http_port),
         grpc: args
             .enable_grpc
             .then(|| SocketAddr::new(args.host, args.grpc_port)),
         tls,
-        max_connection_age: Some(args.grpc_max_connection_age_seconds)
-            .filter(|&age| age > 0)
-            .map(seconds),
+        max_connection_age: Some(durations.seconds_or_zero(
+            "grpc_max_connection_age_seconds",
+            args.grpc_max_connection_age_seconds,
+        ))
+        .filter(|age| !age.is_zero()),
         forward_headers,
-        header_read_timeout: seconds(args.header_read_timeout_seconds),
-        body_read_timeout: seconds(args.body_read_timeout_seconds),
-        idle_timeout: seconds(args.idle_timeout_seconds),
+        header_read_timeout: durations.seconds(
+            "header_read_timeout_seconds",
+            args.header_read_timeout_seconds,
+        ),
+        body_read_timeout: durations
+            .seconds("body_read_timeout_seconds", args.body_read_timeout_seconds),
+        idle_timeout: durations.seconds("idle_timeout_seconds", args.idle_timeout_seconds),
         max_connections: args.max_connections,
         max_body_bytes: args.max_body_bytes,
-        drain_notice: seconds(args.drain_notice_seconds),
-        grace: seconds(args.grace_seconds),
+        drain_notice: durations.seconds_or_zero("drain_notice_seconds", args.drain_notice_seconds),
+        grace: durations.seconds_or_zero("grace_seconds", args.grace_seconds),
     }
 }
 
@@ -304,11 +347,19 @@ fn item_settings(args: &ServeArgs, problems: &mut Vec<String>) -> item::Settings
             }
         })
         .collect();
+    let url_proxy = args.item_url_proxy.as_deref().and_then(|text| {
+        let proxy = item::UrlProxy::parse(text);
+        proxy
+            .map_err(|problem| problems.push(format!("--item_url_proxy: {problem}")))
+            .ok()
+    });
     item::Settings {
         max_item_bytes: args.max_item_bytes,
         max_bytes: args.max_bytes_in_flight,
         data_dir: args.data_dir.clone(),
-        url_timeout: Duration::from_millis(args.item_url_timeout_ms),
+        url_timeout: Durations { problems }
+            .milliseconds("item_url_timeout_ms", args.item_url_timeout_ms),
+        url_proxy,
         url_allow,
     }
 }
@@ -341,7 +392,8 @@ fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> PredictorSettings 
         max_batch: args.predictor_max_batch,
         concurrency: args.concurrency,
         connections: args.connections,
-        dns_refresh: Duration::from_secs(args.dns_refresh_seconds.max(1)),
+        dns_refresh: Durations { problems }
+            .seconds("dns_refresh_seconds", args.dns_refresh_seconds),
         embedded_model: args.embedded_model.clone(),
     }
 }
@@ -382,7 +434,7 @@ mod tests {
                 "--model_name must be a non-empty name without / and :",
                 "--ssl_certfile and --ssl_keyfile must be given together",
                 "--forward_headers: invalid header name \"x y\"",
-                "--predictor_request_timeout_seconds must be greater than 0",
+                "--predictor_request_timeout_seconds must be from 0.001 to 86400 (one day)",
             ]
         );
     }

@@ -12,6 +12,8 @@ use crate::predictor::triton::dial::{Stream, Tls, causes};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// By the port if it is one of Triton's, else by asking
+    // KServe's controller may pass `v1`, its SDK's default: there is nothing to obey.
+    #[value(alias = "v1")]
     #[default]
     Auto,
     /// Triton's gRPC
