@@ -33,12 +33,16 @@ fn settings(url: &str, protocol: Protocol, folder: &tempfile::TempDir, load: Loa
         },
         compare: None,
         rounds: 2,
-        images: vec![folder.path().to_owned()],
+        images: ["a.jpg", "b.jpg"]
+            .map(|name| folder.path().join(name))
+            .to_vec(),
         tensors: ModelTensors {
             input: "input.1".to_owned(),
             row: vec![3, 112, 112],
             outputs: vec!["score".to_owned()],
         },
+        headers: http::HeaderMap::new(),
+        ca_file: None,
         batch: 1,
         load,
         warmup: Duration::ZERO,
@@ -48,6 +52,7 @@ fn settings(url: &str, protocol: Protocol, folder: &tempfile::TempDir, load: Loa
         tolerance: 1e-4,
         slo: None,
         progress: false,
+        command_line: None,
     }
 }
 
@@ -204,9 +209,6 @@ async fn golden_scores_are_an_slo() {
     let load = closed(1, Until::Requests(10));
     let mut settings = settings(&target.url, Protocol::V1, &folder, load);
     let golden = folder.path().join("golden");
-    settings.images = ["a.jpg", "b.jpg"]
-        .map(|name| folder.path().join(name))
-        .to_vec();
     settings.golden = Some(golden.clone());
     std::fs::write(&golden, r#"{"a.jpg": 0.3, "b.jpg": 0.5}"#).unwrap();
     let report = execute(&settings).await.unwrap();
