@@ -4,6 +4,7 @@
 
 mod contents;
 mod engine;
+mod failures;
 mod passthrough;
 mod validate;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 
+pub use self::failures::Failures;
 pub use self::passthrough::Passthrough;
 use self::validate::{Checked, VERSION, check, check_version};
 use crate::admission::ByteReservation;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::failures::Failures;
 use super::{Context, InferenceService, ModelDescription, TensorSpec};
 use crate::admission::ByteReservation;
 use crate::context::RequestContext;
@@ -30,6 +31,7 @@ pub struct Passthrough {
     predictor: Arc<Predictor>,
     max_batch: usize,
     delay: Duration,
+    failures: Failures,
     statistics: Statistics,
     aside: Workers<()>,
 }
@@ -45,6 +47,7 @@ impl Passthrough {
             predictor,
             max_batch: usize::MAX,
             delay: Duration::ZERO,
+            failures: Failures::default(),
             statistics: Statistics::default(),
             aside: Workers::start("aside", 1, ASIDE_QUEUE, || ())?,
         })
@@ -58,6 +61,11 @@ impl Passthrough {
     /// The same with calls that take longer.
     pub fn with_delay(self, delay: Duration) -> Self {
         Self { delay, ..self }
+    }
+
+    /// The same with calls of which some fail.
+    pub fn with_failures(self, failures: Failures) -> Self {
+        Self { failures, ..self }
     }
 
     fn known(&self, model: &str) -> Result<(), Error> {
@@ -140,12 +148,16 @@ impl InferenceService for Passthrough {
                 if !self.delay.is_zero() {
                     tokio::time::sleep(self.delay).await;
                 }
-                self.predictor.infer(tensor, &call).await
+                if self.failures.next() {
+                    return Err(Error::new(Kind::Internal, "failed on purpose (--fail)"));
+                }
+                let output = self.predictor.infer(tensor, &call).await;
+                output.map_err(Error::from)
             };
             tokio::time::timeout_at(call.deadline.instant().into(), infer).await
         };
         let result = match result {
-            Ok(result) => result.map_err(Error::from),
+            Ok(result) => result,
             Err(_) => Err(Error::new(
                 Kind::Deadline,
                 format!("the request was not done within {} ms", timeout.as_millis()),
