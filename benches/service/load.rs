@@ -69,6 +69,8 @@ impl Bench<'_> {
                 row: vec![3, 112, 112],
                 outputs: vec!["score".to_owned()],
             },
+            headers: http::HeaderMap::new(),
+            ca_file: None,
             batch: kind.batch,
             load: Load::Closed {
                 concurrency: kind.concurrency,
@@ -81,6 +83,7 @@ impl Bench<'_> {
             tolerance: 0.01,
             slo: None,
             progress: false,
+            command_line: None,
         };
         let report = loadtest::execute(&settings).await.expect("a target");
         let run = report.runs.into_iter().next().expect("a run");

@@ -2,6 +2,7 @@
 //! their errors are read by a person.
 
 pub mod config;
+mod header;
 mod image_files;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;

@@ -13,6 +13,7 @@ use http::header::CONTENT_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::header::{Header, header_map};
 use super::image_files;
 use crate::context::RequestContext;
 use crate::engine::Engine;
@@ -57,6 +58,14 @@ pub struct Scoring {
     /// this process
     #[arg(long, conflicts_with = "predictor_host")]
     pub url: Option<String>,
+    /// Header of every request to --url, as in -H 'Host: face.example'; repeatable
+    #[arg(
+        long = "header",
+        short = 'H',
+        value_name = "NAME: VALUE",
+        requires = "url"
+    )]
+    pub headers: Vec<Header>,
     /// Name of the service's model
     #[arg(long, default_value = faces::MODEL_NAME)]
     pub model_name: String,
@@ -181,6 +190,7 @@ impl Scorer {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let client = reqwest::Client::builder()
                 .user_agent(crate::USER_AGENT)
+                .default_headers(header_map(&args.headers))
                 .timeout(TIMEOUT)
                 .build()?;
             let url = format!(

@@ -18,7 +18,7 @@ use crate::faces::ONNX;
 use crate::faces::{self, FaceQuality};
 use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
-use crate::oip::{OpenInference, Passthrough};
+use crate::oip::{Failures, OpenInference, Passthrough};
 #[cfg(feature = "embedded")]
 use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
@@ -67,6 +67,9 @@ pub struct Args {
     /// Delay added to each call
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub delay_ms: u64,
+    /// Share of the calls that fail, from 0 to 1, to try how a client handles errors
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = parse_share)]
+    pub fail: f64,
     /// The max_batch_size that the model reports
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch: u32,
@@ -128,7 +131,8 @@ impl PredictorServer {
         let metrics = Arc::new(Metrics::new("none", &[])?);
         let service = Passthrough::new(predictor(&args, &metrics)?)
             .with_max_batch(args.max_batch as usize)
-            .with_delay(Duration::from_millis(args.delay_ms));
+            .with_delay(Duration::from_millis(args.delay_ms))
+            .with_failures(Failures::new(args.fail));
         let pool = CpuPool::start(1)?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let oip = OpenInference::new(Arc::new(service), version, pool.clone());
@@ -180,6 +184,13 @@ impl PredictorServer {
         self.control.enter(Phase::Terminated);
         self.servers.join_all().await;
     }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a share from 0 to 1, as in 0.1".to_owned())
 }
 
 async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -300,6 +311,23 @@ mod tests {
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         }
         server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_share_of_the_calls_fails_on_purpose() {
+        let serving = start(&["--null", "--fail", "0.25"]).await;
+        let address = format!("http://{}", serving.grpc);
+        let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
+        let mut failed = 0;
+        for _ in 0..20 {
+            if let Err(status) = client.model_infer(request(1)).await {
+                assert_eq!(status.code(), tonic::Code::Internal);
+                assert!(status.message().contains("--fail"), "{status}");
+                failed += 1;
+            }
+        }
+        assert_eq!(failed, 5);
+        serving.stop().await;
     }
 
     #[cfg(feature = "embedded")]

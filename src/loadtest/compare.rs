@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::loadtest::error::Error;
-use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::measure::summary::{Side, Summary};
 use crate::loadtest::run::Runner;
 use crate::loadtest::settings::{Load, Settings};
 
@@ -71,27 +71,36 @@ const FIGURES: [Figure; 7] = [
     },
 ];
 
-/// Runs both `rounds` times and compares them round by round.
+/// Runs both targets `rounds` times. `finish` takes each run as it ends.
 pub(crate) async fn alternate(
     settings: &Settings,
     a: &Runner,
     b: &Runner,
-) -> Result<(Vec<Summary>, Comparison), Error> {
+    finish: impl Fn(Summary) -> Summary,
+) -> Result<Vec<Summary>, Error> {
     let mut runs = Vec::new();
     for round in 1..=settings.rounds.max(1) {
-        for (letter, runner) in [("A", a), ("B", b)] {
+        for (side, runner) in [(Side::A, a), (Side::B, b)] {
             let mut run = once(settings.load, runner).await?;
             let url = &runner.target.endpoint.url;
-            run.label = format!("{letter}{round} {url}, {}", run.label);
-            runs.push(run);
+            run.label = format!("{side:?}{round} {url}, {}", run.label);
+            run.side = Some(side);
+            runs.push(finish(run));
+            if runner.give_up.is_given_up() {
+                return Ok(runs);
+            }
         }
     }
-    let comparison = Comparison {
+    Ok(runs)
+}
+
+/// Compares the runs of both round by round.
+pub(crate) fn comparison(a: &Runner, b: &Runner, runs: &[Summary]) -> Comparison {
+    Comparison {
         a: describe(a),
         b: describe(b),
-        ratios: FIGURES.iter().filter_map(|f| ratio(f, &runs)).collect(),
-    };
-    Ok((runs, comparison))
+        ratios: FIGURES.iter().filter_map(|f| ratio(f, runs)).collect(),
+    }
 }
 
 async fn once(load: Load, runner: &Runner) -> Result<Summary, Error> {

@@ -68,9 +68,15 @@ impl ConnectionPool {
                     // Without another one the next moment would wait for this response.
                     Arc::clone(&self).spawn_connection(alive.clone());
                 }
-                self.dispatcher
+                let go_on = self
+                    .dispatcher
                     .send_next(&mut connection, intended, Instant::now())
                     .await;
+                if !go_on {
+                    // The moments that wait are given up too, and the schedule with them.
+                    self.queue.close();
+                    while self.queue.try_recv().is_ok() {}
+                }
                 self.idle.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::loadtest::failure::{Failure, FailureKind};
+use crate::loadtest::give_up::GiveUp;
 use crate::loadtest::measure::record::{Recorder, Sample};
 use crate::loadtest::measure::scrape;
 use crate::loadtest::target::{Connection, Target};
@@ -23,19 +24,21 @@ pub(crate) struct Dispatcher {
     pub(crate) workload: Arc<Workload>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) give_up: Arc<GiveUp>,
     pub(crate) timeout: Duration,
     /// The number of the next request of the workload.
     pub(crate) next: AtomicUsize,
 }
 
 impl Dispatcher {
-    /// Sends the next request, at the moment `sent`, and records what came of it.
+    /// Sends the next request, at the moment `sent`, and records what came of it. Whether there is
+    /// a point in sending another one.
     pub(crate) async fn send_next(
         &self,
         connection: &mut Connection,
         intended: Instant,
         sent: Instant,
-    ) {
+    ) -> bool {
         let number = self.next.fetch_add(1, Ordering::Relaxed) % self.workload.requests.len();
         let request = &self.workload.requests[number];
         let late = sent - intended;
@@ -52,6 +55,7 @@ impl Dispatcher {
             }
         };
         let unconnected = matches!(&outcome, Err(failure) if failure.kind == FailureKind::Connect);
+        let given_up = self.give_up.record(&outcome);
         self.recorder.record(Sample {
             intended,
             sent,
@@ -63,5 +67,6 @@ impl Dispatcher {
         if unconnected {
             tokio::time::sleep(CONNECT_PAUSE).await;
         }
+        !given_up
     }
 }

@@ -1,20 +1,24 @@
 //! From settings to a report: what is sent is built, the target reached, and the runs made.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::loadtest::compare;
 use crate::loadtest::error::Error;
-use crate::loadtest::failure::FailureKind;
+use crate::loadtest::give_up::GiveUp;
 use crate::loadtest::measure::procfs;
-use crate::loadtest::measure::slo::Verdict;
-use crate::loadtest::measure::summary::{CAPACITY_EXCEEDED, CAPACITY_FAR_EXCEEDED};
-use crate::loadtest::report::{ImageScore, Report, ReportKind};
+use crate::loadtest::measure::series::{CAPACITY_EXCEEDED, CAPACITY_FAR_EXCEEDED};
+use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::provenance;
+use crate::loadtest::report::{Report, ReportKind};
 use crate::loadtest::run::Runner;
 use crate::loadtest::search::{self, Probe};
 use crate::loadtest::settings::{Endpoint, Load, Settings};
+use crate::loadtest::show::progress;
 use crate::loadtest::target::Target;
+use crate::loadtest::verdicts;
 use crate::loadtest::verify::Verifier;
-use crate::loadtest::workload::{self, Workload};
+use crate::loadtest::workload::Workload;
 
 /// The requests of a gRPC target share at most this many connections.
 const GRPC_CONNECTIONS: usize = 8;
@@ -26,36 +30,42 @@ const GRPC_CONNECTIONS: usize = 8;
 /// When the settings cannot be followed, or the target cannot be reached at the start. What fails
 /// later is counted.
 pub async fn execute(settings: &Settings) -> Result<Report, Error> {
-    let (runner, mut notes) = prepare(settings, &settings.target)?;
-    runner.check_reachable().await?;
+    let (runner, notes) = prepare(settings, &settings.target)?;
+    let other = settings.compare.as_ref();
+    let other = other.map(|other| prepare(settings, other)).transpose()?;
     let mut report = Report {
         url: settings.target.url.clone(),
         protocol: settings.target.protocol,
         model: settings.target.model.clone(),
         batch: settings.batch,
+        images: runner.workload.image_set(),
+        slo: settings.slo.as_ref().map(ToString::to_string),
+        provenance: provenance::collect(settings.command_line.clone()),
         kind: ReportKind::Closed,
         runs: Vec::new(),
         comparison: None,
         found_rate: None,
+        ramp: None,
+        stopped: None,
         verdicts: Vec::new(),
         scores: Vec::new(),
-        notes: Vec::new(),
+        notes,
     };
-    if let Some(other) = &settings.compare {
-        let (other, more) = prepare(settings, other)?;
-        other.check_reachable().await?;
-        notes.extend(more);
-        let (runs, comparison) = compare::alternate(settings, &runner, &other).await?;
-        notes.extend(compare::different_scores(&runner, &other));
-        report.kind = ReportKind::Compare;
-        report.runs = runs;
-        report.comparison = Some(comparison);
-    } else {
-        load(settings, &runner, &mut report).await?;
+    let begin = Instant::now();
+    runner.check_reachable().await?;
+    match &other {
+        None => load(settings, &runner, &mut report).await?,
+        Some((other, notes)) => {
+            other.check_reachable().await?;
+            report.notes.extend(notes.iter().cloned());
+            compare(settings, &runner, other, &mut report).await?;
+        }
     }
-    report.verdicts = verdicts(settings, &report);
-    report.scores = image_scores(&runner);
-    report.notes = notes;
+    report.provenance.seconds = begin.elapsed().as_secs_f64();
+    report.verdicts = verdicts::of_report(settings, &report);
+    report.ramp = verdicts::ramp(&report);
+    report.scores = runner.verifier.image_scores(&runner.workload.names);
+    report.notes.extend(failures(settings, &report));
     Ok(report)
 }
 
@@ -64,7 +74,8 @@ async fn load(settings: &Settings, runner: &Runner, report: &mut Report) -> Resu
     match settings.load {
         Load::Closed { concurrency, until } => {
             report.kind = ReportKind::Closed;
-            report.runs.push(runner.closed(concurrency, until).await);
+            let run = runner.closed(concurrency, until).await;
+            report.runs.push(finish(settings, run));
         }
         Load::Open {
             rates,
@@ -74,7 +85,11 @@ async fn load(settings: &Settings, runner: &Runner, report: &mut Report) -> Resu
         } => {
             report.kind = ReportKind::Open;
             for rate in rates.steps(steps) {
-                report.runs.push(runner.open(rate, arrival, length).await);
+                let run = runner.open(rate, arrival, length).await;
+                report.runs.push(finish(settings, run));
+                if runner.give_up.is_given_up() {
+                    break;
+                }
             }
         }
         Load::FindRate {
@@ -83,43 +98,87 @@ async fn load(settings: &Settings, runner: &Runner, report: &mut Report) -> Resu
             length,
         } => {
             report.kind = ReportKind::FindRate;
-            let slo = settings.slo.as_ref().ok_or_else(|| {
-                Error::Usage("--find_rate needs --slo, for example p99=20ms,errors=0".to_owned())
-            })?;
+            if settings.slo.is_none() {
+                return Err(Error::Usage(
+                    "--find_rate needs --slo, for example p99=20ms".to_owned(),
+                ));
+            }
             let runs = &mut report.runs;
-            report.found_rate = search::highest(start, async |rate| {
-                let run = runner.open(rate, arrival, length).await;
-                let held = slo.judge(&run).iter().all(|verdict| verdict.held);
+            let found = search::highest(start, async |rate| {
+                let run = finish(settings, runner.open(rate, arrival, length).await);
                 let probe = match run.growth {
                     growth if growth > CAPACITY_FAR_EXCEEDED => Probe::Overloaded,
-                    growth if held && growth <= CAPACITY_EXCEEDED => Probe::Held,
+                    growth if run.held() == Some(true) && growth <= CAPACITY_EXCEEDED => {
+                        Probe::Held
+                    }
                     _ => Probe::Missed,
                 };
                 runs.push(run);
-                Ok::<_, Error>(probe)
-            })
-            .await?;
+                if runner.give_up.is_given_up() {
+                    return Err(GivenUp);
+                }
+                Ok(probe)
+            });
+            report.found_rate = found.await.unwrap_or_else(|GivenUp| None);
         }
     }
+    report.stopped = runner.give_up.reason();
     Ok(())
+}
+
+/// Ends a search early.
+struct GivenUp;
+
+/// Loads two targets in turn.
+async fn compare(
+    settings: &Settings,
+    a: &Runner,
+    b: &Runner,
+    report: &mut Report,
+) -> Result<(), Error> {
+    report.kind = ReportKind::Compare;
+    let finish = |run| finish(settings, run);
+    report.runs = compare::alternate(settings, a, b, finish).await?;
+    for runner in [a, b] {
+        let url = &runner.target.endpoint.url;
+        if report.stopped.is_none() {
+            report.stopped = runner
+                .give_up
+                .reason()
+                .map(|reason| format!("{url}: {reason}"));
+        }
+    }
+    report.comparison = Some(compare::comparison(a, b, &report.runs));
+    report.notes.extend(compare::different_scores(a, b));
+    Ok(())
+}
+
+/// Judges a run, and tells of it where nobody watches.
+fn finish(settings: &Settings, mut run: Summary) -> Summary {
+    if let Some(slo) = &settings.slo {
+        run.verdicts = slo.judge(&run);
+    }
+    if settings.progress {
+        progress::print_finished(&run);
+    }
+    run
+}
+
+/// Says that requests failed, where no bound does.
+fn failures(settings: &Settings, report: &Report) -> Option<String> {
+    let total = |of: fn(&Summary) -> u64| report.runs.iter().map(of).sum::<u64>();
+    let failed = total(|run| run.requests.failed);
+    let sent = total(|run| run.requests.sent);
+    (failed > 0 && settings.slo.is_none()).then(|| {
+        let share = failed as f64 / sent as f64 * 100.0;
+        format!("{failed} of {sent} requests failed ({share:.1} %); --slo makes that an exit code")
+    })
 }
 
 /// Builds what is sent to an endpoint and what is expected of it; with notes for the report.
 fn prepare(settings: &Settings, endpoint: &Endpoint) -> Result<(Runner, Vec<String>), Error> {
     let mut notes = Vec::new();
-    let images = if endpoint.protocol.sends_tensors() {
-        Vec::new()
-    } else {
-        workload::read_images(&settings.images)?
-    };
-    let workload = Workload::build(endpoint, &settings.tensors, &images, settings.batch)?;
-    if workload.unused > 0 {
-        notes.push(format!(
-            "{} of {} images were not sent: their bodies would not fit in memory",
-            workload.unused,
-            workload.names.len()
-        ));
-    }
+    let workload = Workload::build(endpoint, settings)?;
     let verifier = Verifier::new(
         endpoint.protocol,
         &settings.tensors.outputs,
@@ -153,9 +212,10 @@ fn prepare(settings: &Settings, endpoint: &Endpoint) -> Result<(Runner, Vec<Stri
     }
     let shared = max_connections.min(GRPC_CONNECTIONS);
     let runner = Runner {
-        target: Target::new(endpoint.clone(), settings.timeout, shared)?,
+        target: Target::new(endpoint.clone(), settings, shared)?,
         workload: Arc::new(workload),
         verifier: Arc::new(verifier),
+        give_up: Arc::new(GiveUp::default()),
         batch: settings.batch,
         warmup: settings.warmup,
         timeout: settings.timeout,
@@ -163,49 +223,4 @@ fn prepare(settings: &Settings, endpoint: &Endpoint) -> Result<(Runner, Vec<Stri
         progress: settings.progress,
     };
     Ok((runner, notes))
-}
-
-/// Every run is judged, but for a search, where the best rate has held by construction. Of each
-/// bound the first miss is shown, else the last run's figure.
-fn verdicts(settings: &Settings, report: &Report) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    if let Some(slo) = &settings.slo
-        && report.kind != ReportKind::FindRate
-    {
-        let judged: Vec<_> = report.runs.iter().map(|run| slo.judge(run)).collect();
-        let bounds = judged.first().map_or(0, Vec::len);
-        for bound in 0..bounds {
-            let mut of_runs = judged.iter().map(|run| &run[bound]);
-            let last = of_runs.clone().next_back();
-            verdicts.extend(of_runs.find(|verdict| !verdict.held).or(last).cloned());
-        }
-    }
-    if settings.golden.is_some() {
-        let wrong: u64 = report
-            .runs
-            .iter()
-            .flat_map(|run| &run.errors)
-            .filter(|error| error.kind == FailureKind::WrongScore)
-            .map(|error| error.count)
-            .sum();
-        verdicts.push(Verdict {
-            bound: "scores as in --golden".to_owned(),
-            measured: format!("{wrong} wrong"),
-            held: wrong == 0,
-        });
-    }
-    verdicts
-}
-
-fn image_scores(runner: &Runner) -> Vec<ImageScore> {
-    let names = runner.workload.names.iter().cloned();
-    names
-        .zip(runner.verifier.scores())
-        .filter_map(|(name, score)| {
-            Some(ImageScore {
-                name,
-                score: score?,
-            })
-        })
-        .collect()
 }

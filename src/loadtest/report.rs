@@ -3,9 +3,12 @@
 use serde::Serialize;
 
 use crate::loadtest::compare::Comparison;
-use crate::loadtest::measure::slo::Verdict;
 use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::measure::verdict::Verdict;
 use crate::loadtest::protocol::Protocol;
+use crate::loadtest::provenance::Provenance;
+use crate::loadtest::verify::ImageScore;
+use crate::loadtest::workload::ImageSet;
 
 /// What a load test found out, ready to be shown.
 #[derive(Clone, Debug, Serialize)]
@@ -18,14 +21,24 @@ pub struct Report {
     pub model: String,
     /// Images per request.
     pub batch: usize,
+    /// What was sent.
+    pub images: ImageSet,
+    /// The bounds of the SLO.
+    pub slo: Option<String>,
+    /// When, where and with what it was made.
+    pub provenance: Provenance,
     /// What the runs are.
     pub kind: ReportKind,
     /// The runs in their order: one, or one for each rate, probe or turn.
     pub runs: Vec<Summary>,
     /// The ratios of two targets.
     pub comparison: Option<Comparison>,
-    /// The highest rate that held the SLO, in requests per second.
+    /// The highest rate of a search that held the SLO, in requests per second.
     pub found_rate: Option<f64>,
+    /// Up to where a ramp held the SLO.
+    pub ramp: Option<Ramp>,
+    /// Why the target was given up, if it was.
+    pub stopped: Option<String>,
     /// The SLO, bound by bound, for the last run that it is judged by.
     pub verdicts: Vec<Verdict>,
     /// The first score of each image.
@@ -48,13 +61,13 @@ pub enum ReportKind {
     Compare,
 }
 
-/// A score by the name of its file.
-#[derive(Clone, Debug, Serialize)]
-pub struct ImageScore {
-    /// The file's name without its folder.
-    pub name: String,
-    /// The first score that came.
-    pub score: f64,
+/// The rates at which a ramp held the SLO.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ramp {
+    /// The highest rate up to which every rate held.
+    pub held_up_to: Option<f64>,
+    /// The lowest rate that did not.
+    pub missed_at: Option<f64>,
 }
 
 impl Report {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::loadtest::connection_pool::ConnectionPool;
 use crate::loadtest::dispatch::Dispatcher;
 use crate::loadtest::error::Error;
+use crate::loadtest::give_up::GiveUp;
 use crate::loadtest::measure::record::Recorder;
 use crate::loadtest::measure::summary::{ConnectionUse, Summary};
 use crate::loadtest::measurement::Measurement;
@@ -31,6 +32,7 @@ pub(crate) struct Runner {
     pub(crate) target: Arc<Target>,
     pub(crate) workload: Arc<Workload>,
     pub(crate) verifier: Arc<Verifier>,
+    pub(crate) give_up: Arc<GiveUp>,
     pub(crate) batch: usize,
     pub(crate) warmup: Duration,
     pub(crate) timeout: Duration,
@@ -74,10 +76,9 @@ impl Runner {
                             now >= from && sent.fetch_add(1, Ordering::Relaxed) >= count
                         }
                     };
-                    if over {
+                    if over || !dispatcher.send_next(&mut connection, now, now).await {
                         return;
                     }
-                    dispatcher.send_next(&mut connection, now, now).await;
                 }
             })
         });
@@ -138,6 +139,7 @@ impl Runner {
             workload: Arc::clone(&self.workload),
             verifier: Arc::clone(&self.verifier),
             recorder: Arc::new(Recorder::new(from)),
+            give_up: Arc::clone(&self.give_up),
             timeout: self.timeout,
             next: AtomicUsize::new(0),
         })

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use crate::loadtest::measure::slo::Slo;
 use crate::loadtest::protocol::Protocol;
 use crate::loadtest::schedule::{Arrival, Rates};
@@ -16,10 +18,14 @@ pub struct Settings {
     pub compare: Option<Endpoint>,
     /// Turns of each of two targets.
     pub rounds: usize,
-    /// Files, or folders of files, to be sent.
+    /// Files to be sent.
     pub images: Vec<PathBuf>,
     /// What the model calls its tensors.
     pub tensors: ModelTensors,
+    /// Headers of every request beside those that the protocol needs, to both targets.
+    pub headers: HeaderMap,
+    /// PEM certificates to trust besides the system's, where a URL asks for TLS.
+    pub ca_file: Option<PathBuf>,
     /// Images per request.
     pub batch: usize,
     /// How requests follow each other.
@@ -36,14 +42,17 @@ pub struct Settings {
     pub tolerance: f64,
     /// The bounds that a run must hold.
     pub slo: Option<Slo>,
-    /// Whether to show a line of progress.
+    /// Whether to show progress on standard error: a line that changes, or where that is not a
+    /// terminal, a line for each finished run.
     pub progress: bool,
+    /// How the load test was called, for the report; without secrets.
+    pub command_line: Option<String>,
 }
 
 /// Where to send, and as what.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// `http://host:port` or `grpc://host:port`.
+    /// `http://host:port` or `grpc://host:port`; with TLS `https://` or `grpcs://`.
     pub url: String,
     /// How requests are written.
     pub protocol: Protocol,

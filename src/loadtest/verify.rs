@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
@@ -17,6 +18,15 @@ use crate::loadtest::workload::Workload;
 
 /// Stands for "not yet known"; no score is this NaN.
 const UNKNOWN: u64 = u64::MAX;
+
+/// A score by the name of its file.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageScore {
+    /// The file's name without its folder.
+    pub name: String,
+    /// The first score that came.
+    pub score: f64,
+}
 
 /// What every response is compared with.
 #[derive(Debug)]
@@ -81,6 +91,15 @@ impl Verifier {
         self.expected.iter().map(known).collect()
     }
 
+    /// The scores known by now, with the images' names.
+    pub(crate) fn image_scores(&self, names: &[String]) -> Vec<ImageScore> {
+        let score = |(name, score): (&String, Option<f64>)| {
+            let name = name.clone();
+            score.map(|score| ImageScore { name, score })
+        };
+        names.iter().zip(self.scores()).filter_map(score).collect()
+    }
+
     /// Verifies the response to a request of the workload.
     pub(crate) fn verify(
         &self,
@@ -132,15 +151,6 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loadtest::workload::Image;
-
-    fn workload(names: [&str; 2]) -> Workload {
-        let images = names.map(|name| Image {
-            name: name.to_owned(),
-            bytes: Bytes::from_static(b"image"),
-        });
-        Workload::for_tests(Protocol::V1, &images, 2).unwrap()
-    }
 
     fn verifier(workload: &Workload) -> Verifier {
         Verifier::new(Protocol::V1, &[], workload, 1e-4)
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_first_score_of_an_image_binds_the_others() {
-        let workload = workload(["a", "b"]);
+        let workload = Workload::for_tests(&["a", "b"], 2);
         let verifier = verifier(&workload);
         let verify = |scores: &[f64]| verifier.verify(&workload, 0, &response(scores));
         assert!(verify(&[0.5, 0.7]).is_ok());
@@ -174,7 +184,7 @@ mod tests {
 
     #[test]
     fn golden_scores_bind_the_first_response_too() {
-        let workload = workload(["a", "b"]);
+        let workload = Workload::for_tests(&["a", "b"], 2);
         let verifier = verifier(&workload);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{"b": 0.9, "elsewhere": 0.1}"#).unwrap();
@@ -191,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_response_with_too_few_scores_is_malformed() {
-        let workload = workload(["a", "b"]);
+        let workload = Workload::for_tests(&["a", "b"], 2);
         let verified = verifier(&workload).verify(&workload, 0, &response(&[0.5]));
         assert_eq!(verified.unwrap_err().kind, FailureKind::Malformed);
     }

@@ -5,6 +5,7 @@
 mod contents;
 mod describe;
 mod engine;
+mod failures;
 mod passthrough;
 mod service;
 mod validate;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::failures::Failures;
 pub use self::passthrough::Passthrough;
 pub use self::service::{InferenceService, ModelDescription, TensorSpec};
 use self::validate::{VERSION, ValidatedRequest, check_version, validate};

@@ -9,7 +9,7 @@ pub(crate) mod headers;
 pub(crate) mod http_body;
 mod idle_timeout;
 mod listener;
-pub(crate) mod tls;
+pub mod tls;
 
 pub use body_limits::{BodyError, BodyLimits};
 pub use connection::{Body, ConnectionSettings, Handler};

@@ -5,5 +5,7 @@ pub(crate) mod notes;
 pub(crate) mod procfs;
 pub(crate) mod record;
 pub(crate) mod scrape;
+pub(crate) mod series;
 pub(crate) mod slo;
 pub(crate) mod summary;
+pub(crate) mod verdict;

@@ -2,7 +2,8 @@
 
 use crate::loadtest::measure::note::Note;
 use crate::loadtest::measure::record::Silence;
-use crate::loadtest::measure::summary::{CAPACITY_EXCEEDED, ConnectionUse, Summary};
+use crate::loadtest::measure::series::CAPACITY_EXCEEDED;
+use crate::loadtest::measure::summary::{ConnectionUse, Summary};
 use crate::loadtest::units::milliseconds;
 
 /// From this lag at p99 on, in milliseconds, a run is said to have sent late.

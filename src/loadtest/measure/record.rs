@@ -56,13 +56,23 @@ pub(crate) struct Recorded {
     pub(crate) service: Histogram<u64>,
     /// From the intended moment to the sending; all requests.
     pub(crate) lag: Histogram<u64>,
-    pub(crate) stages: BTreeMap<String, Histogram<u32>>,
+    /// In the order in which the responses name them: that of the request's path.
+    pub(crate) stages: Vec<StageRecord>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) slot_width: Duration,
     /// The end of the last request; the start as long as there is none.
     pub(crate) last: Instant,
+    /// When the last request was sent; the start as long as none was.
+    pub(crate) last_sent: Instant,
     /// The longest time in which no request ended.
     pub(crate) silence: Silence,
+}
+
+/// The times of one stage of the target.
+#[derive(Debug)]
+pub(crate) struct StageRecord {
+    pub(crate) name: String,
+    pub(crate) time: Histogram<u32>,
 }
 
 /// A time without a response.
@@ -88,6 +98,9 @@ pub(crate) struct Slot {
     pub(crate) ok: u64,
     /// The images of those.
     pub(crate) images: u64,
+    /// Images of requests that were sent in the warm-up and succeeded in this slot. They are in no
+    /// figure, but without them every run would seem to begin with a dip.
+    pub(crate) warmup_images: u64,
     /// Requests that failed in it.
     pub(crate) failed: u64,
     /// Latencies of requests that were meant to be sent in it.
@@ -114,10 +127,11 @@ impl Recorder {
             latency: histogram(3),
             service: histogram(3),
             lag: histogram(3),
-            stages: BTreeMap::new(),
+            stages: Vec::new(),
             slots: Vec::new(),
             slot_width: SLOT_WIDTH,
             last: from,
+            last_sent: from,
             silence: Silence::default(),
         };
         Self {
@@ -130,6 +144,9 @@ impl Recorder {
         let mut recorded = self.lock();
         if sample.intended < self.from {
             recorded.warmup += 1;
+            if sample.outcome.is_ok() && sample.done >= self.from {
+                recorded.slot(sample.done - self.from).warmup_images += sample.images as u64;
+            }
         } else {
             recorded.add(sample, self.from);
         }
@@ -179,6 +196,7 @@ impl Recorded {
             };
         }
         self.last = self.last.max(sample.done);
+        self.last_sent = self.last_sent.max(sample.sent);
         let done = self.slot(sample.done - from);
         let timed = match sample.outcome {
             Ok(()) => {
@@ -206,13 +224,28 @@ impl Recorded {
                 .latency
                 .saturating_record(latency);
         }
-        for stage in sample.stages {
-            if self.stages.len() < MAX_STAGES || self.stages.contains_key(&stage.name) {
-                self.stages
-                    .entry(stage.name)
-                    .or_insert_with(|| histogram(2))
-                    .saturating_record((stage.milliseconds.max(0.0) * 1e6) as u64);
-            }
+        self.add_stages(sample.stages);
+    }
+
+    /// A stage that is new stands behind the one before it in this response: not every request goes
+    /// through every stage.
+    fn add_stages(&mut self, stages: Vec<StageTime>) {
+        let mut next = 0;
+        for StageTime { name, milliseconds } in stages {
+            let known = self.stages.iter().position(|stage| stage.name == name);
+            let index = match known {
+                Some(index) => index,
+                None if self.stages.len() == MAX_STAGES => continue,
+                None => {
+                    let time = histogram(2);
+                    self.stages.insert(next, StageRecord { name, time });
+                    next
+                }
+            };
+            self.stages[index]
+                .time
+                .saturating_record((milliseconds.max(0.0) * 1e6) as u64);
+            next = index + 1;
         }
     }
 
@@ -228,13 +261,14 @@ impl Recorded {
         &mut self.slots[number]
     }
 
-    fn merge_slots(&mut self) {
+    pub(crate) fn merge_slots(&mut self) {
         self.slot_width *= 2;
         let mut slots = std::mem::take(&mut self.slots).into_iter();
         while let Some(mut slot) = slots.next() {
             if let Some(next) = slots.next() {
                 slot.ok += next.ok;
                 slot.images += next.images;
+                slot.warmup_images += next.warmup_images;
                 slot.failed += next.failed;
                 // Both have the same bounds, so it cannot fail.
                 let _ = slot.latency.add(next.latency);
@@ -249,6 +283,7 @@ impl Slot {
         Self {
             ok: 0,
             images: 0,
+            warmup_images: 0,
             failed: 0,
             latency: histogram(2),
         }
@@ -318,6 +353,28 @@ mod tests {
         assert_eq!(recorded.images, 16);
         assert_eq!(recorded.latency.len(), 8);
         assert_eq!(recorded.failures[&FailureKind::Http(503)].example, "full");
+    }
+
+    #[test]
+    fn stages_stay_in_the_order_of_the_path() {
+        let from = Instant::now();
+        let recorder = Recorder::new(from);
+        for names in [
+            &["read", "predict", "total"][..],
+            &["read", "parse", "predict"],
+        ] {
+            let stage = |&name: &&str| StageTime {
+                name: name.to_owned(),
+                milliseconds: 1.0,
+            };
+            let mut sample = sample(from, 0, 0, 5, true);
+            sample.stages = names.iter().map(stage).collect();
+            recorder.record(sample);
+        }
+        let (_, recorded) = recorder.finish();
+        let names: Vec<_> = recorded.stages.iter().map(|stage| &stage.name).collect();
+        assert_eq!(names, ["read", "parse", "predict", "total"]);
+        assert_eq!(recorded.stages[2].time.len(), 2);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::loadtest::failure::FailureKind;
 use crate::loadtest::measure::note::Note;
-use crate::loadtest::measure::record::{FailureCount, Recorded, Slot};
+use crate::loadtest::measure::record::{FailureCount, Recorded, StageRecord};
 use crate::loadtest::measure::scrape::Mean;
+use crate::loadtest::measure::series::{self, Point};
+use crate::loadtest::measure::verdict::Verdict;
 
 /// The figures of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -44,8 +46,19 @@ pub struct Summary {
     pub cpu: Cpu,
     /// Seconds of latency gained per second: above zero when the rate exceeds the capacity.
     pub growth: f64,
+    /// Which of two targets was loaded.
+    pub side: Option<Side>,
+    /// Each bound of the SLO, if there is one.
+    pub verdicts: Vec<Verdict>,
     /// What limits these figures.
     pub notes: Vec<Note>,
+}
+
+/// One of two targets that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Side {
+    A,
+    B,
 }
 
 /// Counts of requests.
@@ -80,18 +93,6 @@ pub struct Distribution {
     pub max_ms: f64,
     /// Quantile and milliseconds, dense towards the end.
     pub curve: Vec<(f64, f64)>,
-}
-
-/// A piece of time.
-#[derive(Clone, Debug, Serialize)]
-pub struct Point {
-    /// The middle, in seconds from the start.
-    pub second: f64,
-    pub images_per_second: f64,
-    pub failed_per_second: f64,
-    /// Latency of the requests that were meant to be sent then; none without such a request.
-    pub p50_ms: Option<f64>,
-    pub p99_ms: Option<f64>,
 }
 
 /// A stage that the target's `server-timing` names.
@@ -155,9 +156,9 @@ impl Summary {
             count: count.count,
             example: count.example.clone(),
         };
-        let stage = |(name, time): (&String, &Histogram<u32>)| Stage {
-            name: name.clone(),
-            time: Distribution::of(time),
+        let stage = |stage: &StageRecord| Stage {
+            name: stage.name.clone(),
+            time: Distribution::of(&stage.time),
         };
         Self {
             label: info.label,
@@ -170,7 +171,7 @@ impl Summary {
             latency: Distribution::of(&recorded.latency),
             service: Distribution::of(&recorded.service),
             send_lag: Distribution::of(&recorded.lag),
-            series: series(recorded),
+            series: series::points(recorded, series::end(from, recorded, info.offered)),
             stages: recorded.stages.iter().map(stage).collect(),
             metrics: info.metrics,
             cpu: Cpu {
@@ -179,9 +180,17 @@ impl Summary {
                 target_mib: info.target_bytes.map(|b| b as f64 / f64::from(1 << 20)),
                 own_us: per_image(info.own_cpu),
             },
-            growth: growth(recorded),
+            growth: series::growth(recorded),
+            side: None,
+            verdicts: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// Whether every bound of the SLO held; none without an SLO.
+    pub(crate) fn held(&self) -> Option<bool> {
+        let verdicts = &self.verdicts;
+        (!verdicts.is_empty()).then(|| verdicts.iter().all(|verdict| verdict.held))
     }
 
     /// The share of counted requests that failed.
@@ -194,12 +203,6 @@ impl Summary {
         self.requests.ok as f64 / self.seconds
     }
 }
-
-/// Latency gained per second of the run above which the rate is said to exceed the capacity.
-pub(crate) const CAPACITY_EXCEEDED: f64 = 0.02;
-
-/// The same, beyond doubt.
-pub(crate) const CAPACITY_FAR_EXCEEDED: f64 = 0.25;
 
 impl Distribution {
     fn of<T: hdrhistogram::Counter>(histogram: &Histogram<T>) -> Self {
@@ -234,48 +237,4 @@ impl Distribution {
             .find(|(q, _)| *q >= quantile - 1e-9)
             .map_or(self.max_ms, |&(_, ms)| ms)
     }
-}
-
-fn series(recorded: &Recorded) -> Vec<Point> {
-    let width = recorded.slot_width.as_secs_f64();
-    let quantile = |histogram: &Histogram<u32>, q| {
-        (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1e6)
-    };
-    let slots = recorded.slots.iter().enumerate();
-    slots
-        .map(|(number, slot)| Point {
-            second: (number as f64 + 0.5) * width,
-            images_per_second: slot.images as f64 / width,
-            failed_per_second: slot.failed as f64 / width,
-            p50_ms: quantile(&slot.latency, 0.5),
-            p99_ms: quantile(&slot.latency, 0.99),
-        })
-        .collect()
-}
-
-/// The median latency of the last quarter against the first, over the time between.
-fn growth(recorded: &Recorded) -> f64 {
-    let used = recorded
-        .slots
-        .iter()
-        .rposition(|slot| !slot.latency.is_empty())
-        .map_or(0, |last| last + 1);
-    let quarter = used / 4;
-    if quarter == 0 {
-        return 0.0;
-    }
-    let median = |slots: &[Slot]| {
-        let mut medians: Vec<_> = slots
-            .iter()
-            .filter(|slot| !slot.latency.is_empty())
-            .map(|slot| slot.latency.value_at_quantile(0.5))
-            .collect();
-        medians.sort_unstable();
-        medians
-            .get(medians.len() / 2)
-            .map_or(0.0, |&ns| ns as f64 / 1e9)
-    };
-    let gained = median(&recorded.slots[used - quarter..used]) - median(&recorded.slots[..quarter]);
-    let between = recorded.slot_width.as_secs_f64() * (used - quarter) as f64;
-    gained / between
 }

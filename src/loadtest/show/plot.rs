@@ -21,10 +21,10 @@ const COLOURS: [RGBColor; 8] = [
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type DrawResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// A line, named in the legend.
+/// A line, named in the legend. Its segments are not joined: between two runs nothing was measured.
 pub(crate) struct Line {
     pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
+    pub(crate) segments: Vec<Vec<(f64, f64)>>,
 }
 
 /// A bar with its value as text beside it.
@@ -83,15 +83,16 @@ pub(crate) const NINES: Axis = Axis {
     },
 };
 
-/// Lines over an axis, from zero (or the lowest below it) up. None if there is nothing to draw.
+/// Lines over an axis, from zero (or the lowest below it) up, with their legend below, where it hides
+/// none of them. None if there is nothing to draw.
 pub(crate) fn lines(title: &str, axis: &Axis, vertical: &Axis, lines: &[Line]) -> Option<String> {
-    let points = || lines.iter().flat_map(|line| &line.points);
+    let points = || lines.iter().flat_map(|line| line.segments.iter().flatten());
     let left = points().map(|p| p.0).reduce(f64::min)?;
     let right = points().map(|p| p.0).reduce(f64::max)?;
     let top = points().map(|p| p.1).reduce(f64::max)?;
     let bottom = points().map(|p| p.1).fold(0.0, f64::min);
     let (left, right) = widen(left, right);
-    svg(|area| {
+    let plot = svg(|area| {
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 17))
             .margin(12)
@@ -110,33 +111,41 @@ pub(crate) fn lines(title: &str, axis: &Axis, vertical: &Axis, lines: &[Line]) -
             .y_label_formatter(&vertical.label)
             .draw()?;
         for (line, &colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-            chart
-                .draw_series(LineSeries::new(
-                    line.points.iter().copied(),
-                    colour.stroke_width(2),
-                ))?
-                .label(&line.name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2))
-                });
-            if line.points.len() < 30 {
-                let dots = line
-                    .points
-                    .iter()
-                    .map(|&at| Circle::new(at, 3, colour.filled()));
-                chart.draw_series(dots)?;
+            for segment in &line.segments {
+                let points = segment.iter().copied();
+                chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+                if segment.len() < 30 {
+                    let dots = segment
+                        .iter()
+                        .map(|&at| Circle::new(at, 2, colour.filled()));
+                    chart.draw_series(dots)?;
+                }
             }
         }
-        if lines.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
-                .background_style(WHITE.mix(0.85))
-                .border_style(RGBColor(203, 213, 225))
-                .draw()?;
-        }
         Ok(())
-    })
+    })?;
+    Some(plot + &legend(lines))
+}
+
+fn legend(lines: &[Line]) -> String {
+    if lines.len() < 2 {
+        return String::new();
+    }
+    let entries = lines.iter().zip(COLOURS.iter().cycle());
+    let entries = entries.map(|(line, colour)| {
+        let RGBColor(red, green, blue) = colour;
+        let name = escape(&line.name);
+        format!("<span><i style=\"background:rgb({red},{green},{blue})\"></i>{name}</span>")
+    });
+    format!("<figcaption>{}</figcaption>", entries.collect::<String>())
+}
+
+/// Text inside HTML.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// Bars from top to bottom. None if there are none.
@@ -221,7 +230,7 @@ mod tests {
     fn lines_are_drawn_with_their_names() {
         let line = |name: &str| Line {
             name: name.to_owned(),
-            points: vec![(0.0, 1.0), (1.0, 2.0)],
+            segments: vec![vec![(0.0, 1.0), (1.0, 2.0)], vec![(2.0, 1.0), (3.0, 1.0)]],
         };
         let drawn = lines(
             "Title",
@@ -230,7 +239,9 @@ mod tests {
             &[line("first"), line("second")],
         )
         .unwrap();
-        assert!(drawn.starts_with("<svg") && drawn.contains("polyline"));
+        assert!(drawn.starts_with("<svg"));
+        let series = drawn.matches("stroke-width=\"2\"").count();
+        assert_eq!(series, 4, "segments are not joined");
         assert!(drawn.contains("first") && drawn.contains("second") && drawn.contains("Title"));
     }
 
@@ -238,7 +249,7 @@ mod tests {
     fn one_point_and_no_points_are_not_a_fault() {
         let one = [Line {
             name: "one".to_owned(),
-            points: vec![(3.0, 0.0)],
+            segments: vec![vec![(3.0, 0.0)]],
         }];
         assert!(lines("t", &plain("x"), &plain("y"), &one).is_some());
         assert!(lines("t", &plain("x"), &plain("y"), &[]).is_none());

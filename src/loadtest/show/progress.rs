@@ -1,5 +1,7 @@
-//! The line on the terminal while a run goes on. Silent where there is no terminal.
+//! What is shown on standard error while a load test goes on: a line that changes on a terminal, and
+//! elsewhere a line for each finished run, since nobody wants to wait a minute without a sign.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,7 @@ use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 
 use crate::loadtest::measure::record::Recorder;
+use crate::loadtest::measure::summary::Summary;
 use crate::loadtest::units::{milliseconds, show_milliseconds, show_rate};
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -58,4 +61,29 @@ impl Drop for Progress {
         self.task.abort();
         self.bar.finish_and_clear();
     }
+}
+
+/// A line about a finished run, where there is no terminal.
+pub(crate) fn print_finished(run: &Summary) {
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{}", finished(run));
+    }
+}
+
+fn finished(run: &Summary) -> String {
+    let held = match run.held() {
+        None => "",
+        Some(true) => ", slo held",
+        Some(false) => ", slo missed",
+    };
+    let requests = &run.requests;
+    format!(
+        "finished {}: {} ok, {} failed, {} images, p50 {}, p99 {}{held}",
+        run.label,
+        requests.ok,
+        requests.failed,
+        show_rate(run.images_per_second),
+        show_milliseconds(run.latency.p50_ms),
+        show_milliseconds(run.latency.p99_ms),
+    )
 }

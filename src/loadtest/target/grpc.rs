@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -16,7 +18,9 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
-use crate::loadtest::target::dial::{broken, dial};
+use crate::loadtest::settings::Settings;
+use crate::loadtest::target::address::Address;
+use crate::loadtest::target::dial::{Dialer, broken};
 use crate::loadtest::target::response::Response;
 use crate::loadtest::workload::Request;
 use crate::wire::grpc::{error_status, set_request_headers, split_message};
@@ -32,19 +36,33 @@ pub(super) struct SharedConnections {
 
 #[derive(Debug)]
 struct Route {
-    authority: String,
+    dialer: Dialer,
     uri: Uri,
+    /// The caller's own.
+    headers: HeaderMap,
 }
 
 impl SharedConnections {
-    pub(super) fn new(authority: &str, path: &str, count: usize) -> Result<Self, Error> {
-        let uri = format!("http://{authority}{path}")
-            .parse()
-            .map_err(|_| Error::Usage(format!("invalid host and port {authority} (--url)")))?;
+    pub(super) fn new(
+        address: &Address,
+        path: &str,
+        settings: &Settings,
+        count: usize,
+    ) -> Result<Self, Error> {
+        let mut headers = settings.headers.clone();
+        // HTTP/2 names the host in the URL.
+        let authority = match headers.remove(HOST) {
+            None => address.authority.clone(),
+            Some(host) => Authority::try_from(host.as_bytes())
+                .map_err(|error| Error::Usage(format!("--header host: {error}")))?,
+        };
+        let dialer = Dialer::new(address.clone(), settings.ca_file.as_deref(), b"h2")?;
+        let uri = address.uri(&authority, path)?;
         Ok(Self {
             route: Arc::new(Route {
-                authority: authority.to_owned(),
+                dialer,
                 uri,
+                headers,
             }),
             slots: (0..count.max(1)).map(|_| Arc::default()).collect(),
         })
@@ -72,7 +90,7 @@ impl SharedConnection {
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let stream = dial(&self.route.authority).await?;
+        let stream = self.route.dialer.dial().await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             // Until the target's SETTINGS are here, a second call might be one too many for it.
             .initial_max_send_streams(1)
@@ -93,6 +111,7 @@ impl SharedConnection {
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.route.uri.clone();
+        *request.headers_mut() = self.route.headers.clone();
         set_request_headers(request.headers_mut());
         let response = sender
             .send_request(request)

@@ -1,5 +1,6 @@
 //! HTTP/1.1: one request after the other on a connection.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::protocol::Protocol;
-use crate::loadtest::target::dial::{broken, dial};
+use crate::loadtest::settings::{Endpoint, Settings};
+use crate::loadtest::target::address::Address;
+use crate::loadtest::target::dial::{Dialer, broken};
 use crate::loadtest::target::response::Response;
 use crate::loadtest::workload::Request;
 use crate::wire::error_body;
@@ -20,31 +23,34 @@ use crate::wire::v2::JSON_LENGTH;
 /// Where requests go, and their headers, made once.
 #[derive(Debug)]
 pub(super) struct Route {
-    authority: String,
+    dialer: Dialer,
     uri: Uri,
     headers: HeaderMap,
 }
 
 impl Route {
-    pub(super) fn new(authority: &str, path: &str, protocol: Protocol) -> Result<Self, Error> {
-        let invalid = || Error::Usage(format!("invalid URL {authority}{path} (--url, --model)"));
+    pub(super) fn new(
+        address: &Address,
+        path: &str,
+        endpoint: &Endpoint,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let invalid =
+            |error: &dyn Display| Error::Usage(format!("invalid path {path} (--model): {error}"));
         let mut headers = HeaderMap::new();
-        let host = HeaderValue::from_str(authority).map_err(|_| invalid())?;
-        headers.insert(HOST, host);
-        let media = match protocol {
+        let host = HeaderValue::from_str(address.authority.as_str());
+        headers.insert(HOST, host.map_err(|error| invalid(&error))?);
+        let media = match endpoint.protocol {
             Protocol::V1 => "application/json",
             _ => "application/octet-stream",
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        headers.extend(settings.headers.clone());
         Ok(Self {
-            authority: authority.to_owned(),
-            uri: path.parse().map_err(|_| invalid())?,
+            dialer: Dialer::new(address.clone(), settings.ca_file.as_deref(), b"http/1.1")?,
+            uri: path.parse().map_err(|error| invalid(&error))?,
             headers,
         })
-    }
-
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
     }
 }
 
@@ -66,7 +72,7 @@ impl HttpConnection {
     }
 
     pub(super) async fn open(&mut self) -> Result<(), Failure> {
-        self.sender = Some(connect(&self.route.authority).await?);
+        self.sender = Some(connect(&self.route.dialer).await?);
         Ok(())
     }
 
@@ -80,7 +86,7 @@ impl HttpConnection {
         }
         let mut sender = match kept {
             Some(sender) => sender,
-            None => connect(&self.route.authority).await?,
+            None => connect(&self.route.dialer).await?,
         };
         let mut message = http::Request::new(Full::new(request.body.bytes.clone()));
         *message.method_mut() = Method::POST;
@@ -105,13 +111,12 @@ impl HttpConnection {
 }
 
 /// One GET on a connection of its own.
-pub(super) async fn get(authority: &str, path: &str) -> Result<Bytes, Failure> {
-    let mut sender = connect(authority).await?;
-    let failed = |error: http::Error| Failure::new(FailureKind::Connect, error.to_string());
-    let message = http::Request::get(path)
-        .header(HOST, authority)
-        .body(Full::default())
-        .map_err(failed)?;
+pub(super) async fn get(route: &Route, path: &'static str) -> Result<Bytes, Failure> {
+    let mut sender = connect(&route.dialer).await?;
+    let mut message = http::Request::new(Full::default());
+    *message.uri_mut() = Uri::from_static(path);
+    *message.headers_mut() = route.headers.clone();
+    message.headers_mut().remove(CONTENT_TYPE);
     let (status, response) = exchange(&mut sender, message).await?;
     if status == StatusCode::OK {
         Ok(response.body)
@@ -120,8 +125,8 @@ pub(super) async fn get(authority: &str, path: &str) -> Result<Bytes, Failure> {
     }
 }
 
-async fn connect(authority: &str) -> Result<Sender, Failure> {
-    let stream = dial(authority).await?;
+async fn connect(dialer: &Dialer) -> Result<Sender, Failure> {
+    let stream = dialer.dial().await?;
     let (sender, connection) = http1::handshake(stream).await.map_err(|e| broken(&e))?;
     // Its failure is the failure of the request in flight.
     tokio::spawn(connection);

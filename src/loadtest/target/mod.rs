@@ -1,5 +1,6 @@
 //! The target as a client sees it: an address, and connections that carry one request at a time.
 
+mod address;
 mod dial;
 mod grpc;
 mod http;
@@ -8,19 +9,32 @@ mod response;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderName;
+use ::http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use self::address::Address;
 pub(crate) use self::response::Response;
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::protocol::Protocol;
-use crate::loadtest::settings::Endpoint;
+use crate::loadtest::settings::{Endpoint, Settings};
 use crate::loadtest::workload::Request;
 use crate::wire::triton::{MODEL_INFER, MODEL_STREAM_INFER};
+use crate::wire::v2::JSON_LENGTH;
 
 /// Time for a page beside the protocol; a target without one must not hold up a run.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Headers that belong to the message and its connection, not to the caller.
+const OWN_HEADERS: [HeaderName; 5] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    TE,
+    TRANSFER_ENCODING,
+    JSON_LENGTH,
+];
 
 /// An endpoint that can be called.
 #[derive(Debug)]
@@ -35,10 +49,18 @@ impl Target {
     /// The requests of a gRPC target share `shared` connections; over HTTP/1.1 each has its own.
     pub(crate) fn new(
         endpoint: Endpoint,
-        timeout: Duration,
+        settings: &Settings,
         shared: usize,
     ) -> Result<Arc<Self>, Error> {
-        let authority = dial::authority(&endpoint.url)?;
+        let address = Address::parse(&endpoint.url, endpoint.protocol)?;
+        if let Some(name) = OWN_HEADERS
+            .iter()
+            .find(|name| settings.headers.contains_key(*name))
+        {
+            return Err(Error::Usage(format!(
+                "--header {name}: the load test sets this header itself"
+            )));
+        }
         let path = match endpoint.protocol {
             Protocol::V1 | Protocol::Raw => format!("/v1/models/{}:predict", endpoint.model),
             Protocol::V2 => format!("/v2/models/{}/infer", endpoint.model),
@@ -48,14 +70,14 @@ impl Target {
         let grpc = endpoint
             .protocol
             .is_grpc()
-            .then(|| grpc::SharedConnections::new(&authority, &path, shared))
+            .then(|| grpc::SharedConnections::new(&address, &path, settings, shared))
             .transpose()?;
-        let http = Arc::new(http::Route::new(&authority, &path, endpoint.protocol)?);
+        let http = Arc::new(http::Route::new(&address, &path, &endpoint, settings)?);
         Ok(Arc::new(Self {
             endpoint,
             http,
             grpc,
-            timeout,
+            timeout: settings.timeout,
         }))
     }
 
@@ -75,9 +97,11 @@ impl Target {
     }
 
     /// The text of a page beside the protocol, such as `/metrics`.
-    pub(crate) async fn page(&self, path: &str) -> Option<Bytes> {
-        let page = http::get(self.http.authority(), path);
-        timeout(PAGE_TIMEOUT, page).await.ok()?.ok()
+    pub(crate) async fn page(&self, path: &'static str) -> Option<Bytes> {
+        timeout(PAGE_TIMEOUT, http::get(&self.http, path))
+            .await
+            .ok()?
+            .ok()
     }
 }
 

@@ -1,28 +1,28 @@
-//! `loadtest`: from flags to the settings of a load test, and from its report to output and exit
-//! code.
+//! The flags of `loadtest`, and the settings that they mean.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::Args as ClapArgs;
-
-use super::{Exit, print_error};
+use crate::command::header::{Header, header_map};
 use crate::faces;
 use crate::loadtest::{
-    self, Arrival, Endpoint, Error, Load, ModelTensors, Protocol, Rates, Settings, Slo, Until,
+    Arrival, Endpoint, Error, Load, ModelTensors, Protocol, Rates, Settings, Slo, Until,
     parse_duration,
 };
 
+/// Rates of a ramp unless `--steps` says otherwise.
+const STEPS: usize = 10;
+
+/// The beginning of each run that is not counted, unless `--warmup` says otherwise.
+const WARMUP: Duration = Duration::from_secs(1);
+
 /// Load a target and measure it: a closed loop (--concurrency), an open loop (--rate), or the
 /// search for the highest rate that holds an SLO (--find_rate).
-#[derive(Clone, Debug, ClapArgs)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(rename_all = "snake_case")]
 pub struct Args {
-    /// Base of the target: http://HOST:PORT or grpc://HOST:PORT [default: http://127.0.0.1:8080,
-    /// for --protocol triton 127.0.0.1:8001]
+    /// Base of the target: http://HOST:PORT or grpc://HOST:PORT, with TLS https:// or grpcs://
+    /// [default: http://127.0.0.1:8080, for --protocol triton grpc://127.0.0.1:8001]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Protocol to use
@@ -31,7 +31,13 @@ pub struct Args {
     /// Model at the target [default: facequality, for --protocol triton face_quality_trt_fp16]
     #[arg(long, visible_alias = "model_name", value_name = "NAME")]
     pub model: Option<String>,
-    /// Image files, or folders of them; not needed where tensors are sent
+    /// Header of every request, as in -H 'Host: face.example'; repeatable
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<Header>,
+    /// PEM certificates to trust besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Image files, or folders, whose images are sent; not needed where tensors are sent
     #[arg(long, num_args = 1.., value_name = "DIR|FILE")]
     pub images: Vec<PathBuf>,
     /// Images per request
@@ -46,8 +52,9 @@ pub struct Args {
         conflicts_with = "rate"
     )]
     pub concurrency: usize,
-    /// Closed loop: end after this number of requests instead of after --duration
-    #[arg(long, short = 'n', value_name = "N", conflicts_with_all = ["rate", "find_rate"])]
+    /// Closed loop: send this number of requests, without a warm-up, instead of loading for
+    /// --duration
+    #[arg(long, short = 'n', value_name = "N", conflicts_with_all = ["rate", "find_rate", "duration", "warmup"])]
     pub requests: Option<u64>,
     /// How long to load; with --steps each step, with --find_rate each probe (3s there) [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -55,21 +62,22 @@ pub struct Args {
     /// Open loop: requests per second, or a ramp as in 100..2000; with --find_rate the first probe
     #[arg(long, value_name = "R|FROM..TO")]
     pub rate: Option<Rates>,
-    /// Rates of a ramp
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    pub steps: usize,
+    /// Rates of a ramp [default: 10]
+    #[arg(long, value_name = "N", requires = "rate")]
+    pub steps: Option<usize>,
     /// Spacing of requests in an open loop
     #[arg(long, value_enum, default_value = "constant")]
     pub arrival: Arrival,
     /// Search the highest rate that holds --slo
     #[arg(long, requires = "slo", conflicts_with_all = ["concurrency", "compare"])]
     pub find_rate: bool,
-    /// Bounds that must hold, as in p99=20ms,errors=0; also p50, p99.9, mean, max. Missed: exit code 2
+    /// Bounds that must hold, as in p99=20ms,errors=1%; also p50, p99.9, mean, max. Without errors=
+    /// no request may fail. Missed: exit code 2
     #[arg(long, value_name = "BOUNDS")]
     pub slo: Option<Slo>,
-    /// Beginning of each run that is not counted
-    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_duration)]
-    pub warmup: Duration,
+    /// Beginning of each run that is not counted [default: 1s, with --requests none]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub warmup: Option<Duration>,
     /// Time to wait for a response
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Duration,
@@ -111,109 +119,95 @@ pub struct Args {
     pub report: Option<PathBuf>,
 }
 
-/// Runs the load test. Exit code 2 when an SLO or an expected score is missed, 64 when the settings
-/// cannot be followed, 1 when no request succeeded.
-///
-/// # Errors
-///
-/// When the target cannot be reached at the start, or a file cannot be written.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let report = match loadtest::execute(&settings(&args)).await {
-        Ok(report) => report,
-        Err(error @ Error::Usage(_)) => {
-            print_error(error);
-            return Ok(Exit::Usage.into());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", loadtest::text(&report));
+impl Args {
+    /// What the flags mean. `images` are the files that `--images` names.
+    ///
+    /// # Errors
+    ///
+    /// When two flags do not fit each other.
+    pub(super) fn settings(
+        &self,
+        images: Vec<PathBuf>,
+        command_line: String,
+    ) -> Result<Settings, Error> {
+        let target = Endpoint {
+            url: self
+                .url
+                .clone()
+                .unwrap_or_else(|| default_url(self.protocol).to_owned()),
+            protocol: self.protocol,
+            model: self
+                .model
+                .clone()
+                .unwrap_or_else(|| default_model(self.protocol).to_owned()),
+            pid: self.pid,
+        };
+        let compare = self.compare.as_ref().map(|url| {
+            let protocol = self.compare_protocol.unwrap_or(self.protocol);
+            let model = self.compare_model.as_ref().or(self.model.as_ref());
+            Endpoint {
+                url: url.clone(),
+                protocol,
+                model: model.map_or_else(|| default_model(protocol).to_owned(), Clone::clone),
+                pid: self.compare_pid,
+            }
+        });
+        let warmup = match self.requests {
+            Some(_) => Duration::ZERO,
+            None => self.warmup.unwrap_or(WARMUP),
+        };
+        Ok(Settings {
+            target,
+            compare,
+            rounds: self.rounds,
+            images,
+            tensors: tensors(),
+            headers: header_map(&self.headers),
+            ca_file: self.ca_file.clone(),
+            batch: self.batch,
+            load: self.load()?,
+            warmup,
+            timeout: self.timeout,
+            max_connections: self.max_connections,
+            golden: self.golden.clone(),
+            tolerance: self.tolerance,
+            slo: self.slo.clone(),
+            progress: true,
+            command_line: Some(command_line),
+        })
     }
-    if let Some(path) = &args.report {
-        fs::write(path, loadtest::html(&report))
-            .with_context(|| format!("--report {}", path.display()))?;
-    }
-    if let Some(path) = &args.write_golden {
-        let scores: serde_json::Map<_, _> = report
-            .scores
-            .iter()
-            .map(|image| (image.name.clone(), image.score.into()))
-            .collect();
-        fs::write(path, serde_json::to_string_pretty(&scores)?)
-            .with_context(|| format!("--write_golden {}", path.display()))?;
-    }
-    Ok(if report.missed() {
-        Exit::ThresholdMissed.into()
-    } else if report.any_ok() {
-        ExitCode::SUCCESS
-    } else {
-        print_error("no request succeeded; see the errors above");
-        Exit::Failed.into()
-    })
-}
 
-fn settings(args: &Args) -> Settings {
-    let arrival = args.arrival;
-    let length = |seconds| args.duration.unwrap_or(Duration::from_secs(seconds));
-    let load = match (args.find_rate, args.rate) {
-        (true, rates) => Load::FindRate {
-            start: rates.map_or(100.0, |rates| rates.from),
-            arrival,
-            length: length(3),
-        },
-        (false, Some(rates)) => Load::Open {
-            rates,
-            steps: args.steps,
-            arrival,
-            length: length(10),
-        },
-        (false, None) => Load::Closed {
-            concurrency: args.concurrency,
-            until: match args.requests {
-                Some(requests) => Until::Requests(requests),
-                None => Until::Elapsed(length(10)),
-            },
-        },
-    };
-    let target = Endpoint {
-        url: args
-            .url
-            .clone()
-            .unwrap_or_else(|| default_url(args.protocol).to_owned()),
-        protocol: args.protocol,
-        model: args
-            .model
-            .clone()
-            .unwrap_or_else(|| default_model(args.protocol).to_owned()),
-        pid: args.pid,
-    };
-    let compare = args.compare.as_ref().map(|url| {
-        let protocol = args.compare_protocol.unwrap_or(args.protocol);
-        let model = args.compare_model.as_ref().or(args.model.as_ref());
-        Endpoint {
-            url: url.clone(),
-            protocol,
-            model: model.map_or_else(|| default_model(protocol).to_owned(), Clone::clone),
-            pid: args.compare_pid,
+    fn load(&self) -> Result<Load, Error> {
+        let arrival = self.arrival;
+        let length = |seconds| self.duration.unwrap_or(Duration::from_secs(seconds));
+        let is_ramp = self.rate.is_some_and(|rates| rates.from != rates.to);
+        if self.steps.is_some() && (self.find_rate || !is_ramp) {
+            return Err(Error::Usage(
+                "--steps needs a ramp, as in --rate 100..2000".to_owned(),
+            ));
         }
-    });
-    Settings {
-        target,
-        compare,
-        rounds: args.rounds,
-        images: args.images.clone(),
-        tensors: tensors(),
-        batch: args.batch,
-        load,
-        warmup: args.warmup,
-        timeout: args.timeout,
-        max_connections: args.max_connections,
-        golden: args.golden.clone(),
-        tolerance: args.tolerance,
-        slo: args.slo.clone(),
-        progress: !args.json,
+        if self.find_rate {
+            return Ok(Load::FindRate {
+                start: self.rate.map_or(100.0, |rates| rates.from),
+                arrival,
+                length: length(3),
+            });
+        }
+        Ok(match self.rate {
+            Some(rates) => Load::Open {
+                rates,
+                steps: self.steps.unwrap_or(STEPS),
+                arrival,
+                length: length(10),
+            },
+            None => Load::Closed {
+                concurrency: self.concurrency,
+                until: match self.requests {
+                    Some(requests) => Until::Requests(requests),
+                    None => Until::Elapsed(length(10)),
+                },
+            },
+        })
     }
 }
 
@@ -253,9 +247,11 @@ mod tests {
         args: Args,
     }
 
-    fn parse(line: &str) -> Result<Settings, clap::Error> {
+    fn parse(line: &str) -> Result<Settings, String> {
         let words = std::iter::once("loadtest").chain(line.split_whitespace());
-        Cli::try_parse_from(words).map(|cli| settings(&cli.args))
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let settings = cli.args.settings(Vec::new(), line.to_owned());
+        settings.map_err(|error| error.to_string())
     }
 
     #[test]
@@ -269,6 +265,19 @@ mod tests {
             }
         ));
         assert_eq!(settings.target.url, "http://127.0.0.1:8080");
+    }
+
+    #[test]
+    fn a_number_of_requests_has_no_warm_up() {
+        assert_eq!(parse("-n 1").unwrap().warmup, Duration::ZERO);
+        assert_eq!(parse("").unwrap().warmup, WARMUP);
+    }
+
+    #[test]
+    fn headers_are_kept_from_the_log() {
+        let settings = parse("-H authorization:secret -H x:1").unwrap();
+        assert_eq!(settings.headers["x"], "1");
+        assert!(!format!("{:?}", settings.headers).contains("secret"));
     }
 
     #[test]
@@ -293,6 +302,11 @@ mod tests {
             "--rate 5 --concurrency 3",
             "--compare_pid 5",
             "--rate 5 --requests 10",
+            "--requests 10 --duration 5s",
+            "--requests 10 --warmup 1s",
+            "--steps 5",
+            "--steps 5 --rate 100",
+            "--slo p99=20",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
