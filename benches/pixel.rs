@@ -14,9 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use facequality_transformer::error::Error;
 use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
 use facequality_transformer::item::data_uri;
-use facequality_transformer::pixel::{
-    self, ExifOrientation, Image, JPEG_DECODER, Options, Resizer, Scratch,
-};
+use facequality_transformer::pixel::{self, ExifOrientation, Image, Options, Resizer, Scratch};
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::v1::request;
 use fast_image_resize::images::{Image as Target, ImageRef};
@@ -50,7 +48,7 @@ fn decoded(file: &[u8]) -> (Vec<u8>, usize, usize) {
 }
 
 fn whole(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("to_planes ({JPEG_DECODER})"));
+    let mut group = c.benchmark_group("to_planes");
     let others = ["png", "webp"].map(|end| (end, file(&format!("data/images/face.{end}"))));
     for (name, file) in images().into_iter().chain(others) {
         let mut scratch = Scratch::default();
@@ -73,7 +71,7 @@ fn whole(c: &mut Criterion) {
 }
 
 fn decode(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("decode ({JPEG_DECODER})"));
+    let mut group = c.benchmark_group("decode");
     for (name, file) in images() {
         let mut scratch = Scratch::default();
         group.bench_function(name, |b| {
@@ -112,7 +110,7 @@ fn resize(c: &mut Criterion) {
 
 /// V1 JSON to the tensor on one thread: what a request costs before its tensor is sent.
 fn preprocess(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("preprocess ({JPEG_DECODER})"));
+    let mut group = c.benchmark_group("preprocess");
     for (name, file) in images() {
         let text = base64_simd::STANDARD.encode_to_string(&file);
         let item = format!("data:image/jpeg;base64,{text}");

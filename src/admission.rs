@@ -257,7 +257,7 @@ mod tests {
             bytes,
             reserve_timeout: Duration::from_millis(20),
         };
-        Admission::new(limits, Arc::new(Metrics::new("none", &[]).unwrap()))
+        Admission::new(limits, Arc::new(Metrics::new(&[]).unwrap()))
     }
 
     #[test]

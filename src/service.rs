@@ -17,7 +17,6 @@ use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
-use crate::pixel::JPEG_DECODER;
 use crate::predictor::{
     LocalSettings, Predictor, Protocol, RemoteSettings, Resolver, Signature, TlsSettings,
 };
@@ -143,7 +142,7 @@ fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predi
 ///
 /// None but defects.
 pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
-    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.bounds())?))
+    Ok(Arc::new(Metrics::new(&settings.bounds())?))
 }
 
 impl Service {

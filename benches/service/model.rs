@@ -58,7 +58,7 @@ pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
         output: OUTPUT.to_owned(),
         output_row: vec![1],
     };
-    let metrics = Arc::new(Metrics::new("none", &[]).expect("metrics"));
+    let metrics = Arc::new(Metrics::new(&[]).expect("metrics"));
     let settings = LocalSettings::default();
     let predictor = Predictor::embedded(None, threads, &settings, signature, metrics);
     let predictor = predictor.expect("the model");

@@ -115,7 +115,7 @@ impl Serving {
     ///
     /// When a port, the model or a thread cannot be had.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new("none", &[])?);
+        let metrics = Arc::new(Metrics::new(&[])?);
         let bare = Passthrough::new(predictor(&args, &metrics)?)?
             .with_max_batch(args.max_batch as usize)
             .with_delay(Duration::from_millis(args.delay_ms));

@@ -18,7 +18,6 @@ use crate::engine::statistics::{Snapshot, Statistics};
 use crate::error::{Error, Kind};
 use crate::observe::metrics::Metrics;
 use crate::observe::timing::{Deadline, Timings};
-use crate::pixel::JPEG_DECODER;
 use crate::predictor::{Readiness, Signature};
 use crate::transformer::batch::{ImageErrors, Model, PixelThreads};
 use crate::transformer::{Input, Row};
@@ -250,11 +249,6 @@ impl Engine {
     /// From now on no model is ready; requests that come all the same are still answered.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-    }
-
-    /// What decodes JPEGs.
-    pub fn jpeg_decoder(&self) -> &'static str {
-        JPEG_DECODER
     }
 
     /// Whether [`Self::drain`] was called.

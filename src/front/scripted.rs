@@ -93,10 +93,6 @@ impl InferenceService for Scripted {
         })
     }
 
-    fn jpeg_decoder(&self) -> Option<&'static str> {
-        Some("none")
-    }
-
     fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }

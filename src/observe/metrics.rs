@@ -39,7 +39,7 @@ impl Metrics {
     /// # Errors
     ///
     /// When two metrics have one name: a defect.
-    pub fn new(jpeg_decoder: &str, limits: &[(&str, u64)]) -> prometheus::Result<Self> {
+    pub fn new(limits: &[(&str, u64)]) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let mut stages = Vec::new();
         // KServe's names, so that its dashboards go on working.
@@ -70,13 +70,9 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             prometheus::Result::Ok(gauge)
         };
-        vector(
-            "facequality_build_info",
-            "what is running",
-            &["version", "jpeg_decoder"],
-        )?
-        .with_label_values(&[env!("CARGO_PKG_VERSION"), jpeg_decoder])
-        .set(1);
+        vector("facequality_build_info", "what is running", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         let limit = vector("facequality_limit", "the bounds that were set", &["flag"])?;
         for &(flag, value) in limits {
             limit

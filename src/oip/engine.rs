@@ -44,10 +44,6 @@ impl InferenceService for Engine {
         Self::readiness(self, model)
     }
 
-    fn jpeg_decoder(&self) -> Option<&'static str> {
-        Some(Self::jpeg_decoder(self))
-    }
-
     fn draining(&self) -> bool {
         Self::draining(self)
     }

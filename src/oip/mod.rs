@@ -109,11 +109,6 @@ pub trait InferenceService: Send + Sync + 'static {
     /// When there is no such model.
     fn readiness(&self, model: &str) -> Result<Readiness, Error>;
 
-    /// What decodes JPEGs here, if anything does.
-    fn jpeg_decoder(&self) -> Option<&'static str> {
-        None
-    }
-
     /// Whether this server is about to end.
     fn draining(&self) -> bool {
         false
@@ -172,17 +167,12 @@ impl dyn InferenceService {
             && matches!(self.readiness(&request.name), Ok(Readiness::Ready { .. }))
     }
 
-    /// Name, version and extensions of this server. The version names the JPEG decoder where there
-    /// is one, since scores depend on it.
+    /// Name, version and extensions of this server.
     pub fn server_metadata(&self) -> ServerMetadataResponse {
         let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
-        let version = env!("CARGO_PKG_VERSION");
         ServerMetadataResponse {
             name: env!("CARGO_PKG_NAME").to_owned(),
-            version: match self.jpeg_decoder() {
-                Some(decoder) => format!("{version}+{decoder}"),
-                None => version.to_owned(),
-            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: extensions.map(str::to_owned).to_vec(),
         }
     }

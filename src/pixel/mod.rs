@@ -26,13 +26,6 @@ pub use normalize::normalize;
 pub use options::{ExifOrientation, Options};
 pub use resize::{Resizer, resize};
 
-/// The decoder of the JPEG files that are not common ones.
-pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") {
-    "libjpeg-turbo"
-} else {
-    "zune-jpeg"
-};
-
 /// Buffers of one thread, kept from image to image; after a large image they are given back.
 #[derive(Debug, Default)]
 pub struct Scratch {

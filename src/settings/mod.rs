@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::pixel::{ExifOrientation, JPEG_DECODER, Options};
+use crate::pixel::{ExifOrientation, Options};
 use crate::predictor::Target;
 use crate::settings::args::{Exif, LogFormat, OnImageError, PredictorProtocol, ServeArgs};
 use crate::transformer::batch::ImageErrors;
@@ -195,7 +195,6 @@ impl Settings {
         let forwarded: Vec<String> = front.forward_headers.iter().map(Forwarded::text).collect();
         vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("jpeg_decoder", JPEG_DECODER.to_owned()),
             ("http", front.http.to_string()),
             (
                 "grpc",

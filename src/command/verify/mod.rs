@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 
 use self::golden::{Golden, Tensor};
 use super::predict::{IN_FLIGHT, Scorer, Scoring};
-use crate::pixel::{JPEG_DECODER, Scratch};
+use crate::pixel::Scratch;
 
 /// A threshold was missed.
 const MISSED: u8 = 2;
@@ -50,21 +50,9 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let golden = Golden::open(&args.golden, args.images.as_deref())?;
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "golden set of OpenCV {}, JPEG decoder here {JPEG_DECODER}",
-        golden.opencv()
-    )?;
+    writeln!(out, "golden set of OpenCV {}", golden.opencv())?;
     let tensors = Tensors::compare(&golden, args.max_grey_levels)?;
     write!(out, "{}", tensors.report())?;
-    if !tensors.faults.is_empty() && JPEG_DECODER != "libjpeg-turbo" {
-        writeln!(
-            out,
-            "  (of progressive, CMYK and other uncommon JPEGs {JPEG_DECODER} makes other pixels than \
-             OpenCV by a few grey levels: build with the feature turbojpeg, or allow them with \
-             --max_grey_levels)"
-        )?;
-    }
     let scores = Scores::compare(&golden, &args.scoring).await?;
     writeln!(out, "{}", scores.report())?;
     let kept = tensors.missed == 0 && scores.within(args.max_difference);

@@ -63,7 +63,7 @@ async fn serve_with(
         forward_headers: [REQUEST_ID, "traceparent"]
             .map(|name| Forwarded::parse(name).unwrap())
             .to_vec(),
-        metrics: Arc::new(Metrics::new("none", &[]).unwrap()),
+        metrics: Arc::new(Metrics::new(&[]).unwrap()),
     };
     let routes = routes(Arc::clone(&served) as Arc<dyn InferenceService>, settings).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

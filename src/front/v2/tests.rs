@@ -47,7 +47,7 @@ async fn server(scripted: Scripted) -> Server {
     // The process does it in main; a second time is an error that means nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let served = Arc::new(scripted);
-    let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
     let forward_headers = vec![Forwarded::parse("x-request-id").unwrap()];
     let settings = grpc::Settings {
         max_body_bytes: 100_000,

@@ -17,6 +17,7 @@ pub(in crate::pixel) fn decode(
     options: &Options,
     buffers: &mut Buffers,
 ) -> Result<Decoded, Error> {
+    check_palette(image)?;
     let mut checks = DecodeOptions::default();
     checks.set_ignore_adler32(false);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(image), checks);
@@ -66,6 +67,25 @@ pub(in crate::pixel) fn decode(
         size,
         orientation: exif.map_or(1, orientation::orientation),
     })
+}
+
+/// Checks that the palette has three bytes per colour, of which the decoder makes sure too late.
+fn check_palette(image: &[u8]) -> Result<(), Error> {
+    let mut chunks = image.get(8..).unwrap_or_default();
+    while let Some((&[l3, l2, l1, l0, name @ ..], rest)) = chunks.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([l3, l2, l1, l0]) as usize;
+        match &name {
+            b"PLTE" if length % 3 != 0 || length == 0 => {
+                return Err(Error::Damaged {
+                    format: FORMAT,
+                    what: "its palette has an invalid length",
+                });
+            }
+            b"PLTE" | b"IDAT" | b"IEND" => break,
+            _ => chunks = rest.get(length.saturating_add(4)..).unwrap_or_default(),
+        }
+    }
+    Ok(())
 }
 
 fn refusal(error: DecodingError) -> Error {

@@ -132,7 +132,7 @@ async fn a_message_that_stops_on_its_way_is_given_up() {
         body_read_timeout: Duration::from_secs(30),
         concurrency: 8,
         forward_headers: Vec::new(),
-        metrics: Arc::new(Metrics::new("none", &[]).unwrap()),
+        metrics: Arc::new(Metrics::new(&[]).unwrap()),
     };
     let mut routes = routes(Arc::new(Scripted::default()), settings).unwrap();
     // The header of 100 bytes, three of them, and no end.

@@ -8,16 +8,51 @@
 
 use multiversion::multiversion;
 
-/// Blocks that are transformed at once.
-pub(super) const SIDE_BY_SIDE: usize = 8;
+use crate::pixel::jpeg::fault::Fault;
+use crate::pixel::jpeg::frame::{BlockGroup, LANES};
 
-/// Dequantised coefficients of eight blocks: the first of each, the second of each, and so on.
+/// The factors of a quantisation table, each once per lane, and the largest coefficients that they
+/// take.
 #[derive(Clone, Debug)]
-pub(super) struct Blocks(pub(super) [i16; 64 * SIDE_BY_SIDE]);
+pub(in crate::pixel::jpeg) struct QuantTable {
+    factors: BlockGroup,
+    limits: BlockGroup,
+}
 
-impl Default for Blocks {
-    fn default() -> Self {
-        Self([0; 64 * SIDE_BY_SIDE])
+/// The largest magnitude of a coefficient times its factor: three times what eight bits per sample
+/// can need. Beyond, 16-bit arithmetic can overflow, and what then comes out depends on its order.
+const LIMIT: u16 = 4095;
+
+impl QuantTable {
+    /// For the factors of a block, row by row.
+    pub(in crate::pixel::jpeg) fn new(factors: &[u16; 64]) -> Self {
+        let spread = |of: fn(u16) -> i16| {
+            let mut group = [0; 64 * LANES];
+            for (lanes, factor) in group.chunks_exact_mut(LANES).zip(factors) {
+                lanes.fill(of(*factor));
+            }
+            group
+        };
+        Self {
+            // A factor beyond 15 bits takes no coefficient but zero.
+            factors: spread(|factor| factor as i16),
+            limits: spread(|factor| {
+                LIMIT
+                    .checked_div(factor)
+                    .map_or(i16::MAX, |limit| limit as i16)
+            }),
+        }
+    }
+
+    /// Whether all coefficients are within the limits.
+    #[inline(always)]
+    fn takes(&self, group: &BlockGroup) -> bool {
+        let pairs = group.iter().zip(&self.limits);
+        let beyond = pairs.fold(0, |beyond, (coefficient, limit)| {
+            let magnitude = (*coefficient).max(0_i16.saturating_sub(*coefficient));
+            beyond | i16::from(magnitude > *limit)
+        });
+        beyond == 0
     }
 }
 
@@ -41,7 +76,7 @@ const FIX_3_072711026: i32 = 25_172;
 
 /// Eight values to eight, not yet scaled down. With inputs of 16 bits nothing overflows 32.
 #[inline(always)]
-fn eight(x: [i16; 8]) -> [i32; 8] {
+fn idct_1d(x: [i16; 8]) -> [i32; 8] {
     // Even part.
     let (x2, x6) = (i32::from(x[2]), i32::from(x[6]));
     let even2 = x2 * FIX_0_541196100 + x6 * (FIX_0_541196100 - FIX_1_847759065);
@@ -80,51 +115,44 @@ fn descale<const BITS: i32>(value: i32) -> i32 {
     (value + (1 << (BITS - 1))) >> BITS
 }
 
-/// The largest magnitude of a coefficient. Beyond, 16-bit arithmetic can overflow, and what then
-/// comes out depends on its order.
-pub(super) const LIMIT: u32 = 4095;
-
-/// Whether all coefficients are within [`LIMIT`].
+/// Makes `out`, rows of 64 samples of eight neighbouring blocks, of their coefficients.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub(super) fn within_limit(blocks: &Blocks) -> bool {
-    // The magnitudes, or one less for negative ones, or-ed.
-    let all = blocks
-        .0
-        .iter()
-        .fold(0, |all, value| all | value ^ (value >> 15));
-    all <= LIMIT as i16
-}
-
-/// Makes `out`, rows of 64 samples of eight neighbouring blocks, of their dequantised coefficients.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub(super) fn eight_blocks<'a>(blocks: &Blocks, out: impl Iterator<Item = &'a mut [u8; 64]>) {
-    let mut columns = [0; 64 * SIDE_BY_SIDE];
+pub(super) fn inverse_dct<'a>(
+    group: &BlockGroup,
+    quant: &QuantTable,
+    out: impl Iterator<Item = &'a mut [u8; 64]>,
+) -> Result<(), Fault> {
+    if !quant.takes(group) {
+        return Err(Fault::OutOfRange);
+    }
+    let x = |at: usize| group[at].wrapping_mul(quant.factors[at]);
+    let mut columns = [0; 64 * LANES];
     for at in 0..64 {
         // Loops over the eight values would keep the compiler from making vectors.
-        let y = eight([
-            blocks.0[at],
-            blocks.0[at + 64],
-            blocks.0[at + 128],
-            blocks.0[at + 192],
-            blocks.0[at + 256],
-            blocks.0[at + 320],
-            blocks.0[at + 384],
-            blocks.0[at + 448],
+        let y = idct_1d([
+            x(at),
+            x(at + 64),
+            x(at + 128),
+            x(at + 192),
+            x(at + 256),
+            x(at + 320),
+            x(at + 384),
+            x(at + 448),
         ]);
-        columns[at] = between(y[0]);
-        columns[at + 64] = between(y[1]);
-        columns[at + 128] = between(y[2]);
-        columns[at + 192] = between(y[3]);
-        columns[at + 256] = between(y[4]);
-        columns[at + 320] = between(y[5]);
-        columns[at + 384] = between(y[6]);
-        columns[at + 448] = between(y[7]);
+        columns[at] = to_second_pass(y[0]);
+        columns[at + 64] = to_second_pass(y[1]);
+        columns[at + 128] = to_second_pass(y[2]);
+        columns[at + 192] = to_second_pass(y[3]);
+        columns[at + 256] = to_second_pass(y[4]);
+        columns[at + 320] = to_second_pass(y[5]);
+        columns[at + 384] = to_second_pass(y[6]);
+        columns[at + 448] = to_second_pass(y[7]);
     }
     for (row, out) in columns.as_chunks::<64>().0.iter().zip(out) {
         // Samples 0 to 3 and 4 to 7 of each block's row.
-        let (mut left, mut right) = ([0_u32; SIDE_BY_SIDE], [0_u32; SIDE_BY_SIDE]);
-        for at in 0..SIDE_BY_SIDE {
-            let y = eight([
+        let (mut left, mut right) = ([0_u32; LANES], [0_u32; LANES]);
+        for at in 0..LANES {
+            let y = idct_1d([
                 row[at],
                 row[at + 8],
                 row[at + 16],
@@ -141,11 +169,12 @@ pub(super) fn eight_blocks<'a>(blocks: &Blocks, out: impl Iterator<Item = &'a mu
             *out = (u64::from(right) << 32 | u64::from(left)).to_le_bytes();
         }
     }
+    Ok(())
 }
 
 /// From the first pass to the second.
 #[inline(always)]
-fn between(value: i32) -> i16 {
+fn to_second_pass(value: i32) -> i16 {
     descale::<{ CONST_BITS - PASS1_BITS }>(value).clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
@@ -159,10 +188,15 @@ fn sample(value: i32) -> u32 {
 mod tests {
     use super::*;
 
-    /// The samples of the first block, by rows.
-    fn samples(blocks: &Blocks, lane: usize) -> Vec<u8> {
+    /// A table of factors that are all the same.
+    fn quant(factor: u16) -> QuantTable {
+        QuantTable::new(&[factor; 64])
+    }
+
+    /// The samples of a block, by rows.
+    fn samples(group: &BlockGroup, quant: &QuantTable, lane: usize) -> Vec<u8> {
         let mut out = [[0; 64]; 8];
-        eight_blocks(blocks, out.iter_mut());
+        inverse_dct(group, quant, out.iter_mut()).unwrap();
         out.iter()
             .flat_map(|row| row[lane * 8..][..8].to_vec())
             .collect()
@@ -186,18 +220,18 @@ mod tests {
 
     #[test]
     fn every_lane_is_the_inverse_dct() {
-        let mut blocks = Blocks::default();
+        let mut group = [0; 64 * LANES];
         let mut number = 1_u32;
-        for (at, value) in blocks.0.iter_mut().enumerate() {
+        for (at, value) in group.iter_mut().enumerate() {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             // Less in the high frequencies, as in images.
             *value =
-                ((number >> 16) as i32 % 600 - 300) as i16 / (1 + (at / 64 + at / 8 % 8) as i16);
+                ((number >> 16) as i32 % 200 - 100) as i16 / (1 + (at / 64 + at / 8 % 8) as i16);
         }
-        for lane in 0..SIDE_BY_SIDE {
-            let coefficients = std::array::from_fn(|k| blocks.0[k * SIDE_BY_SIDE + lane].into());
+        for lane in 0..LANES {
+            let coefficients = std::array::from_fn(|k| f64::from(group[k * LANES + lane]) * 3.0);
             let expected = by_definition(&coefficients);
-            for (ours, exact) in samples(&blocks, lane).iter().zip(expected) {
+            for (ours, exact) in samples(&group, &quant(3), lane).iter().zip(expected) {
                 assert!((f64::from(*ours) - exact).abs() < 1.0, "{ours} {exact}");
             }
         }
@@ -214,27 +248,33 @@ mod tests {
             (4095, 255),
             (-4095, 0),
         ] {
-            let mut blocks = Blocks::default();
-            blocks.0[5] = first;
-            assert_eq!(samples(&blocks, 5), [sample; 64], "{first}");
-            assert_eq!(samples(&blocks, 4), [128; 64]);
+            let mut group = [0; 64 * LANES];
+            group[5] = first;
+            assert_eq!(samples(&group, &quant(1), 5), [sample; 64], "{first}");
+            assert_eq!(samples(&group, &quant(1), 4), [128; 64]);
         }
     }
 
     #[test]
     fn the_limit_holds_for_both_signs_and_every_place() {
-        for (value, within) in [
-            (4095, true),
-            (4096, false),
-            (-4096, true),
-            (-4097, false),
-            (i16::MIN, false),
+        for (factor, value, within) in [
+            (1, 4095, true),
+            (1, 4096, false),
+            (1, -4095, true),
+            (1, -4096, false),
+            (1, i16::MIN, false),
+            (45, 91, true),
+            (45, -92, false),
+            (4096, 1, false),
+            (65_535, 1, false),
+            (65_535, 0, true),
+            (0, i16::MAX, true),
         ] {
-            let mut blocks = Blocks::default();
             for at in [0, 100, 511] {
-                blocks.0 = [0; 512];
-                blocks.0[at] = value;
-                assert_eq!(within_limit(&blocks), within, "{value}");
+                let mut group = [0; 64 * LANES];
+                group[at] = value;
+                let taken = inverse_dct(&group, &quant(factor), std::iter::empty());
+                assert_eq!(taken.is_ok(), within, "{factor} {value}");
             }
         }
     }

@@ -1,20 +1,22 @@
 //! The bits of a scan, without the zeros that JPEG stuffs after each FF byte.
 //!
-//! A window of the scan is unstuffed at a time, from marker to marker at most. Whoever reads makes
+//! A window of the scan is unstuffed at a time, from marker to marker at most. The reader's user makes
 //! sure once per MCU that the window holds as much as an MCU can take; reading bits then needs no
 //! look at markers or ends. Reading beyond the end gives bits of no meaning, and that it happened
 //! is found afterwards, at the restart marker or the end of the scan.
 
+use crate::pixel::jpeg::fault::Fault;
+
 /// Bytes of a window; a power of two, so that a mask keeps reads inside.
 const WINDOW: usize = 16 << 10;
 
-/// The most bytes that an MCU of six blocks takes: 64 coefficients of 16 bits of code and 15 of
+/// The most bytes that an MCU of ten blocks takes: 64 coefficients of 16 bits of code and 15 of
 /// value, and what is read ahead.
-const MCU_BYTES: usize = 6 * 64 * 31 / 8 + 16;
+const MCU_BYTES: usize = 10 * 64 * 31 / 8 + 16;
 
 /// Unstuffed bytes, with some more behind for the last read.
 #[derive(Debug)]
-pub(super) struct Window([u8; WINDOW + 8]);
+pub(in crate::pixel::jpeg) struct Window([u8; WINDOW + 8]);
 
 impl Default for Window {
     fn default() -> Self {
@@ -24,7 +26,7 @@ impl Default for Window {
 
 /// A reader of bits, from the highest of each byte.
 #[derive(Debug)]
-pub(super) struct Bits<'a> {
+pub(super) struct BitReader<'a> {
     scan: &'a [u8],
     /// What of the scan is in the window already.
     at: usize,
@@ -32,15 +34,15 @@ pub(super) struct Bits<'a> {
     filled: usize,
     /// The window reaches up to a marker, or to the end.
     at_marker: bool,
-    place: Place,
+    cursor: BitCursor,
 }
 
 /// Where a reader is. Apart from the reader, so that it can be in registers for a while.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct BitCursor {
     /// The next byte of the window.
     next: usize,
-    /// The bits that were read but not used, from the highest. Below the first [`Place::count`]
+    /// The bits that were read but not used, from the highest. Below the first [`BitCursor::count`]
     /// there may be some more, which are the right ones too.
     buffer: u64,
     /// Their number in the lowest six bits, and above them anything: what is subtracted from it
@@ -48,7 +50,7 @@ pub(super) struct Place {
     count: u32,
 }
 
-impl Place {
+impl BitCursor {
     /// Bits in the buffer.
     #[inline(always)]
     fn count(&self) -> u32 {
@@ -66,7 +68,7 @@ impl Place {
         self.count |= 56;
     }
 
-    /// As [`Place::refill`], if fewer bits are left than one coefficient can take.
+    /// As [`BitCursor::refill`], if fewer bits are left than one coefficient can take.
     #[inline(always)]
     pub(super) fn refill_for_one(&mut self, window: &Window) {
         if self.count & 32 == 0 {
@@ -80,15 +82,29 @@ impl Place {
         self.buffer
     }
 
-    /// Uses up as many bits as the lowest six bits of `bits` say.
+    /// Uses up as many bits as the lowest six bits of `bits` say, which must have been promised.
     #[inline(always)]
     pub(super) fn skip(&mut self, bits: u32) {
+        debug_assert!(
+            bits & 63 <= self.count(),
+            "bits were used that are not there"
+        );
         self.buffer <<= bits & 63;
         self.count = self.count.wrapping_sub(bits);
     }
+
+    /// Takes the next `count` bits, at most 32.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: u32) -> u32 {
+        debug_assert!(count <= 32);
+        // Two shifts, since a shift by 64 is none.
+        let bits = (self.buffer >> 1 >> (63 - count)) as u32;
+        self.skip(count);
+        bits
+    }
 }
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     pub(super) fn new(scan: &'a [u8], window: &'a mut Window) -> Self {
         Self {
             scan,
@@ -96,44 +112,45 @@ impl<'a> Bits<'a> {
             window,
             filled: 0,
             at_marker: false,
-            place: Place::default(),
+            cursor: BitCursor::default(),
         }
     }
 
     /// Makes sure that a whole MCU can be read; fails when the last one read beyond the end.
     #[inline(always)]
-    pub(super) fn prepare(&mut self) -> Option<()> {
-        if self.place.next + MCU_BYTES > self.filled {
-            self.more()?;
+    pub(super) fn ensure_mcu(&mut self) -> Result<(), Fault> {
+        if self.cursor.next + MCU_BYTES > self.filled {
+            self.refill_window()?;
         }
-        Some(())
+        Ok(())
     }
 
     /// The window, and where in it the reader is.
     #[inline(always)]
-    pub(super) fn place(&self) -> (&Window, Place) {
-        (self.window, self.place)
+    pub(super) fn cursor(&self) -> (&Window, BitCursor) {
+        (self.window, self.cursor)
     }
 
     /// Goes on at another place of the window.
     #[inline(always)]
-    pub(super) fn resume(&mut self, place: Place) {
-        self.place = place;
+    pub(super) fn resume(&mut self, cursor: BitCursor) {
+        self.cursor = cursor;
     }
 
     #[cold]
     #[inline(never)]
-    fn more(&mut self) -> Option<()> {
+    fn refill_window(&mut self) -> Result<(), Fault> {
         if self.at_marker {
             // Eight bytes may have been read ahead.
-            return (self.place.next <= self.filled + 8).then_some(());
+            let within = self.cursor.next <= self.filled + 8;
+            return within.then_some(()).ok_or(Fault::MissingData);
         }
-        let unread = self.place.next.min(self.filled)..self.filled;
+        let unread = self.cursor.next.min(self.filled)..self.filled;
         self.filled = unread.len();
         self.window.0.copy_within(unread, 0);
-        self.place.next = 0;
+        self.cursor.next = 0;
         self.unstuff();
-        Some(())
+        Ok(())
     }
 
     /// Fills the window up.
@@ -149,51 +166,47 @@ impl<'a> Bits<'a> {
             if plain == free.len() {
                 return;
             }
-            // No FF: the end of the scan. A fill byte before a marker counts as one, too.
-            if self.scan.get(self.at..self.at + 2) != Some(&[0xFF, 0]) {
+            // An FF, and perhaps more that fill up; or the end of the scan.
+            let rest = self.scan.get(self.at..).unwrap_or_default();
+            let after = rest.iter().position(|byte| *byte != 0xFF);
+            let after = after.unwrap_or(rest.len());
+            self.at += after;
+            if self.scan.get(self.at) != Some(&0) {
                 self.at_marker = true;
                 return;
             }
             self.window.0[self.filled] = 0xFF;
-            self.at += 2;
+            self.at += 1;
             self.filled += 1;
         }
     }
 
     /// Bits that are in the window and not used; negative when more were used than are there.
     fn left(&self) -> i64 {
-        (self.filled as i64 - self.place.next as i64) * 8 + i64::from(self.place.count())
+        (self.filled as i64 - self.cursor.next as i64) * 8 + i64::from(self.cursor.count())
     }
 
-    /// Whether all was used up to the next marker but the bits that fill the last byte up.
-    fn is_used_up(&mut self) -> bool {
-        if !self.at_marker && self.more().is_none() {
-            return false;
-        }
-        self.at_marker && (0..8).contains(&self.left())
+    /// Fails when more bits were used than there are.
+    pub(super) fn check_end(&self) -> Result<(), Fault> {
+        (self.left() >= 0).then_some(()).ok_or(Fault::MissingData)
     }
 
-    /// Goes on after the restart marker `marker`, which must be next.
-    pub(super) fn restart(&mut self, marker: u8) -> Option<()> {
-        if !self.is_used_up() || self.scan.get(self.at..self.at + 2) != Some(&[0xFF, marker]) {
-            return None;
-        }
-        self.at += 2;
-        self.at_marker = false;
-        self.filled = 0;
-        self.place = Place::default();
-        Some(())
-    }
-
-    /// Makes sure that no more was used than there is. Spare bytes up to the end are left out, as
-    /// libjpeg does, but not a marker among them.
-    pub(super) fn finish(&mut self) -> Option<()> {
-        let enough = self.left() >= 0;
+    /// Goes on after the restart marker `marker`, which must be the next one. Spare bytes before it
+    /// are left out, as libjpeg does.
+    pub(super) fn restart(&mut self, marker: u8) -> Result<(), Fault> {
+        self.check_end()?;
         while !self.at_marker {
             self.filled = 0;
             self.unstuff();
         }
-        (enough && self.at == self.scan.len()).then_some(())
+        if self.scan.get(self.at) != Some(&marker) {
+            return Err(Fault::MissingData);
+        }
+        self.at += 1;
+        self.at_marker = false;
+        self.filled = 0;
+        self.cursor = BitCursor::default();
+        Ok(())
     }
 }
 
@@ -202,25 +215,24 @@ mod tests {
     use super::*;
 
     /// Takes `bits` bits.
-    fn take(reader: &mut Bits<'_>, bits: u32) -> u64 {
-        reader.prepare().unwrap();
-        let (window, mut place) = reader.place();
-        place.refill(window);
-        let value = place.peek() >> (64 - bits);
-        place.skip(bits);
-        reader.resume(place);
+    fn take(reader: &mut BitReader<'_>, bits: u32) -> u64 {
+        reader.ensure_mcu().unwrap();
+        let (window, mut cursor) = reader.cursor();
+        cursor.refill(window);
+        let value = u64::from(cursor.take(bits));
+        reader.resume(cursor);
         value
     }
 
     #[test]
-    fn stuffed_zeros_are_no_bits() {
+    fn stuffed_zeros_are_not_bits_and_fill_bytes_neither() {
         let mut window = Window::default();
-        let scan = [0xFF, 0, 0x12, 0xFF, 0, 0xFF, 0, 0x34];
-        let mut bits = Bits::new(&scan, &mut window);
+        let scan = [0xFF, 0, 0x12, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0, 0x34, 0xFF];
+        let mut bits = BitReader::new(&scan, &mut window);
         assert_eq!(take(&mut bits, 12), 0xFF1);
         assert_eq!(take(&mut bits, 20), 0x2_FFFF);
         assert_eq!(take(&mut bits, 8), 0x34);
-        assert_eq!(bits.finish(), Some(()));
+        assert_eq!(bits.check_end(), Ok(()));
     }
 
     #[test]
@@ -237,43 +249,34 @@ mod tests {
             })
             .collect();
         let mut window = Window::default();
-        let mut bits = Bits::new(&scan, &mut window);
+        let mut bits = BitReader::new(&scan, &mut window);
         for (at, byte) in bytes.iter().enumerate() {
             assert_eq!(take(&mut bits, 8), u64::from(*byte), "{at}");
         }
-        assert_eq!(bits.finish(), Some(()));
+        assert_eq!(bits.check_end(), Ok(()));
     }
 
     #[test]
     fn reading_beyond_the_end_is_found_and_bytes_may_be_left() {
         let mut window = Window::default();
-        let mut bits = Bits::new(&[1, 2, 3], &mut window);
-        take(&mut bits, 24);
-        assert_eq!(bits.finish(), Some(()));
+        let mut bits = BitReader::new(&[1, 2, 3], &mut window);
+        take(&mut bits, 23);
+        assert_eq!(bits.check_end(), Ok(()));
         take(&mut bits, 1);
-        assert_eq!(bits.finish(), None);
-        for (end, taken) in [
-            (&[7, 0xFF, 0][..], true),
-            (&[7, 0xFF], false),
-            (&[0xFF, 0xD0], false),
-        ] {
-            let scan = [&[1; 3 * WINDOW], end].concat();
-            let mut bits = Bits::new(&scan, &mut window);
-            take(&mut bits, 8);
-            assert_eq!(bits.finish().is_some(), taken, "{end:?}");
-        }
+        assert_eq!(bits.check_end(), Ok(()));
+        take(&mut bits, 1);
+        assert_eq!(bits.check_end(), Err(Fault::MissingData));
     }
 
     #[test]
-    fn a_restart_marker_must_be_the_next_one_and_at_its_place() {
-        let scan = [0xA5, 0xFF, 0xD0, 0x5A];
+    fn the_next_restart_marker_must_be_the_right_one() {
+        let scan = [0xA5, 0x11, 0xFF, 0xFF, 0xD0, 0x5A];
         let mut window = Window::default();
-        let mut bits = Bits::new(&scan, &mut window);
-        assert_eq!(bits.restart(0xD0), None);
+        let mut bits = BitReader::new(&scan, &mut window);
         assert_eq!(take(&mut bits, 8), 0xA5);
-        assert_eq!(bits.restart(0xD1), None);
-        assert_eq!(bits.restart(0xD0), Some(()));
+        assert_eq!(bits.restart(0xD1), Err(Fault::MissingData));
+        assert_eq!(bits.restart(0xD0), Ok(()));
         assert_eq!(take(&mut bits, 8), 0x5A);
-        assert_eq!(bits.finish(), Some(()));
+        assert_eq!(bits.restart(0xD1), Err(Fault::MissingData));
     }
 }

@@ -34,6 +34,33 @@ pub(super) fn ycc(luma: &[u8], cb: &[u8], cr: &[u8], planes: &mut [Vec<u8>; 3], 
     rgb(red, green, blue, out);
 }
 
+/// Four planes of ink, as all programs write them: inverted. OpenCV takes all for inverted.
+#[inline(always)]
+pub(super) fn cmyk([cyan, magenta, yellow, black]: [&[u8]; 4], rgb: &mut [u8]) {
+    let inks = cyan.iter().zip(magenta).zip(yellow).zip(black);
+    for (pixel, (((cyan, magenta), yellow), black)) in
+        rgb.as_chunks_mut::<3>().0.iter_mut().zip(inks)
+    {
+        *pixel = cmyk_to_rgb([*cyan, *magenta, *yellow, *black]);
+    }
+}
+
+/// As [`cmyk`], of which the first three are YCbCr of the colours that the inks leave.
+#[inline(always)]
+pub(super) fn ycck([luma, cb, cr, black]: [&[u8]; 4], rgb: &mut [u8]) {
+    let samples = luma.iter().zip(cb).zip(cr).zip(black);
+    for (out, (((y, cb), cr), black)) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(samples) {
+        let [red, green, blue] = pixel(*y, *cb, *cr);
+        *out = cmyk_to_rgb([255 - red, 255 - green, 255 - blue, *black]);
+    }
+}
+
+#[inline(always)]
+fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+    let k = i32::from(black);
+    [cyan, magenta, yellow].map(|ink| (k - (((255 - i32::from(ink)) * k) >> 8)) as u8)
+}
+
 /// The factors are 1.402, -0.34414, -0.71414 and 1.772, less their whole numbers so that 16 bits
 /// are enough for all but the products.
 #[inline(always)]

@@ -4,18 +4,19 @@
 //! many bits both take. Few instructions and few branches per coefficient are what counts here.
 
 /// Bits that are looked at.
-const LOOK: u32 = 11;
+const LOOKUP_BITS: u32 = 11;
 
-/// The largest length of a value that is in the table. The product with a factor of 8 bits then
-/// is one of 16, and need not be checked on its own.
+/// The largest length of a value that is in the table.
 const SHORT: u32 = 7;
 
 /// What the next bits spell. Bits 0–5 are the length of code and value together, bits 6–9 the
-/// zeros before it, bits 16–31 the value if [`WHOLE`] is set, and else bits 10–13 its length.
+/// zeros before it, bits 16–31 the value if [`HAS_VALUE`] is set, and else bits 10–13 its length. With
+/// [`END`] bits 6–9 are the number of bits that follow and say how many blocks end; sequential scans
+/// have none of these.
 pub(super) type Entry = u32;
 
 /// The value is in the entry.
-pub(super) const WHOLE: Entry = 1 << 15;
+pub(super) const HAS_VALUE: Entry = 1 << 15;
 
 /// No coefficient but the end of the block.
 pub(super) const END: Entry = 1 << 14;
@@ -25,19 +26,19 @@ pub(super) const UNKNOWN: Entry = 0;
 
 /// A Huffman table as a segment has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Definition<'a> {
+pub(in crate::pixel::jpeg) struct Definition<'a> {
     /// How many codes there are of each length from 1 to 16.
-    pub(super) counts: &'a [u8; 16],
+    pub(in crate::pixel::jpeg) counts: &'a [u8; 16],
     /// Their symbols, from the shortest code.
-    pub(super) symbols: &'a [u8],
+    pub(in crate::pixel::jpeg) symbols: &'a [u8],
     /// Whether the symbols are lengths of a DC difference, not zeros and length of a coefficient.
-    pub(super) dc: bool,
+    pub(in crate::pixel::jpeg) dc: bool,
 }
 
 /// A table made for decoding. It stays from image to image, since most have the same ones.
 #[derive(Debug)]
-pub(super) struct Table {
-    look: [Entry; 1 << LOOK],
+pub(in crate::pixel::jpeg) struct Table {
+    lookup: [Entry; 1 << LOOKUP_BITS],
     /// For each length, the end of its codes, as the highest of 16 bits.
     ends: [u32; 17],
     /// For each length, what makes a code an index into `entries`.
@@ -51,7 +52,7 @@ pub(super) struct Table {
 impl Default for Table {
     fn default() -> Self {
         Self {
-            look: [UNKNOWN; 1 << LOOK],
+            lookup: [UNKNOWN; 1 << LOOKUP_BITS],
             ends: [0; 17],
             offsets: [0; 17],
             entries: Vec::new(),
@@ -66,8 +67,8 @@ fn entry(symbol: u8, length: u32, dc: bool) -> Option<Entry> {
     let (run, size) = (Entry::from(symbol >> 4), Entry::from(symbol & 15));
     match (run, size) {
         (1.., _) if dc => None,
-        // As libjpeg has it; but for no zeros the symbols are reserved.
-        (0..15, 0) if !dc => Some(END | length),
+        // In sequential scans they are reserved but for no zeros; libjpeg takes all for the end.
+        (0..15, 0) if !dc => Some(END | run << 6 | length),
         // Of 15 and 0 there is a coefficient of no bits after the fifteen zeros.
         _ => Some(size << 10 | run << 6 | (length + size)),
     }
@@ -76,11 +77,11 @@ fn entry(symbol: u8, length: u32, dc: bool) -> Option<Entry> {
 /// The entry for the bits `look`, with the value if that is among them.
 fn with_value(entry: Entry, look: u32) -> Entry {
     let (bits, size) = (entry & 63, entry >> 10 & 15);
-    if entry & END != 0 || bits > LOOK || size > SHORT {
+    if entry & END != 0 || bits > LOOKUP_BITS || size > SHORT {
         return entry;
     }
-    let value = value(u64::from(look) << (64 - LOOK), entry);
-    (value << 16) as Entry | WHOLE | entry & 0x3FF
+    let value = value(u64::from(look) << (64 - LOOKUP_BITS), entry);
+    (value << 16) as Entry | HAS_VALUE | entry & 0x3FF
 }
 
 /// The value that an entry without it has, at the start of `bits`: the upper half of the numbers
@@ -97,20 +98,20 @@ pub(super) fn value(bits: u64, entry: Entry) -> i32 {
 }
 
 impl Table {
-    /// Makes the table, unless it is the one already there; fails if it is none.
-    pub(super) fn define(&mut self, definition: &Definition<'_>) -> Option<()> {
+    /// Makes the table, unless it is the one already there; fails if its codes are invalid.
+    pub(in crate::pixel::jpeg) fn define(&mut self, definition: &Definition<'_>) -> Option<()> {
         let Definition {
             counts,
             symbols,
             dc,
         } = *definition;
-        // An empty one is never valid, so a new table is not taken for a defined one.
+        // An empty one is never valid, so a new table is not mistaken for a defined one.
         if !self.symbols.is_empty() && self.counts == *counts && self.symbols == symbols {
             return Some(());
         }
         self.symbols.clear();
         self.entries.clear();
-        self.look.fill(UNKNOWN);
+        self.lookup.fill(UNKNOWN);
         let mut code = 0_u32;
         let mut left = symbols;
         for (length, count) in (1_u32..).zip(counts) {
@@ -120,12 +121,12 @@ impl Table {
             for symbol in these {
                 let entry = entry(*symbol, length, dc)?;
                 self.entries.push(entry);
-                if length <= LOOK {
-                    let first = code << (LOOK - length);
-                    let all = first..first + (1 << (LOOK - length));
+                if length <= LOOKUP_BITS {
+                    let first = code << (LOOKUP_BITS - length);
+                    let all = first..first + (1 << (LOOKUP_BITS - length));
                     for (at, look) in all
                         .clone()
-                        .zip(self.look.get_mut(all.start as usize..all.end as usize)?)
+                        .zip(self.lookup.get_mut(all.start as usize..all.end as usize)?)
                     {
                         *look = with_value(entry, at);
                     }
@@ -149,15 +150,15 @@ impl Table {
 
     /// The entry for the next bits.
     #[inline(always)]
-    pub(super) fn look(&self, bits: u64) -> Entry {
-        self.look[(bits >> (64 - LOOK)) as usize]
+    pub(super) fn lookup(&self, bits: u64) -> Entry {
+        self.lookup[(bits >> (64 - LOOKUP_BITS)) as usize]
     }
 
-    /// The entry of a code longer than [`LOOK`] bits.
+    /// The entry of a code longer than [`LOOKUP_BITS`] bits.
     #[inline(never)]
-    pub(super) fn long(&self, bits: u64) -> Option<Entry> {
+    pub(super) fn lookup_long(&self, bits: u64) -> Option<Entry> {
         let code = (bits >> 48) as u32;
-        let length = (LOOK + 1..=16).find(|length| code < self.ends[*length as usize])?;
+        let length = (LOOKUP_BITS + 1..=16).find(|length| code < self.ends[*length as usize])?;
         let at = (code >> (16 - length)) as i32 + self.offsets[length as usize];
         self.entries.get(usize::try_from(at).ok()?).copied()
     }
@@ -192,7 +193,7 @@ mod tests {
         assert!(table(&one(2, 0), &[], false).is_none());
         assert!(table(&one(2, 2), &[0; 3], false).is_none());
         assert!(table(&one(2, 1), &[16], true).is_none());
-        // A table that failed is not taken for a defined one.
+        // A table that failed is not mistaken for a defined one.
         let mut table = Table::default();
         let counts = &one(1, 2);
         let definition = Definition {
