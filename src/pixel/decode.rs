@@ -16,6 +16,14 @@ pub(super) struct Decoder {
     jpeg: jpeg::Decoder,
 }
 
+impl Decoder {
+    /// Gives back what a large image took.
+    pub(super) fn shrink(&mut self) {
+        self.buffers.shrink();
+        self.jpeg.shrink();
+    }
+}
+
 /// Decodes into the buffers, which a decoder may leave without the rows that are not looked at.
 pub(super) fn into_buffers<'a>(
     image: &[u8],
@@ -23,9 +31,9 @@ pub(super) fn into_buffers<'a>(
     rows: Rows,
     decoder: &'a mut Decoder,
 ) -> Result<Image<'a>, Error> {
-    let Decoder { buffers, jpeg } = decoder;
     // Also after an error: what a large image took is given back before the next one.
-    buffers.shrink();
+    decoder.shrink();
+    let Decoder { buffers, jpeg } = decoder;
     buffers.rows.keep_all();
     let decoded = by_first_bytes(image, options, rows, buffers, jpeg)?;
     let mut size = decoded.size;

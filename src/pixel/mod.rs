@@ -65,13 +65,25 @@ pub fn to_planes(
     scratch: &mut Scratch,
     planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
+    let result = append_planes(image, to, options, scratch, planes);
+    scratch.decoder.shrink();
+    result
+}
+
+fn append_planes(
+    image: &[u8],
+    [width, height]: [usize; 2],
+    options: &Options,
+    scratch: &mut Scratch,
+    planes: &mut [BytesMut; 3],
+) -> Result<(), Error> {
     let Scratch {
         decoder,
         resizer,
         values,
     } = scratch;
-    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder)?;
-    let [width, height] = to;
+    let rows = Rows::OfResize([width, height]);
+    let decoded = decode::into_buffers(image, options, rows, decoder)?;
     for plane in planes.iter_mut() {
         plane.reserve(width * height * 4);
     }
@@ -82,6 +94,5 @@ pub fn to_planes(
             plane.extend_from_slice(values);
         }
     });
-    decoder.buffers.shrink();
     Ok(())
 }

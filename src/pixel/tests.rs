@@ -27,7 +27,6 @@ fn all_golden(starts: &[&str]) -> Vec<(String, Vec<u8>)> {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| starts.iter().any(|start| name.starts_with(start)))
-        .filter(|name| !name.ends_with(".resized.rgb"))
         .collect();
     names.sort();
     let files = names.iter().map(|name| golden(name)).collect::<Vec<_>>();

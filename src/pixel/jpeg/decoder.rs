@@ -47,7 +47,6 @@ impl Decoder {
         rows: Rows,
         buffers: &mut Buffers,
     ) -> Result<Decoded, Error> {
-        self.shrink();
         let header = header::read(image)?;
         let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
         let frame = Frame::new(&header, size)?;
@@ -66,7 +65,7 @@ impl Decoder {
     }
 
     /// Gives back what a large image took.
-    fn shrink(&mut self) {
+    pub(in crate::pixel) fn shrink(&mut self) {
         self.store.iter_mut().for_each(ComponentStore::shrink);
         self.output.shrink();
     }
