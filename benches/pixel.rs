@@ -14,7 +14,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use facequality_transformer::error::Error;
 use facequality_transformer::faces::quality::{PLANE_BYTES, SIDE};
 use facequality_transformer::item::data_uri;
-use facequality_transformer::pixel::{self, ExifOrientation, Image, Options, Resizer, Scratch};
+use facequality_transformer::pixel::{
+    self, ExifOrientation, Formats, Image, Options, Resizer, Scratch,
+};
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::v1::request;
 use fast_image_resize::images::{Image as Target, ImageRef};
@@ -23,6 +25,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::DEFAULT,
 };
 
 fn file(path: &str) -> Vec<u8> {

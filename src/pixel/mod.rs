@@ -8,6 +8,7 @@ mod buffer;
 mod decode;
 mod error;
 mod format;
+mod formats;
 mod image;
 mod jpeg;
 mod normalize;
@@ -21,6 +22,7 @@ use bytes::BytesMut;
 
 use buffer::Rows;
 pub use error::Error;
+pub use formats::{Format, Formats};
 pub use image::Image;
 pub use normalize::normalize;
 pub use options::{ExifOrientation, Options};
@@ -34,7 +36,7 @@ pub struct Scratch {
     values: Vec<u8>,
 }
 
-/// Decodes a JPEG, PNG, WebP or BMP to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
+/// Decodes an image to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
 /// and `IMREAD_IGNORE_ORIENTATION`: alpha is dropped, 16 bits lose their lower 8, grey is
 /// repeated. Of an animation it is the first image.
 ///

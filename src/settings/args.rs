@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches, ValueEnum};
 
+use crate::pixel::Formats;
+
 /// The flags of `serve`; each can also be given as `FACEQUALITY_<NAME>` in the environment.
 #[derive(Args, Clone, Debug)]
 #[command(rename_all = "snake_case")]
@@ -190,6 +192,9 @@ pub struct ServeArgs {
     /// What an image's EXIF orientation does; the predecessor ignored it
     #[arg(long, value_enum, default_value_t = Exif::Ignore, help_heading = "Images")]
     pub exif_orientation: Exif,
+    /// Formats that are read, by comma: jpeg, png, webp, bmp, gif (the first frame), tiff, pnm
+    #[arg(long, default_value_t = Formats::DEFAULT, help_heading = "Images")]
+    pub formats: Formats,
     /// What an image that cannot be read does to its request, where the request does not say
     #[arg(long, value_enum, default_value_t = OnImageError::Fail, help_heading = "Images")]
     pub image_errors: OnImageError,

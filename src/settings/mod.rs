@@ -168,6 +168,7 @@ impl Settings {
                     Exif::Ignore => ExifOrientation::Ignore,
                     Exif::Apply => ExifOrientation::Apply,
                 },
+                formats: args.formats,
             },
             pixel_threads: threads(args.pixel_threads),
             item,
@@ -248,6 +249,7 @@ impl Settings {
                 "exif_orientation",
                 format!("{:?}", self.pixel.exif_orientation).to_lowercase(),
             ),
+            ("formats", self.pixel.formats.to_string()),
             (
                 "image_errors",
                 format!("{:?}", self.engine.image_errors).to_lowercase(),

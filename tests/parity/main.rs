@@ -18,11 +18,12 @@ mod generator;
 #[cfg(feature = "oracle")]
 mod oracle;
 
-use facequality_transformer::pixel::{ExifOrientation, Options};
+use facequality_transformer::pixel::{ExifOrientation, Formats, Options};
 
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::ALL,
 };
 
 /// A seed that is new on every run, or the one in `FACEQUALITY_SEED`; it is printed.

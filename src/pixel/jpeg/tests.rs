@@ -4,11 +4,13 @@
 use super::decoder::Decoder;
 use crate::pixel::buffer::{Buffers, Rows};
 use crate::pixel::error::Error;
+use crate::pixel::formats::Formats;
 use crate::pixel::options::{ExifOrientation, Options};
 
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::DEFAULT,
 };
 
 const GOLDEN: [&str; 17] = [
