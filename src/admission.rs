@@ -281,7 +281,7 @@ mod tests {
             bytes,
             reserve_timeout: Duration::from_millis(20),
         };
-        Admission::new(limits, &Metrics::new("none", &[]).unwrap())
+        Admission::new(limits, &Metrics::new(&[]).unwrap())
     }
 
     #[test]

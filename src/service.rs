@@ -21,7 +21,6 @@ use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, OpenInference};
-use crate::pixel::JPEG_DECODER;
 use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
 #[cfg(feature = "embedded")]
 use crate::predictor::{EmbeddedModel, LocalSettings};
@@ -164,7 +163,7 @@ fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predi
 ///
 /// When two metrics have one name: a defect.
 pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
-    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.limits())?))
+    Ok(Arc::new(Metrics::new(&settings.limits())?))
 }
 
 /// Opens what the settings name, as [`Service::start`] does, but no port.
@@ -279,10 +278,8 @@ fn routes(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Router, GrpcRoutes)> {
     let pool = CpuPool::start(settings.pixel_threads).context("cannot start the byte threads")?;
-    // Scores depend on the JPEG decoder.
-    let version = format!("{}+{JPEG_DECODER}", env!("CARGO_PKG_VERSION"));
     let service = Arc::clone(engine) as Arc<dyn InferenceService>;
-    let oip = OpenInference::new(service, version, pool.clone());
+    let oip = OpenInference::new(service, pool.clone());
     let shared = Arc::new(front::Settings {
         body: BodyLimits {
             max_bytes: settings.front.max_body_bytes,

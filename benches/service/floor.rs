@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use facequality_transformer::faces::{PLANE_BYTES, SIDE};
-use facequality_transformer::pixel::{self, ExifOrientation, Options, Scratch};
+use facequality_transformer::pixel::{self, ExifOrientation, Formats, Options, Scratch};
 use facequality_transformer::wire::grpc;
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::triton::ModelInferRequest;
@@ -25,6 +25,7 @@ const CALLS: usize = 8;
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::DEFAULT,
 };
 
 /// What one image cost.

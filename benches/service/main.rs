@@ -2,7 +2,7 @@
 //! Python transformer: every row of docs/PERFORMANCE.md.
 //!
 //! ```text
-//! cargo bench --bench service --features turbojpeg -- [ROW…] [--peer PYTHON] [--triton HOST:PORT]
+//! cargo bench --bench service -- [ROW…] [--peer PYTHON] [--triton HOST:PORT]
 //! ```
 //!
 //! Both sides of a ratio take turns within one run, since the machine's speed changes from minute

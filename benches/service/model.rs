@@ -58,7 +58,7 @@ pub(crate) async fn predictor(threads: usize, period: Duration) -> Cost {
         output: OUTPUT.to_owned(),
         output_row: vec![1],
     };
-    let metrics = Arc::new(Metrics::new("none", &[]).expect("metrics"));
+    let metrics = Arc::new(Metrics::new(&[]).expect("metrics"));
     let settings = LocalSettings {
         concurrency: 100,
         max_batch: 32,

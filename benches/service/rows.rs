@@ -22,8 +22,7 @@ const STOCK: [&str; 8] = [
 /// Measures the rows whose names are wanted.
 pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
     println!(
-        "JPEG decoder {}; medians of {} turns of {} ms (least … most)",
-        facequality_transformer::pixel::JPEG_DECODER,
+        "medians of {} turns of {} ms (least … most)",
         effort.rounds,
         effort.period.as_millis()
     );

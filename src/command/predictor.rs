@@ -128,14 +128,13 @@ impl PredictorServer {
     ///
     /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new("none", &[])?);
+        let metrics = Arc::new(Metrics::new(&[])?);
         let service = Passthrough::new(predictor(&args, &metrics)?)
             .with_max_batch(args.max_batch as usize)
             .with_delay(Duration::from_millis(args.delay_ms))
             .with_failures(Failures::new(args.fail));
         let pool = CpuPool::start(1)?;
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let oip = OpenInference::new(Arc::new(service), version, pool.clone());
+        let oip = OpenInference::new(Arc::new(service), pool.clone());
         let settings = Arc::new(front::Settings {
             body: BodyLimits {
                 max_bytes: MAX_BODY_BYTES,

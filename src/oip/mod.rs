@@ -29,19 +29,13 @@ use crate::workers::CpuPool;
 #[derive(Clone)]
 pub struct OpenInference {
     service: Arc<dyn InferenceService>,
-    version: String,
     pool: CpuPool,
 }
 
 impl OpenInference {
-    /// Speaks for `service`; typed tensors of large requests are converted on `pool`. The server
-    /// says that it has this version.
-    pub fn new(service: Arc<dyn InferenceService>, version: String, pool: CpuPool) -> Self {
-        Self {
-            service,
-            version,
-            pool,
-        }
+    /// Speaks for `service`; typed tensors of large requests are converted on `pool`.
+    pub fn new(service: Arc<dyn InferenceService>, pool: CpuPool) -> Self {
+        Self { service, pool }
     }
 
     /// What is spoken for.

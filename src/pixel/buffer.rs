@@ -191,6 +191,16 @@ pub(super) fn grey_to_rgb(buffer: &mut [u8], pixels: usize) {
     }
 }
 
+/// Keeps the higher byte of each of the first `samples` numbers of 16 bits (in the machine's order),
+/// in place.
+pub(super) fn high_bytes(buffer: &mut [u8], samples: usize) {
+    debug_assert!(buffer.len() >= samples * 2);
+    let high = usize::from(cfg!(target_endian = "little"));
+    for at in 0..samples {
+        buffer[at] = buffer[at * 2 + high];
+    }
+}
+
 /// Drops the last byte of each of the first `pixels` pixels of four bytes, in place: RGBA to RGB.
 pub(super) fn drop_alpha(buffer: &mut [u8], pixels: usize) {
     debug_assert!(buffer.len() >= pixels * 4);

@@ -4,7 +4,8 @@
 
 use super::buffer::{Buffers, Decoded, Rows, Size, sized};
 use super::error::Error;
-use super::format::{bmp, png, webp};
+use super::format::{bmp, gif, png, pnm, tiff, webp};
+use super::formats::{self, Format};
 use super::image::Image;
 use super::options::Options;
 use super::{jpeg, orientation};
@@ -16,6 +17,14 @@ pub(super) struct Decoder {
     jpeg: jpeg::Decoder,
 }
 
+impl Decoder {
+    /// Gives back what a large image took.
+    pub(super) fn shrink(&mut self) {
+        self.buffers.shrink();
+        self.jpeg.shrink();
+    }
+}
+
 /// Decodes into the buffers, which a decoder may leave without the rows that are not looked at.
 pub(super) fn into_buffers<'a>(
     image: &[u8],
@@ -23,9 +32,9 @@ pub(super) fn into_buffers<'a>(
     rows: Rows,
     decoder: &'a mut Decoder,
 ) -> Result<Image<'a>, Error> {
-    let Decoder { buffers, jpeg } = decoder;
     // Also after an error: what a large image took is given back before the next one.
-    buffers.shrink();
+    decoder.shrink();
+    let Decoder { buffers, jpeg } = decoder;
     buffers.rows.keep_all();
     let decoded = by_first_bytes(image, options, rows, buffers, jpeg)?;
     let mut size = decoded.size;
@@ -58,15 +67,24 @@ fn by_first_bytes(
     buffers: &mut Buffers,
     jpeg: &mut jpeg::Decoder,
 ) -> Result<Decoded, Error> {
-    match image {
-        [0xFF, 0xD8, 0xFF, ..] => jpeg.decode(image, options, rows, buffers),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => {
-            png::decode(image, options, buffers)
-        }
-        [b'R', b'I', b'F', b'F', _, _, _, _, webp @ ..] if webp.starts_with(b"WEBP") => {
-            webp::decode(image, options, buffers)
-        }
-        [b'B', b'M', ..] => bmp::decode(image, options, buffers),
-        _ => Err(Error::NotAnImage),
+    let Some(format) = Format::of(image) else {
+        return Err(match formats::foreign(image) {
+            Some(format) => Error::NotRead { format },
+            None => Error::NotAnImage,
+        });
+    };
+    if !options.formats.contains(format) {
+        return Err(Error::NotAllowed {
+            format: format.name(),
+        });
+    }
+    match format {
+        Format::Jpeg => jpeg.decode(image, options, rows, buffers),
+        Format::Png => png::decode(image, options, buffers),
+        Format::WebP => webp::decode(image, options, buffers),
+        Format::Bmp => bmp::decode(image, options, buffers),
+        Format::Gif => gif::decode(image, options, buffers),
+        Format::Tiff => tiff::decode(image, options, buffers),
+        Format::Pnm => pnm::decode(image, options, buffers),
     }
 }

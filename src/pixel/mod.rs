@@ -8,6 +8,7 @@ mod buffer;
 mod decode;
 mod error;
 mod format;
+mod formats;
 mod image;
 mod jpeg;
 mod normalize;
@@ -21,17 +22,11 @@ use bytes::BytesMut;
 
 use buffer::Rows;
 pub use error::Error;
+pub use formats::{Format, Formats};
 pub use image::Image;
 pub use normalize::normalize;
 pub use options::{ExifOrientation, Options};
 pub use resize::{Resizer, resize};
-
-/// The decoder of the JPEG files that are not common ones.
-pub const JPEG_DECODER: &str = if cfg!(feature = "turbojpeg") {
-    "libjpeg-turbo"
-} else {
-    "zune-jpeg"
-};
 
 /// Buffers of one thread, kept from image to image; after a large image they are given back.
 #[derive(Debug, Default)]
@@ -41,7 +36,7 @@ pub struct Scratch {
     values: Vec<u8>,
 }
 
-/// Decodes a JPEG, PNG, WebP or BMP to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
+/// Decodes an image to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
 /// and `IMREAD_IGNORE_ORIENTATION`: alpha is dropped, 16 bits lose their lower 8, grey is
 /// repeated. Of an animation it is the first image.
 ///
@@ -72,13 +67,25 @@ pub fn to_planes(
     scratch: &mut Scratch,
     planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
+    let result = append_planes(image, to, options, scratch, planes);
+    scratch.decoder.shrink();
+    result
+}
+
+fn append_planes(
+    image: &[u8],
+    [width, height]: [usize; 2],
+    options: &Options,
+    scratch: &mut Scratch,
+    planes: &mut [BytesMut; 3],
+) -> Result<(), Error> {
     let Scratch {
         decoder,
         resizer,
         values,
     } = scratch;
-    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder)?;
-    let [width, height] = to;
+    let rows = Rows::OfResize([width, height]);
+    let decoded = decode::into_buffers(image, options, rows, decoder)?;
     for plane in planes.iter_mut() {
         plane.reserve(width * height * 4);
     }
@@ -89,6 +96,5 @@ pub fn to_planes(
             plane.extend_from_slice(values);
         }
     });
-    decoder.buffers.shrink();
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! How images are decoded.
 
+use super::formats::Formats;
+
 /// What to do with an image's EXIF orientation (`--exif_orientation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExifOrientation {
@@ -17,6 +19,8 @@ pub struct Options {
     pub max_pixels: u64,
     /// `--exif_orientation`.
     pub exif_orientation: ExifOrientation,
+    /// `--formats`.
+    pub formats: Formats,
 }
 
 impl Options {

@@ -7,7 +7,7 @@ use clap::{Args, FromArgMatches};
 
 use crate::faces;
 use crate::observe::log::LogFormat;
-use crate::pixel::ExifOrientation;
+use crate::pixel::{ExifOrientation, Formats};
 use crate::predictor::Protocol;
 use crate::settings::kserve::KserveArgs;
 use crate::settings::sources::Sources;
@@ -221,6 +221,9 @@ pub struct ServeArgs {
     /// How to treat an image's EXIF orientation
     #[arg(long, value_enum, default_value_t = ExifOrientation::Ignore, help_heading = "Images")]
     pub exif_orientation: ExifOrientation,
+    /// Comma-separated formats to read: jpeg, png, webp, bmp, gif (the first frame), tiff, pnm
+    #[arg(long, default_value_t = Formats::DEFAULT, help_heading = "Images")]
+    pub formats: Formats,
     /// How to treat an unreadable image unless the request says otherwise
     #[arg(long, value_enum, default_value_t = ImageErrors::Fail, help_heading = "Images")]
     pub image_errors: ImageErrors,

@@ -83,6 +83,7 @@ impl Settings {
         let pixel::Options {
             max_pixels,
             exif_orientation,
+            formats,
         } = pixel;
         let item::Settings {
             max_item_bytes,
@@ -134,6 +135,7 @@ impl Settings {
             text("max_connections", max_connections),
             text("pixel_threads", pixel_threads),
             choice("exif_orientation", exif_orientation),
+            text("formats", formats),
             choice("image_errors", image_errors),
             path("data_dir", data_dir.as_deref()),
             milliseconds("item_url_timeout_ms", *url_timeout),

@@ -217,6 +217,7 @@ impl Settings {
             pixel: pixel::Options {
                 max_pixels: args.max_pixels,
                 exif_orientation: args.exif_orientation,
+                formats: args.formats,
             },
             pixel_threads: resolve_threads(args.pixel_threads),
             item,

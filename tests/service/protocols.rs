@@ -20,6 +20,7 @@ fn tensor(image: &[u8]) -> Bytes {
     let options = pixel::Options {
         max_pixels: 1_000_000,
         exif_orientation: pixel::ExifOrientation::Ignore,
+        formats: pixel::Formats::DEFAULT,
     };
     let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(112 * 112 * 4));
     pixel::to_planes(

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::faces::{PLANE_BYTES, SIDE};
-use crate::pixel::{self, ExifOrientation, Options, Scratch};
+use crate::pixel::{self, ExifOrientation, Formats, Options, Scratch};
 
 /// The difference between two neighbouring grey levels in a tensor.
 const GREY_LEVEL: f32 = 1.0 / 128.0;
@@ -23,6 +23,7 @@ const GREY_LEVEL: f32 = 1.0 / 128.0;
 const OPTIONS: Options = Options {
     max_pixels: u64::MAX,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::ALL,
 };
 
 /// A golden set.

@@ -22,6 +22,7 @@ impl Set {
         let options = Options {
             max_pixels: u64::MAX,
             exif_orientation: ExifOrientation::Ignore,
+            formats: pixel::Formats::DEFAULT,
         };
         let mut planes = Default::default();
         pixel::to_planes(

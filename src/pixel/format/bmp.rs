@@ -174,7 +174,20 @@ fn runs(mut stored: &[u8], bits: u32, header: &Header, pixels: &mut [u8]) -> Res
         match (count, value) {
             (0, 0) if in_next_row => {}
             (0, 0) => (x, line) = (0, line + 1),
+            // Of four bits OpenCV takes it for the end of a row.
+            (0, 1) if bits == 4 && line + 1 < height => {
+                return Err(Error::Unsupported {
+                    format: FORMAT,
+                    what: "run-length codes that end before the last row",
+                });
+            }
             (0, 1) => break,
+            (0, 2) if bits == 4 => {
+                return Err(Error::Unsupported {
+                    format: FORMAT,
+                    what: "run-length codes of four bits that skip pixels",
+                });
+            }
             (0, 2) => {
                 let &[right, down] = take(&mut stored)?;
                 x += usize::from(right);
