@@ -184,6 +184,24 @@ impl ByteBudget {
         })
     }
 
+    /// Takes `bytes` at once or not at all, for work that holds memory and so must not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoBytes`].
+    pub fn try_reserve(&self, bytes: usize) -> Result<ByteReservation, Refusal> {
+        let mut state = self.lock();
+        if state.waiters.is_empty() && self.fits(state.used, bytes) {
+            state.used += bytes;
+            return Ok(self.reservation(bytes));
+        }
+        Err(Refusal::NoBytes {
+            requested: bytes,
+            waited_ms: 0,
+            limit: self.0.limit,
+        })
+    }
+
     /// Takes the bytes of a request that is admitted already. It never waits: requests that hold
     /// the bytes of their bodies would wait for each other. Later bodies wait instead.
     pub fn reserve_now(&self, bytes: usize) -> ByteReservation {
@@ -263,6 +281,15 @@ pub struct ByteReservation {
     bytes: usize,
 }
 
+impl ByteReservation {
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let unused = self.bytes.saturating_sub(bytes);
+        self.bytes -= unused;
+        self.budget.release(unused);
+    }
+}
+
 impl Drop for ByteReservation {
     fn drop(&mut self) {
         self.budget.release(self.bytes);
@@ -324,6 +351,20 @@ mod tests {
         drop(most);
         let _large = large.await.unwrap();
         let _small = small.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_needed_goes_to_the_next_waiter() {
+        let admission = admission(4, 1000);
+        let budget = admission.bytes();
+        let mut ahead = budget.reserve(1000).await.unwrap();
+        assert!(budget.try_reserve(1).is_err());
+        let mut next = Box::pin(budget.reserve(600));
+        assert!(next.as_mut().now_or_never().is_none());
+        ahead.shrink_to(400);
+        let next = next.await.unwrap();
+        drop((ahead, next));
+        assert!(budget.try_reserve(1000).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

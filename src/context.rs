@@ -46,10 +46,10 @@ impl RequestContext {
         }
     }
 
-    /// The context of one message of a streaming call: its time is measured apart, its deadline is
-    /// the call's.
-    pub fn for_message(&self) -> Self {
+    /// The context of one message of a streaming call, whose time is measured apart.
+    pub fn for_message(&self, deadline: Deadline) -> Self {
         Self {
+            deadline,
             timings: Arc::new(Timings::start()),
             ..self.clone()
         }
@@ -68,8 +68,7 @@ mod tests {
         assert!(context.deadline.remaining() <= minute);
         context.tighten(minute / 2);
         assert!(context.deadline.remaining() <= minute / 2);
-        let message = context.for_message();
-        assert_eq!(message.deadline.instant(), context.deadline.instant());
+        let message = context.for_message(Deadline::after(minute));
         assert!(!Arc::ptr_eq(&message.timings, &context.timings));
     }
 }

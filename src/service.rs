@@ -208,6 +208,7 @@ impl Service {
             permits: Arc::new(Semaphore::new(front.max_connections)),
             header_read_timeout: front.header_read_timeout,
             idle_timeout: front.idle_timeout,
+            max_header_bytes: front.max_header_bytes,
             max_age: None,
             tls,
         };
@@ -247,6 +248,7 @@ impl Service {
     pub async fn drain(mut self) {
         let end = tokio::time::Instant::now() + self.grace;
         self.engine.drain();
+        self.shutdown.enter(Phase::Draining);
         tracing::info!(
             images = self.engine.in_flight(),
             seconds = self.notice.as_secs_f64(),

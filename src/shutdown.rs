@@ -8,6 +8,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving.
     Serving,
+    /// Still serving, but connections are told not to be used again.
+    Draining,
     /// No new connections; what runs is finished.
     Closing,
     /// What still runs is cut off.
@@ -36,6 +38,12 @@ impl ShutdownHandle {
 }
 
 impl Shutdown {
+    /// Whether a phase, or one behind it, is reached.
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        // A dropped handle keeps the last phase that it set; nothing is told apart behind it.
+        *self.0.borrow() >= phase
+    }
+
     /// Waits for a phase, or one behind it.
     pub async fn reached(&self, phase: Phase) {
         // An error is a dropped handle: all phases are reached.

@@ -24,6 +24,7 @@ pub struct Panicked;
 #[derive(Debug)]
 pub struct Workers<S> {
     queue: async_channel::Sender<Job<S>>,
+    threads: usize,
 }
 
 impl<S: 'static> Workers<S> {
@@ -54,7 +55,12 @@ impl<S: 'static> Workers<S> {
                     }
                 })?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, threads })
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Runs `work` on one of the threads. Waits for a place in the queue; work whose caller has
@@ -108,6 +114,18 @@ impl CpuPool {
         if bytes < OFFLOAD_BYTES {
             return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
         }
+        self.offload(work).await
+    }
+
+    /// Runs work on one of the threads even if its input is small: its output may not be.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`].
+    pub async fn offload<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
         self.0.run(|()| work()).await
     }
 }

@@ -45,6 +45,8 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 
 const MAX_CONNECTIONS: usize = 10_000;
 
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+
 /// How long requests in flight may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(25);
 
@@ -156,6 +158,7 @@ impl PredictorServer {
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            max_header_bytes: MAX_HEADER_BYTES,
             max_age: None,
             tls: None,
         };

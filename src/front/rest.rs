@@ -20,7 +20,8 @@ impl RestRequest {
     /// Reads the body within its limits.
     pub(super) async fn read_body(&mut self, limits: &BodyLimits) -> Result<ReadBody, Error> {
         let _timer = self.context.timings.stage(Stage::Read);
-        Ok(http_body::read(&self.head.headers, &mut self.body, limits).await?)
+        let deadline = self.context.deadline.instant().into();
+        Ok(http_body::read(&self.head.headers, &mut self.body, limits, deadline).await?)
     }
 
     /// Reads over the rest of the body of a request that is refused.

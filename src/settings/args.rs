@@ -209,6 +209,9 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_connections: usize,
+    /// Bytes of a request's head: its path and headers (at least 8192)
+    #[arg(long, default_value_t = 64 * 1024, help_heading = "Limits")]
+    pub max_header_bytes: usize,
 
     /// Threads that decode and resize images; 0: one per core
     #[arg(

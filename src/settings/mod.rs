@@ -81,7 +81,9 @@ pub struct FrontSettings {
     pub idle_timeout: Duration,
     /// Open connections at most.
     pub max_connections: usize,
-    /// Bytes of one body at most.
+    /// Bytes of one request's head.
+    pub max_header_bytes: usize,
+    /// Bytes of one body.
     pub max_body_bytes: usize,
     /// How long after SIGTERM new requests are still accepted.
     pub drain_notice: Duration,
@@ -261,6 +263,10 @@ fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
             problems.push(format!("--{flag} must be at least 1"));
         }
     }
+    // The HTTP library takes no smaller buffers, and HTTP/2 counts in 32 bits.
+    if !(8192..=1 << 30).contains(&args.max_header_bytes) {
+        problems.push("--max_header_bytes must be from 8192 to 1073741824".to_owned());
+    }
     if args.max_connections > tokio::sync::Semaphore::MAX_PERMITS
         || args.concurrency > tokio::sync::Semaphore::MAX_PERMITS
     {
@@ -332,6 +338,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
             .seconds("body_read_timeout_seconds", args.body_read_timeout_seconds),
         idle_timeout: durations.seconds("idle_timeout_seconds", args.idle_timeout_seconds),
         max_connections: args.max_connections,
+        max_header_bytes: args.max_header_bytes,
         max_body_bytes: args.max_body_bytes,
         drain_notice: durations.seconds_or_zero("drain_notice_seconds", args.drain_notice_seconds),
         grace: durations.seconds_or_zero("grace_seconds", args.grace_seconds),

@@ -1,17 +1,19 @@
 //! Many images at once: spread over the pixel threads, split into calls, put in order again,
 //! each image with a score or an error of its own.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use tokio::time::timeout_at;
 
 use super::preprocess::{PixelThreads, Preprocessor};
 use super::{CHANNELS, Image, Input, Row, Transformer};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
-use crate::item::{FetchPermits, Fetcher};
+use crate::item::Fetcher;
 use crate::observe::timing::Stage;
 use crate::predictor::{self, Predictor, Readiness, Signature};
 use crate::wire::tensor::{BatchBuilder, Tensor, fp32};
@@ -124,20 +126,18 @@ impl Model {
     ) -> Result<Preprocessed, Error> {
         let row_shape = &self.signature().input_row;
         let plane_bytes = elements(row_shape) * size_of::<f32>() / CHANNELS;
-        let permits = FetchPermits::default();
         let mut batches = Vec::new();
-        let mut work = Vec::with_capacity(images.len());
+        let mut rows = Vec::with_capacity(images.len());
         for chunk in images.chunks(max_batch) {
-            let (batch, rows) = BatchBuilder::rows::<CHANNELS>(chunk.len(), plane_bytes);
+            let (batch, of_chunk) = BatchBuilder::rows::<CHANNELS>(chunk.len(), plane_bytes);
             batches.push(batch);
-            let images = chunk.iter().cloned().zip(rows);
-            work.extend(
-                images.map(|(image, row)| self.preprocessor.preprocess_one(image, row, &permits)),
-            );
+            rows.extend(of_chunk);
         }
         let mut failures = Vec::with_capacity(images.len());
         let mut filled = Vec::with_capacity(images.len());
-        for (index, result) in join_all(work).await.into_iter().enumerate() {
+        let work = images.into_iter().zip(rows);
+        let mut results = pin!(self.preprocessor.preprocess(work).enumerate());
+        while let Some((index, result)) = results.next().await {
             match result {
                 Ok(row) => {
                     filled.push(Some(row));
@@ -201,4 +201,139 @@ fn too_late(context: &RequestContext) -> Error {
             context.timings.total().as_millis()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use bytes::{BufMut, BytesMut};
+
+    use super::*;
+    use crate::item;
+    use crate::observe::metrics::Metrics;
+    use crate::observe::timing::Deadline;
+    use crate::pixel::Scratch;
+    use crate::predictor::LocalSettings;
+    use crate::transformer::WorkerScratch;
+
+    /// Notes the first byte of each image that it is given; those of 0 fail.
+    struct Noting {
+        signature: Signature,
+        begun: Mutex<Vec<u8>>,
+    }
+
+    impl Transformer for Noting {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn source(&self) -> &'static str {
+            "noting"
+        }
+
+        fn preprocess(
+            &self,
+            image: &[u8],
+            _: &mut Scratch,
+            planes: &mut [BytesMut; CHANNELS],
+        ) -> Result<(), Error> {
+            self.begun.lock().unwrap().push(image[0]);
+            // So that a request is not done before another can come.
+            std::thread::sleep(Duration::from_millis(1));
+            if image[0] == 0 {
+                return Err(Error::new(Kind::Invalid, "not an image"));
+            }
+            for plane in planes {
+                plane.put_f32_le(0.0);
+            }
+            Ok(())
+        }
+
+        fn postprocess(&self, row: &[f32]) -> Row {
+            Ok(row[0])
+        }
+    }
+
+    fn model() -> (Arc<Noting>, Model) {
+        let signature = Signature {
+            model: "m".to_owned(),
+            input: "x".to_owned(),
+            input_row: vec![3, 1, 1],
+            output: "y".to_owned(),
+            output_row: vec![1],
+        };
+        let transformer = Arc::new(Noting {
+            signature: signature.clone(),
+            begun: Mutex::default(),
+        });
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let predictor = Predictor::null(
+            LocalSettings {
+                concurrency: 100,
+                max_batch: 32,
+            },
+            signature,
+            metrics,
+        );
+        let pixels = PixelThreads::start("pixels", 1, 1000, WorkerScratch::default).unwrap();
+        // The process does it in main; a second time is an error that means nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let fetcher = Fetcher::new(item::Settings::default()).unwrap();
+        let model = Model::new(
+            Arc::clone(&transformer) as Arc<dyn Transformer>,
+            Arc::new(predictor),
+            Arc::new(pixels),
+            Arc::new(fetcher),
+        );
+        (transformer, model)
+    }
+
+    fn images(bytes: &[u8]) -> Input {
+        let images = bytes.chunks(1);
+        Input::Images(
+            images
+                .map(|byte| Image::Encoded(Bytes::copy_from_slice(byte)))
+                .collect(),
+        )
+    }
+
+    fn context() -> RequestContext {
+        RequestContext::new(String::new(), Deadline::after(Duration::from_secs(60)))
+    }
+
+    #[tokio::test]
+    async fn a_short_request_does_not_stand_behind_a_long_one() {
+        let (transformer, model) = model();
+        let (long_context, short_context) = (context(), context());
+        let long = model.run(images(&[1; 100]), ImageErrors::Fail, &long_context);
+        let short = async {
+            while transformer.begun.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let image = images(&[2]);
+            model.run(image, ImageErrors::Fail, &short_context).await
+        };
+        let (long, short) = tokio::join!(long, short);
+        assert_eq!((long.unwrap().len(), short.unwrap().len()), (100, 1));
+        let begun = transformer.begun.lock().unwrap();
+        let place = begun.iter().position(|&byte| byte == 2).unwrap();
+        assert!(place < 10, "behind {place} images of the long request");
+    }
+
+    #[tokio::test]
+    async fn the_first_image_that_fails_ends_the_work() {
+        let (transformer, model) = model();
+        let mut bytes = [1; 100];
+        (bytes[3], bytes[5]) = (0, 0);
+        let context = context();
+        let failed = model.run(images(&bytes), ImageErrors::Fail, &context).await;
+        assert_eq!(failed.unwrap_err().image, Some(3));
+        let rows = model.run(images(&[2, 0, 2]), ImageErrors::Report, &context);
+        let failed: Vec<_> = rows.await.unwrap().iter().map(Result::is_err).collect();
+        assert_eq!(failed, [false, true, false]);
+        let begun = transformer.begun.lock().unwrap();
+        assert!(begun.len() < 20, "{} images were begun", begun.len());
+    }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
 
 use super::{CHANNELS, Image, Transformer};
 use crate::error::{Error, Kind};
@@ -34,21 +35,41 @@ pub(super) struct Preprocessor {
     pub(super) fetcher: Arc<Fetcher>,
 }
 
+/// Images of one request that are fetched side by side.
+const MAX_FETCHES: usize = 8;
+
 impl Preprocessor {
-    /// One image into its row.
-    pub(super) async fn preprocess_one(
+    /// Fills the rows with the images, in order. Of one request only so many images are fetched and
+    /// stand in the queue of the pixel threads at once: so requests take turns on the threads, and
+    /// the images behind one that fails need not be begun.
+    pub(super) fn preprocess(
         &self,
-        image: Image,
-        mut row: RowPlanes,
-        permits: &FetchPermits,
-    ) -> Result<RowPlanes, Error> {
-        let image = match image {
+        work: impl Iterator<Item = (Image, RowPlanes)>,
+    ) -> impl Stream<Item = Result<RowPlanes, Error>> {
+        let permits = FetchPermits::default();
+        stream::iter(work)
+            .map(move |(image, row)| {
+                let permits = permits.clone();
+                async move { (self.fetch(image, &permits).await, row) }
+            })
+            .buffered(MAX_FETCHES)
+            .map(|(image, row)| async { self.preprocess_one(image?, row).await })
+            .buffered(2 * self.pixels.threads())
+    }
+
+    /// The image where it is only named.
+    async fn fetch(&self, image: Image, permits: &FetchPermits) -> Result<Image, Error> {
+        match image {
             Image::Item(text) if !data_uri::is_data_uri(&text) => {
                 let item = Item::parse(text_of(&text)?)?;
-                Image::Encoded(self.fetcher.fetch(item, permits).await?)
+                Ok(Image::Encoded(self.fetcher.fetch(item, permits).await?))
             }
-            in_request => in_request,
-        };
+            in_request => Ok(in_request),
+        }
+    }
+
+    /// One image into its row.
+    async fn preprocess_one(&self, image: Image, mut row: RowPlanes) -> Result<RowPlanes, Error> {
         let max_item_bytes = self.fetcher.max_item_bytes();
         let transformer = Arc::clone(&self.transformer);
         let work = move |scratch: &mut WorkerScratch| {

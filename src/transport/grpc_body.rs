@@ -13,8 +13,9 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::body_limits::Inflated;
 use super::compression::Encoding;
 use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
@@ -22,18 +23,18 @@ use crate::wire::grpc::{FRAME_BYTES, FrameHeader};
 
 /// The bytes reserved for messages that were read and not yet taken up by their handlers, in order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PendingReservations(Arc<Mutex<VecDeque<ByteReservation>>>);
+pub(crate) struct PendingReservations(Arc<Mutex<VecDeque<Option<ByteReservation>>>>);
 
 impl PendingReservations {
-    fn push(&self, reserved: ByteReservation) {
+    fn push(&self, reserved: Option<ByteReservation>) {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pending.push_back(reserved);
     }
 
-    /// The bytes of the next message; to be kept until its response is written.
+    /// The bytes of the next message, if it is not small; to be kept until its response is written.
     pub(crate) fn take(&self) -> Option<ByteReservation> {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.pop_front()
+        pending.pop_front().flatten()
     }
 }
 
@@ -61,11 +62,24 @@ impl MessageEncoding {
     }
 }
 
+/// How many messages a call may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Messages {
+    /// One, behind which nothing is read: were the end of the stream waited for, a caller that
+    /// never ends it would keep the bytes of its message for ever.
+    One,
+    /// Any number.
+    Stream,
+}
+
 /// A body whose messages are held to the limits.
 pub(crate) struct LimitedBody<B> {
     pub(crate) body: B,
+    pub(crate) messages: Messages,
     pub(crate) encoding: MessageEncoding,
     pub(crate) limits: BodyLimits,
+    /// When the call's time is up.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) pending: PendingReservations,
 }
 
@@ -79,11 +93,13 @@ where
         self,
     ) -> impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static {
         let reader = Reader {
+            // The message of a stream may come whenever its sender likes.
+            read_by: (self.messages == Messages::One)
+                .then(|| Instant::now() + self.limits.read_timeout),
             ended: self.body.is_end_stream(),
             limited: self,
             received: Bytes::new(),
             left: 0,
-            until: None,
         };
         let chunks = stream::unfold(reader, |mut reader| async move {
             let chunk = reader.next_chunk().await.transpose()?;
@@ -102,7 +118,7 @@ struct Reader<B> {
     /// Bytes of the current message still to be passed on.
     left: usize,
     /// When the current message must be complete: it holds bytes that others wait for.
-    until: Option<Instant>,
+    read_by: Option<Instant>,
     ended: bool,
 }
 
@@ -126,7 +142,7 @@ where
         let chunk = self.received.split_to(self.left.min(self.received.len()));
         self.left -= chunk.len();
         if self.left == 0 {
-            self.until = None;
+            self.end_message();
         }
         Ok(Some(chunk))
     }
@@ -140,36 +156,37 @@ where
         let FrameHeader { flag, length } = FrameHeader::decode(bytes);
         let limits = &self.limited.limits;
         limits.check_length(length)?;
-        let reserved = limits.budget.reserve(length).await?;
-        self.until = Some(Instant::now() + limits.read_timeout);
+        let reserved = limits.reserve(length, self.limited.deadline).await?;
+        self.read_by = Some(Instant::now() + limits.read_timeout);
         let (1, MessageEncoding::Known(encoding)) = (flag, self.limited.encoding) else {
             self.limited.pending.push(reserved);
             self.left = length;
             if length == 0 {
-                self.until = None;
+                self.end_message();
             }
             return Ok(Some(header));
         };
         let compressed = self.collect(length).await?;
-        self.until = None;
         if compressed.len() < length {
             return Err(BodyError::CutShort("it ends inside a message".to_owned()));
         }
-        let BodyLimits {
-            pool,
-            budget,
-            max_bytes,
-            ..
-        } = &self.limited.limits;
-        let max_bytes = *max_bytes;
-        let message = pool
-            .run(length, move || inflate(&compressed, encoding, max_bytes))
-            .await??;
-        // Given back first: messages that hold bytes and ask for more would wait for each other.
+        self.end_message();
+        let head = vec![0; FRAME_BYTES];
+        let inflated = self.limited.limits.inflate(compressed, encoding, head);
+        let Inflated {
+            mut bytes,
+            reserved: inflated,
+        } = inflated.await?;
         drop(reserved);
-        let reserved = budget.reserve(message.len()).await?;
-        self.limited.pending.push(reserved);
-        Ok(Some(message))
+        self.limited.pending.push(inflated);
+        let header = FrameHeader::plain(bytes.len() - FRAME_BYTES);
+        bytes[..FRAME_BYTES].copy_from_slice(&header.encode());
+        Ok(Some(Bytes::from(bytes)))
+    }
+
+    fn end_message(&mut self) {
+        self.read_by = None;
+        self.ended = self.limited.messages == Messages::One;
     }
 
     /// `length` bytes, or fewer if the body ends before.
@@ -191,14 +208,16 @@ where
     /// Receives the next bytes; false at the end of the body.
     async fn receive(&mut self) -> Result<bool, BodyError> {
         while self.received.is_empty() {
-            let frame = self.limited.body.frame();
-            let frame = match self.until {
-                Some(until) => timeout_at(until, frame)
-                    .await
-                    .map_err(|_| self.limited.limits.too_slow())?,
-                None => frame.await,
-            };
-            let Some(frame) = frame else {
+            let LimitedBody {
+                body,
+                limits,
+                deadline,
+                ..
+            } = &mut self.limited;
+            let Some(frame) = limits
+                .in_time(*deadline, self.read_by, body.frame())
+                .await?
+            else {
                 self.ended = true;
                 return Ok(false);
             };
@@ -208,15 +227,4 @@ where
         }
         Ok(true)
     }
-}
-
-/// A message inflated to at most `limit` bytes, with the header of a plain one in front.
-fn inflate(compressed: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, BodyError> {
-    let mut message = vec![0; FRAME_BYTES];
-    // A frame cannot hold more.
-    let limit = limit.min(u32::MAX as usize);
-    encoding.inflate_into(compressed, limit, &mut message)?;
-    let header = FrameHeader::plain(message.len() - FRAME_BYTES);
-    message[..FRAME_BYTES].copy_from_slice(&header.encode());
-    Ok(Bytes::from(message))
 }

@@ -1,5 +1,6 @@
 //! Listening: connections are accepted as long as permits last, and finished at the end.
 
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +25,25 @@ struct Listener {
 type ConnectionPermit = OwnedSemaphorePermit;
 
 impl Listener {
-    /// The next connection. Above the limit connections wait in the system's backlog; failures are
-    /// logged and tried again.
+    /// The next connection. Above the limit one of each port waits here, so that no port keeps a
+    /// permit that it does not use, and the others in the system's backlog.
     async fn accept(&self) -> Result<(TcpStream, ConnectionPermit), AcquireError> {
+        let stream = self.accept_any().await;
         let permit = Arc::clone(&self.permits).acquire_owned().await?;
+        Ok((stream, permit))
+    }
+
+    /// Failures are logged and tried again.
+    async fn accept_any(&self) -> TcpStream {
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => return Ok((stream, permit)),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            let error = match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
+                // Its peer left before its turn came.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => error,
+            };
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 }
@@ -75,5 +83,29 @@ pub async fn serve<H: Handler>(
     tokio::select! {
         () = finish => {}
         () = shutdown.reached(Phase::Terminated) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn listener(permits: &Arc<Semaphore>) -> (Listener, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let permits = Arc::clone(permits);
+        (Listener { listener, permits }, peer.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_port_that_waits_for_connections_keeps_no_permit() {
+        let permits = Arc::new(Semaphore::new(1));
+        let (idle, _peer) = listener(&permits).await;
+        let (busy, _peer) = listener(&permits).await;
+        drop(idle.accept().await.unwrap());
+        let waiting = tokio::spawn(async move { idle.accept().await.map(drop) });
+        let accepted = busy.accept().await.unwrap();
+        drop(accepted);
+        waiting.abort();
     }
 }

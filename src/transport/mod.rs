@@ -9,6 +9,7 @@ pub(crate) mod headers;
 pub(crate) mod http_body;
 mod idle_timeout;
 mod listener;
+mod send_timeout;
 pub mod tls;
 
 pub use body_limits::{BodyError, BodyLimits};

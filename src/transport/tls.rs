@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The chain cannot be read.
     #[error("--ssl_certfile {path}: {reason}")]
     Chain {

@@ -7,12 +7,12 @@ use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::stream::MessageTask;
+use super::stream::{MessageTask, until_draining};
 use super::{Call, Settings, status};
 use crate::context::RequestContext;
 use crate::front::response;
+use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
-use crate::wire::grpc::code_name;
 use crate::wire::triton::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
@@ -35,7 +35,7 @@ impl Inference {
         Self { oip, settings }
     }
 
-    /// Runs one message and counts it.
+    /// Runs one message.
     async fn infer(
         &self,
         message: ModelInferRequest,
@@ -45,14 +45,7 @@ impl Inference {
         if let Err(error) = &result {
             response::log(error);
         }
-        let result = result.map_err(status);
-        let code = result.as_ref().err().map_or(Code::Ok, Status::code);
-        self.settings
-            .metrics
-            .requests
-            .with_label_values(&["grpc", code_name(code)])
-            .inc();
-        result
+        result.map_err(status)
     }
 
     /// Starts one message of a stream.
@@ -60,11 +53,18 @@ impl Inference {
         let this = self.clone();
         let reserved = call.pending.take();
         let id = message.id.clone();
-        let mut context = call.context.for_message();
+        let own = Deadline::after(self.settings.timeout);
+        let deadline = match call.caller_deadline {
+            Some(deadline) if deadline.instant() < own.instant() => deadline,
+            _ => own,
+        };
+        let mut context = call.context.for_message(deadline);
         let span = context.span.clone();
         let work = async move {
             let result = this.infer(message, &mut context).await;
             drop(reserved);
+            let code = result.as_ref().err().map_or(Code::Ok, Status::code);
+            this.settings.count_grpc(code);
             result
         };
         MessageTask::spawn(id, span, work)
@@ -159,13 +159,15 @@ impl GrpcInferenceService for Inference {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> GrpcResult<BoxStream<ModelStreamInferResponse>> {
         let call = call(&request)?;
-        let this = self.clone();
-        let responses = request
-            .into_inner()
+        let (this, settings) = (self.clone(), Arc::clone(&self.settings));
+        let responses = until_draining(request.into_inner(), self.oip.clone())
             .map(move |message| match message {
                 Ok(message) => this.start(message, &call).map(Ok).left_future(),
                 // The stream itself is broken; it ends behind the responses that are due.
-                Err(status) => future::ready(Err(status)).right_future(),
+                Err(status) => {
+                    settings.count_grpc(status.code());
+                    future::ready(Err(status)).right_future()
+                }
             })
             // As many requests run as may wait until their response is due: a slow reader stops
             // the reading of requests, and memory stays flat.

@@ -17,29 +17,32 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
-use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::Instrument;
 
 use self::health::Health;
 use self::inference::Inference;
-use super::Settings;
+use super::{Settings, response};
 use crate::context::RequestContext;
 use crate::error::Error;
+use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
-use crate::transport::grpc_body::{LimitedBody, MessageEncoding, PendingReservations};
+use crate::transport::grpc_body::{LimitedBody, MessageEncoding, Messages, PendingReservations};
 use crate::transport::headers::REQUEST_ID;
 use crate::transport::{Body, Handler};
 use crate::wire::grpc;
-use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::wire::triton::{DESCRIPTORS, MODEL_INFER};
 
 /// What comes with a call beside its messages; travels in the request's extensions.
 #[derive(Clone)]
 struct Call {
     context: RequestContext,
+    /// What the caller itself set; a stream without it may last as long as its caller likes.
+    caller_deadline: Option<Deadline>,
     pending: PendingReservations,
 }
 
@@ -118,35 +121,72 @@ where
         }
         let (mut head, body) = request.into_parts();
         let mut context = self.settings.context(&head.headers);
-        if let Some(timeout) = head
-            .headers
-            .get(grpc::TIMEOUT)
-            .and_then(grpc::parse_timeout)
-        {
+        let timeout = head.headers.get(grpc::TIMEOUT);
+        let timeout = timeout.and_then(grpc::parse_timeout);
+        let caller_deadline = timeout.map(Deadline::after);
+        if let Some(timeout) = timeout {
             context.tighten(timeout);
         }
+        let messages = messages_of(head.uri.path());
+        let deadline = match messages {
+            Messages::One => Some(context.deadline),
+            Messages::Stream => caller_deadline,
+        };
         let span = tracing::info_span!("request", id = context.id, path = head.uri.path());
         context.span = span.clone();
         let request_id = HeaderValue::from_str(&context.id);
         let pending = PendingReservations::default();
         let body = LimitedBody {
+            messages,
+            deadline: deadline.map(|deadline| deadline.instant().into()),
             encoding: MessageEncoding::take(&mut head.headers),
             body,
             limits: self.settings.body.clone(),
             pending: pending.clone(),
         };
-        head.extensions.insert(Call { context, pending });
+        head.extensions.insert(Call {
+            context,
+            caller_deadline,
+            pending,
+        });
         let mut routes = self.routes.clone();
+        let settings = Arc::clone(&self.settings);
         let response = async move {
-            let body = body.into_body().map_err(|error| status(error.into()));
+            let is_infer = head.uri.path() == MODEL_INFER;
+            let body = body.into_body().map_err(|error| {
+                let error = Error::from(error);
+                response::log(&error);
+                status(error)
+            });
             let request = Request::from_parts(head, tonic::body::Body::new(body));
             let mut response = routes.call(request).await?;
+            if is_infer {
+                // Failures are responses of headers alone.
+                let status = Status::from_header_map(response.headers());
+                settings.count_grpc(status.map_or(Code::Ok, |status| status.code()));
+            }
             if let Ok(id) = request_id {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             Ok(response)
         };
         Box::pin(response.instrument(span))
+    }
+}
+
+impl Settings {
+    /// Counts a request, or a message of a stream.
+    fn count_grpc(&self, code: Code) {
+        let labels = ["grpc", grpc::code_name(code)];
+        self.metrics.requests.with_label_values(&labels).inc();
+    }
+}
+
+/// How many messages the calls of a method send.
+fn messages_of(path: &str) -> Messages {
+    match path.rsplit('/').next() {
+        Some("ModelStreamInfer" | "ServerReflectionInfo") => Messages::Stream,
+        _ => Messages::One,
     }
 }
 

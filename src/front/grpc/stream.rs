@@ -4,15 +4,45 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::task::JoinHandle;
-use tonic::Status;
+use tokio::time::sleep;
+use tonic::{Status, Streaming};
 use tracing::Span;
 use tracing::instrument::Instrument;
 
+use crate::oip::OpenInference;
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::{InferParameter, ModelInferResponse, ModelStreamInferResponse};
+
+/// How soon a stream notices the drain.
+const DRAIN_POLL: Duration = Duration::from_millis(200);
+
+/// The messages of a stream until the service drains: kept open, it would hold up the end of the
+/// drain, and then be cut off.
+pub(super) fn until_draining<M: Send + 'static>(
+    messages: Streaming<M>,
+    oip: OpenInference,
+) -> impl Stream<Item = Result<M, Status>> + Send {
+    let drain = Box::pin(async move {
+        while !oip.service().draining() {
+            sleep(DRAIN_POLL).await;
+        }
+    });
+    stream::unfold(Some((messages, drain)), |state| async move {
+        let (mut messages, mut drain) = state?;
+        tokio::select! {
+            biased;
+            () = &mut drain => {
+                let text = "the service shuts down; open the stream again";
+                Some((Err(Status::unavailable(text)), None))
+            }
+            message = messages.next() => message.map(|message| (message, Some((messages, drain)))),
+        }
+    })
+}
 
 /// One message of a stream, as a task of its own: its place in the order must not keep it from
 /// going on while the reader is slow, since it may hold a permit that others wait for. It is given

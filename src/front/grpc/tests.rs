@@ -4,7 +4,9 @@ mod connections;
 mod describe;
 mod infer;
 mod limits;
+mod raw_http2;
 mod streams;
+mod unended;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use self::raw_http2::RawHttp2;
 use super::*;
 use crate::admission::ByteBudget;
 use crate::error::Kind;
@@ -94,17 +97,33 @@ async fn start_with_settings(
     settings: Settings,
     max_age: Option<Duration>,
 ) -> Server {
+    let connections = ConnectionSettings {
+        max_age,
+        ..connections()
+    };
+    start_with_connections(scripted, settings, connections).await
+}
+
+fn connections() -> ConnectionSettings {
+    ConnectionSettings {
+        permits: Arc::new(Semaphore::new(100)),
+        header_read_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        max_header_bytes: 64 * 1024,
+        max_age: None,
+        tls: None,
+    }
+}
+
+async fn start_with_connections(
+    scripted: Scripted,
+    settings: Settings,
+    connections: ConnectionSettings,
+) -> Server {
     let scripted = Arc::new(scripted);
     let routes = routes_of(&scripted, settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = ConnectionSettings {
-        permits: Arc::new(Semaphore::new(100)),
-        header_read_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(75),
-        max_age,
-        tls: None,
-    };
     let (handle, shutdown) = shutdown::channel();
     let shared = Arc::new(routes.clone());
     let done = tokio::spawn(serve(listener, shared, connections, shutdown));

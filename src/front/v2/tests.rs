@@ -1,12 +1,14 @@
 //! V2 REST over real connections, in front of a scripted server of tensors.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -15,7 +17,7 @@ use crate::front::scripted::Scripted;
 use crate::front::{Router, grpc};
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
-use crate::shutdown::{self, ShutdownHandle};
+use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::{BodyLimits, ConnectionSettings, HeaderPattern, serve};
 use crate::wire::tensor::fp32;
 use crate::workers::CpuPool;
@@ -24,7 +26,7 @@ struct Server {
     scripted: Arc<Scripted>,
     base: String,
     client: Client,
-    _shutdown: ShutdownHandle,
+    shutdown: ShutdownHandle,
 }
 
 /// A response, read to its end.
@@ -70,6 +72,7 @@ async fn server(scripted: Scripted) -> Server {
         permits: Arc::new(Semaphore::new(100)),
         header_read_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
+        max_header_bytes: 64 * 1024,
         max_age: None,
         tls: None,
     };
@@ -81,7 +84,7 @@ async fn server(scripted: Scripted) -> Server {
         scripted,
         base,
         client: Client::builder().no_proxy().build().unwrap(),
-        _shutdown: handle,
+        shutdown: handle,
     }
 }
 
@@ -335,7 +338,10 @@ async fn compressed_both_ways() {
         let response = send(request.header(ACCEPT_ENCODING, name)).await;
         assert_eq!(response.status, 200);
         assert_eq!(response.headers[CONTENT_ENCODING], name);
-        let plain = encoding.inflate(&response.body, 1 << 20).unwrap();
+        let mut plain = Vec::new();
+        encoding
+            .inflate_into(&response.body, 1 << 20, &mut plain)
+            .unwrap();
         let plain: Value = serde_json::from_slice(&plain).unwrap();
         assert_eq!(plain["outputs"][0]["data"][499], 1996.0);
     }
@@ -423,4 +429,53 @@ async fn a_body_beyond_the_limit_is_413_by_the_flag() {
     let response = send(server.infer().body(vec![b' '; 200_000])).await;
     assert_eq!(response.status, 413);
     assert!(response.error().contains("--max_body_bytes"));
+}
+
+#[tokio::test]
+async fn a_caller_that_closes_its_side_gets_its_response() {
+    let scripted = Scripted {
+        gate: Some(Semaphore::new(0)),
+        ..Default::default()
+    };
+    let server = server(scripted).await;
+    let mut stream = TcpStream::connect(server.base.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let body = tensor().to_string();
+    let head = format!(
+        "POST /v2/models/faces/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    while server.scripted.in_flight.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.scripted.gate.as_ref().unwrap().add_permits(1);
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+}
+
+#[tokio::test]
+async fn while_draining_each_response_says_close() {
+    let server = server(Scripted::default()).await;
+    let live = server.get("/v2/health/live").await;
+    assert!(!live.headers.contains_key("connection"));
+    server.shutdown.enter(Phase::Draining);
+    for _ in 0..3 {
+        let live = server.get("/v2/health/live").await;
+        assert_eq!(live.status, 200);
+        assert_eq!(live.headers["connection"], "close");
+    }
+}
+
+#[tokio::test]
+async fn a_head_beyond_its_limit_is_refused() {
+    let server = server(Scripted::default()).await;
+    for (bytes, status) in [(60_000, 200), (70_000, 431)] {
+        let request = server.request(Method::GET, "/v2/health/live");
+        let response = send(request.header("x-long", "x".repeat(bytes))).await;
+        assert_eq!(response.status, status);
+    }
 }

@@ -105,22 +105,3 @@ async fn the_callers_deadline_and_listed_headers_go_on() {
     assert_eq!(context.headers["traceparent"], "00-trace");
     assert_eq!(context.headers["x-request-id"], "42");
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_message_that_stops_on_its_way_is_given_up() {
-    let mut routes = routes_of(&Arc::default(), settings(1000));
-    // The header of 100 bytes, three of them, and no end.
-    let first = Bytes::from_static(&[0, 0, 0, 0, 100, 1, 2, 3]);
-    let frames = stream::iter([Ok::<_, Status>(http_body::Frame::data(first))]);
-    let body = http_body_util::StreamBody::new(frames.chain(stream::pending()));
-    let request = Request::builder()
-        .method("POST")
-        .uri("/inference.GRPCInferenceService/ModelInfer")
-        .header("content-type", "application/grpc")
-        .body(tonic::body::Body::new(body))
-        .unwrap();
-    let response = routes.call(request).await.unwrap();
-    assert_eq!(response.headers()["grpc-status"], "3");
-    let message = response.headers()["grpc-message"].to_str().unwrap();
-    assert!(message.contains("--body_read_timeout_seconds"), "{message}");
-}
