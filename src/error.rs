@@ -6,6 +6,7 @@
 use http::StatusCode;
 use tonic::Code;
 
+use crate::quote::truncate;
 use crate::{admission, item, pixel, predictor, transport, wire, workers};
 
 /// The kinds of failure a caller can meet.
@@ -158,7 +159,7 @@ impl Error {
         Self {
             kind,
             origin: kind.origin(),
-            text: text.into(),
+            text: truncate(text.into()),
             image: None,
             retry_after: kind.retry_after(),
         }
@@ -177,7 +178,7 @@ impl Error {
 
     /// The same, at a place in the request.
     pub fn with_location(mut self, place: &str) -> Self {
-        self.text = format!("{place}: {}", self.text);
+        self.text = truncate(format!("{place}: {}", self.text));
         self
     }
 }
@@ -200,7 +201,7 @@ impl<E: Classify> From<E> for Error {
         Self {
             kind: error.kind(),
             origin: error.origin(),
-            text: error.to_string(),
+            text: truncate(error.to_string()),
             image: None,
             retry_after: error.retry_after(),
         }
@@ -318,6 +319,14 @@ mod tests {
             assert_eq!(kind.http_status().as_u16(), status, "{kind:?}");
             assert_eq!(kind.grpc_code(), code, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn texts_are_bounded_wherever_they_come_from() {
+        let long = Error::new(Kind::Invalid, "x".repeat(1 << 20)).with_location("data.item");
+        assert!(long.text.len() <= 1024);
+        let error = predictor::Error::InvalidResponse("x".repeat(1 << 20));
+        assert!(Error::from(error).text.len() <= 1024);
     }
 
     #[test]

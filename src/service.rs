@@ -9,20 +9,21 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::error::Error;
+#[cfg(feature = "embedded")]
+use crate::faces;
 use crate::faces::FaceQuality;
 use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, OpenInference};
-use crate::pixel::JPEG_DECODER;
-use crate::predictor::{
-    self, LocalSettings, Predictor, Protocol, RemoteSettings, Resolver, Signature, TlsSettings,
-};
-use crate::settings::args::PredictorProtocol;
+use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
+#[cfg(feature = "embedded")]
+use crate::predictor::{EmbeddedModel, LocalSettings};
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transformer::{Model, PixelThreads, Transformer, WorkerScratch};
@@ -77,7 +78,7 @@ pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc
         Arc::new(transformer),
         Arc::new(start_predictor(settings, signature, metrics)?),
         pixels,
-        Arc::new(Fetcher::new(settings.item.clone())?),
+        Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
     );
     Ok(Arc::new(Engine::new(
         BTreeMap::from([(settings.model_name.clone(), model)]),
@@ -109,17 +110,19 @@ fn start_predictor(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let metrics = Arc::clone(metrics);
-    let choice = &settings.predictor;
-    if choice.targets.is_empty() {
+    if settings.predictor.targets.is_empty() {
         return embedded(settings, signature, metrics);
     }
-    let remote = RemoteSettings {
+    Predictor::remote(&remote_settings(settings), signature, metrics)
+        .map_err(|error| ConfigErrors::from_one(error).into())
+}
+
+/// How the settings' predictor behind a network is reached.
+pub fn remote_settings(settings: &Settings) -> RemoteSettings {
+    let choice = &settings.predictor;
+    RemoteSettings {
         targets: choice.targets.clone(),
-        protocol: match choice.protocol {
-            PredictorProtocol::Auto => Protocol::Auto,
-            PredictorProtocol::GrpcV2 => Protocol::Grpc,
-            PredictorProtocol::V2 => Protocol::Rest,
-        },
+        protocol: choice.protocol,
         tls: choice.tls.then(|| TlsSettings {
             ca_file: choice.ca_file.clone(),
         }),
@@ -129,9 +132,7 @@ fn start_predictor(
         connect_timeout: CONNECT_TIMEOUT,
         dns_refresh: choice.dns_refresh,
         resolver: Resolver::system(),
-    };
-    Predictor::remote(&remote, signature, metrics)
-        .map_err(|error| ConfigErrors::from_one(error).into())
+    }
 }
 
 #[cfg(feature = "embedded")]
@@ -140,13 +141,13 @@ fn embedded(
     signature: Signature,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    let file = settings.predictor.embedded_model.as_deref();
+    let file = settings.predictor.embedded_model.clone();
+    let model = file.map_or(EmbeddedModel::Bytes(faces::ONNX), EmbeddedModel::File);
     let local = LocalSettings {
         concurrency: settings.predictor.concurrency,
         max_batch: settings.predictor.max_batch,
-        delay: Duration::ZERO,
     };
-    Predictor::embedded(file, settings.pixel_threads, &local, signature, metrics)
+    Predictor::embedded(&model, settings.pixel_threads, local, signature, metrics)
         .map_err(|error| ConfigErrors::from_one(error).into())
 }
 
@@ -162,7 +163,26 @@ fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predi
 ///
 /// When two metrics have one name: a defect.
 pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
-    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.bounds())?))
+    Ok(Arc::new(Metrics::new(&settings.limits())?))
+}
+
+/// Opens what the settings name, as [`Service::start`] does, but no port.
+///
+/// # Errors
+///
+/// When a folder, a certificate or a model cannot be used.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    server_tls(settings)?;
+    engine(settings, &metrics(settings)?)?;
+    Ok(())
+}
+
+fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> {
+    let files = settings.front.tls.as_ref();
+    files
+        .map(|files| transport::tls::acceptor(&files.certificates, &files.key))
+        .transpose()
+        .map_err(ConfigErrors::from_one)
 }
 
 impl Service {
@@ -175,13 +195,8 @@ impl Service {
         let metrics = metrics(&settings)?;
         let engine = engine(&settings, &metrics)?;
         let (router, grpc_routes) = routes(&settings, &engine, metrics)?;
+        let tls = server_tls(&settings)?;
         let front = settings.front;
-        let tls = match &front.tls {
-            Some((chain, key)) => {
-                Some(transport::tls::acceptor(chain, key).map_err(ConfigErrors::from_one)?)
-            }
-            None => None,
-        };
         let http = listen(front.http).await?;
         let grpc = match front.grpc {
             Some(address) => Some(listen(address).await?),
@@ -265,10 +280,8 @@ fn routes(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Router, GrpcRoutes)> {
     let pool = CpuPool::start(settings.pixel_threads).context("cannot start the byte threads")?;
-    // Scores depend on the JPEG decoder.
-    let version = format!("{}+{JPEG_DECODER}", env!("CARGO_PKG_VERSION"));
     let service = Arc::clone(engine) as Arc<dyn InferenceService>;
-    let oip = OpenInference::new(service, version, pool.clone());
+    let oip = OpenInference::new(service, pool.clone());
     let shared = Arc::new(front::Settings {
         body: BodyLimits {
             max_bytes: settings.front.max_body_bytes,

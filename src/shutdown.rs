@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn phases_are_seen_by_all_and_end_with_the_handle() {
+    async fn all_clones_reach_the_phases_and_end_with_the_handle() {
         let (handle, shutdown) = channel();
         let other = shutdown.clone();
         handle.enter(Phase::Closing);

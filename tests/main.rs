@@ -20,6 +20,12 @@ mod predictor;
 #[cfg(feature = "loadtest")]
 mod loadtest;
 
+// The binary's command line: flags, environment, exit codes.
+mod commands;
+
+// The log's writer, when nobody reads what it writes.
+mod log;
+
 // Nothing that was sent appears in a log or an answer, at any level.
 mod privacy;
 

@@ -1,12 +1,13 @@
-//! Faces are personal data: at no log level does anything that was sent appear in the log or in an
-//! answer.
+//! Faces are personal data: at no log level does anything that was sent appear in the log or in a
+//! response.
 #![cfg(feature = "embedded")]
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// What must never be seen again: parts of payloads, of a URL's query, of a token.
+/// What must never appear again: parts of payloads, of a URL's query, of a token.
 const SECRETS: [&str; 5] = [
     "SECRETIMAGE",
     "U0VDUkVUUElDVFVSR",
@@ -50,12 +51,9 @@ impl Service {
         }
     }
 
-    /// Ends it and gives all that it wrote.
+    /// Ends it and returns all that it wrote.
     fn log(mut self) -> String {
-        let stop = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(stop.unwrap().success());
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.log.read_to_string(&mut self.read).unwrap();
         assert!(self.child.wait().unwrap().success());
         self.read
@@ -63,7 +61,7 @@ impl Service {
 }
 
 #[tokio::test]
-async fn nothing_that_was_sent_is_seen_again() {
+async fn nothing_that_was_sent_appears_again() {
     for level in ["error", "warn", "info", "debug", "trace"] {
         let service = Service::start(level);
         let client = {
@@ -91,7 +89,7 @@ async fn nothing_that_was_sent_is_seen_again() {
             bodies.push(json!({"data": {"item": item}}).to_string().into());
         }
         for body in bodies {
-            let answer = client
+            let response = client
                 .post(format!(
                     "{}/v1/models/facequality:predict?token=SECRETQUERY",
                     service.url
@@ -101,17 +99,17 @@ async fn nothing_that_was_sent_is_seen_again() {
                 .send()
                 .await
                 .unwrap();
-            let text = answer.text().await.unwrap();
+            let text = response.text().await.unwrap();
             for secret in SECRETS {
                 assert!(
                     !text.contains(secret),
-                    "{level}: the answer shows it: {text}"
+                    "{level}: the response shows it: {text}"
                 );
             }
         }
         let log = service.log();
         assert!(
-            level != "debug" || log.contains("answered"),
+            level != "debug" || log.contains("response sent"),
             "the log is not at this level: {log}"
         );
         for secret in SECRETS {

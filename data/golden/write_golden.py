@@ -1,7 +1,7 @@
 """Writes a golden set: what OpenCV, and a predictor, make of images.
 
-`facequality-transformer verify DIR` compares with it. Run this where the scores that count are
-made today; it needs OpenCV (4.11 or later), and tritonclient[grpc] for scores.
+`facequality-transformer verify DIR` compares with it. Run this in the environment whose scores are
+the reference; it needs OpenCV (4.11 or later), and tritonclient[grpc] for scores.
 
     python write_golden.py --out DIR IMAGE…
     python write_golden.py --out DIR --predictor 127.0.0.1:8001 IMAGE…
@@ -14,7 +14,7 @@ the file, the decoded and the resized pixels and the tensor, the score. The arit
     cv2.resize to 112×112, INTER_LINEAR, uint8
     BGR to RGB, planes first, float32, (x - 127.5) / 128
 
-An image that OpenCV refuses is listed with "error" alone.
+An image that OpenCV rejects is listed with "error" alone.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def sha256(data):
 
 
 def tensor_of(blob):
-    """Decoded and resized RGB pixels and the tensor, or None for what OpenCV refuses."""
+    """Decoded and resized RGB pixels and the tensor, or None if OpenCV rejects the image."""
     if not blob:
         return None
     bgr = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -58,8 +58,8 @@ def scorer(args):
     def score(tensor):
         tensor_in = triton.InferInput(args.input, [1, 3, SIDE, SIDE], "FP32")
         tensor_in.set_data_from_numpy(tensor[np.newaxis])
-        answer = client.infer(args.model, [tensor_in], outputs=[triton.InferRequestedOutput(args.output)])
-        return float(answer.as_numpy(args.output).reshape(-1)[0])
+        response = client.infer(args.model, [tensor_in], outputs=[triton.InferRequestedOutput(args.output)])
+        return float(response.as_numpy(args.output).reshape(-1)[0])
 
     return score
 

@@ -110,7 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_are_waited_for_and_refused_in_the_end() {
-        let metrics = Metrics::new("none", &[]).unwrap();
+        let metrics = Metrics::new(&[]).unwrap();
         let budget = ByteBudget::new(1000, Duration::from_millis(20), &metrics);
         let mut half = budget.reserve(500).await.unwrap();
         let refusal = budget.reserve(600).await.unwrap_err().to_string();

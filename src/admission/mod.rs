@@ -206,7 +206,7 @@ mod tests {
             bytes: 1000,
             queue_timeout: Duration::from_millis(20),
         };
-        let admission = Admission::new(limits, &Metrics::new("none", &[]).unwrap());
+        let admission = Admission::new(limits, &Metrics::new(&[]).unwrap());
         let soon = Duration::ZERO;
         let large = admission.try_admit(9, soon).unwrap();
         let refusal = admission.try_admit(1, soon).unwrap_err().to_string();

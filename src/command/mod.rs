@@ -1,7 +1,10 @@
-//! The commands, one file each, and how they are told apart. Here `anyhow` lives: their errors are
-//! read by a person.
+//! The commands, one file each, and how the command line becomes one of them. `anyhow` lives here:
+//! their errors are read by a person.
 
 pub mod config;
+mod header;
+mod image_files;
+#[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod predict;
 pub mod predictor;
@@ -9,91 +12,108 @@ pub mod serve;
 pub mod verify;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 
-use crate::settings::args::{LogFormat, ServeArgs};
-use crate::settings::{ConfigErrors, Log, Settings};
+use crate::observe::log::LogFormat;
+use crate::settings::{
+    ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, read_environment,
+    variable,
+};
 
-/// The name in front of `serve`'s flags in the environment.
-const ENV_PREFIX: &str = "FACEQUALITY_";
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It could not be done.
+    Failed = 1,
+    /// It was done, and a threshold was missed: an SLO, a score, a tensor.
+    ThresholdMissed = 2,
+    /// Flags that cannot be followed; the number is `EX_USAGE` of `sysexits.h`.
+    Usage = 64,
+}
 
-/// Sub-commands; without one of them the arguments are those of `serve`.
-const COMMANDS: [&str; 8] = [
-    "serve",
-    "predict",
-    "predictor",
-    "verify",
-    "loadtest",
-    "delivery",
-    "config",
-    "help",
-];
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Prints an error of the program, not of a request: those are logged.
+pub fn print_error(error: impl Display) {
+    eprintln!("{}: {error}", env!("CARGO_PKG_NAME"));
+}
 
 /// A KServe transformer: face images in JSON to quality scores of a model on NVIDIA Triton.
 #[derive(Debug, Parser)]
 #[command(
-    name = "facequality-transformer",
+    name = env!("CARGO_PKG_NAME"),
     version,
     subcommand_required = true,
-    after_help = "Without a command, `serve` is meant: `facequality-transformer --predictor_host triton:8001`.\n\
-                  Flags are spelled as KServe's (--http_port); hyphens do as well (--http-port).\n\
-                  Exit codes: 0 done, 1 failed, 2 a threshold was missed, 64 bad usage."
+    after_help = "Without a command, `serve` is run: `facequality-transformer --predictor_host triton:8001`.\n\
+                  Flags are spelled as KServe's (--http_port); hyphenated spellings work too (--http-port).\n\
+                  Exit codes: 0 success, 1 failure, 2 a threshold was missed, 64 invalid usage."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command, with its flags.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands; their docs are their help texts.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer requests over HTTP and gRPC (the default command)
+    /// Serve HTTP and gRPC requests (the default command)
     Serve(Box<ServeArgs>),
-    /// Score image files, in this process or by a running service
+    /// Score image files, in this process or with a running service
     Predict(Box<predict::Args>),
-    /// Put load on a running service, or on Triton itself, and report what it did
+    /// Load a running service, or Triton itself, and report how it performed
+    #[cfg(feature = "loadtest")]
     Loadtest(Box<loadtest::Args>),
-    /// Compare tensors and scores with those that the predecessor's environment wrote
+    /// Compare tensors and scores with those recorded in the predecessor's environment
     Verify(Box<verify::Args>),
-    /// Serve the embedded model, or zeros, as a Triton would: to try things without one
+    /// Stand-in Triton for local testing: serves the embedded model, or zeros
     Predictor(Box<predictor::Args>),
-    /// Print the effective settings of `serve` with these flags and leave
-    Config(Box<ServeArgs>),
+    /// Print the effective settings of `serve` with these flags and exit
+    Config(Box<config::Args>),
+}
+
+/// A command whose settings are valid.
+pub struct Task {
+    /// The log it wants, to be started before it runs.
+    pub log: LogSettings,
+    /// Runs it, to its exit code or to an error for a person to read.
+    pub run: LocalBoxFuture<'static, anyhow::Result<ExitCode>>,
 }
 
 impl Command {
-    /// The log that the command wants.
+    /// Validates the settings that decide how to log, before anything runs.
     ///
     /// # Errors
     ///
-    /// When a setting is wrong.
-    pub fn log(&self) -> Result<Log, ConfigErrors> {
-        match self {
-            Self::Serve(args) => Ok(Settings::new(args)?.log),
-            _ => Ok(Log {
-                filter: "warn".to_owned(),
-                format: LogFormat::Text,
-            }),
-        }
-    }
-
-    /// Does it.
-    ///
-    /// # Errors
-    ///
-    /// Whatever keeps it from being done.
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::Serve(args) => serve::run(Settings::new(&args)?).await,
-            Self::Predict(args) => predict::run(*args).await,
-            Self::Predictor(args) => predictor::run(*args).await,
-            Self::Loadtest(args) => loadtest::run(*args).await,
-            Self::Verify(args) => verify::run(*args).await,
-            Self::Config(args) => config::run(&args),
-        }
+    /// When a setting is invalid.
+    pub fn prepare(self) -> Result<Task, ConfigErrors> {
+        let mut log = LogSettings {
+            filter: "warn".to_owned(),
+            format: LogFormat::Text,
+        };
+        let run = match self {
+            Self::Serve(args) => {
+                let settings = Settings::new(&args)?;
+                log = settings.log.clone();
+                serve::run(settings).boxed_local()
+            }
+            Self::Predict(args) => predict::run(*args).boxed_local(),
+            Self::Predictor(args) => predictor::run(*args).boxed_local(),
+            #[cfg(feature = "loadtest")]
+            Self::Loadtest(args) => loadtest::run(*args).boxed_local(),
+            Self::Verify(args) => verify::run(*args).boxed_local(),
+            Self::Config(args) => config::run(*args).boxed_local(),
+        };
+        Ok(Task { log, run })
     }
 }
 
@@ -102,34 +122,44 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// Bad usage, but also `--help` and `--version`: clap's error knows what to print where.
+    /// Invalid usage, but also `--help` and `--version`: clap's error knows what to print where.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         for name in ["serve", "config"] {
             command = command.mut_subcommand(name, |serve| {
-                // Of a flag that is given twice the last one counts, as with KServe's SDK.
-                serve.args_override_self(true).mut_args(|arg| {
-                    let variable = format!("{ENV_PREFIX}{}", arg.get_id().as_str().to_uppercase());
-                    arg.env(variable).hide_env(true)
-                })
+                // Of a flag that is given twice the last one counts, as in KServe's SDK.
+                read_environment(serve.args_override_self(true).after_help(format!(
+                    "Each flag can also be set in the environment: --http_port as {}.",
+                    variable("http_port")
+                )))
             });
         }
-        let matches = command.try_get_matches_from(normalized(args))?;
-        Self::from_arg_matches(&matches)
+        let args = normalize(args);
+        let matches = command
+            .try_get_matches_from_mut(&args)
+            .map_err(|error| name_variable(error, &args, &mut command))?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let serve = match &mut cli.command {
+            Command::Serve(args) => Some(&mut **args),
+            Command::Config(args) => Some(&mut args.serve),
+            _ => None,
+        };
+        if let (Some(serve), Some((_, matches))) = (serve, matches.subcommand()) {
+            serve.sources = Sources::of(matches);
+        }
+        Ok(cli)
     }
 }
 
-/// Puts `serve` where no command is named, and underscores for hyphens in flag names.
-fn normalized(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+/// Inserts `serve` where no command is named, and writes flag names with underscores.
+fn normalize(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let named = args.get(1).is_some_and(|first| {
+    let has_command = args.get(1).is_some_and(|first| {
         let first = first.to_string_lossy();
-        COMMANDS.contains(&first.as_ref())
-            || ["-h", "--help", "-V", "--version"].contains(&first.as_ref())
-            // A word that is no flag is a mistyped command; clap proposes the right one.
-            || !first.starts_with('-')
+        // A word that is not a flag is a command, or a mistyped one: clap suggests the right one.
+        !first.starts_with('-') || ["-h", "--help", "-V", "--version"].contains(&first.as_ref())
     });
-    if !named {
+    if !has_command {
         args.insert(1.min(args.len()), "serve".into());
     }
     for arg in args.iter_mut().skip(1) {
@@ -161,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_means_serve_and_hyphens_do() {
+    fn without_a_command_serve_is_run_and_hyphens_work() {
         assert_eq!(serve(&[]).http_port, 8080);
         assert_eq!(serve(&["--http-port", "1"]).http_port, 1);
         assert_eq!(serve(&["--http_port=2"]).http_port, 2);
@@ -174,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn switches_take_an_optional_value() {
+    fn booleans_take_an_optional_value() {
         assert!(serve(&[]).enable_grpc);
         assert!(!serve(&["--enable_grpc", "false"]).enable_grpc);
         assert!(serve(&["--predictor_use_ssl", "--http_port", "1"]).predictor_use_ssl);
@@ -182,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_controllers_arguments_are_taken_and_the_sdks_are_named() {
+    fn the_controllers_arguments_are_accepted_and_the_sdks_are_named() {
         let args = serve(&[
             "--model_name",
             "m",
@@ -204,15 +234,15 @@ mod tests {
             .kserve
             .given()
             .into_iter()
-            .map(|(name, _)| name)
+            .map(|flag| flag.what)
             .collect();
         assert_eq!(
             names,
             [
-                "workers",
-                "protocol",
-                "enable_docs_url",
-                "enable_predictor_health_check"
+                "--workers",
+                "--protocol",
+                "--enable_docs_url",
+                "--enable_predictor_health_check"
             ]
         );
         assert_eq!(args.idle_timeout_seconds, 65);

@@ -1,7 +1,7 @@
-//! `predict`: scores image files, in this process or by a running service.
+//! `predict`: scores image files, in this process or with a running service.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +13,23 @@ use http::header::CONTENT_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::header::{Header, header_map};
+use super::image_files;
 use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::faces;
 use crate::observe::timing::Deadline;
 use crate::service;
-use crate::settings::Settings;
-use crate::settings::args::ServeArgs;
+use crate::settings::{ServeArgs, Settings};
 use crate::transformer::{Image, Input};
 use crate::wire::error_body;
 use crate::wire::v1::request;
 use crate::wire::v1::response::parse_multi_response;
 
-/// Names that a folder's images end in; files that are named are read whatever their name.
-const EXTENSIONS: [&str; 6] = ["bmp", "jpe", "jpeg", "jpg", "png", "webp"];
-
 /// Images in flight: enough to keep every core and a service busy.
 pub(super) const IN_FLIGHT: usize = 16;
 
-/// From so many images on progress is shown.
+/// Progress is shown from this number of images on.
 const PROGRESS_FROM: usize = 20;
 
 /// How long a running service may take for one image.
@@ -41,29 +39,37 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(clap::Args, Debug)]
 #[command(rename_all = "snake_case")]
 pub struct Args {
-    /// Images, or folders whose images are meant, those in folders below too
+    /// Image files, or folders, whose image files are scored, including those in subfolders
     #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
-    /// One JSON object a line instead of a table
+    /// Print one JSON object per line instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Who scores
+    /// What computes the scores
     #[command(flatten)]
     pub scoring: Scoring,
 }
 
-/// Flags that say who scores.
+/// Flags that say what computes the scores; none: the embedded model.
 #[derive(clap::Args, Debug)]
 #[command(rename_all = "snake_case")]
 pub struct Scoring {
-    /// A running service to ask, such as http://127.0.0.1:8080; else the images are scored in
+    /// URL of a running service, such as http://127.0.0.1:8080; if unset, the images are scored in
     /// this process
     #[arg(long, conflicts_with = "predictor_host")]
     pub url: Option<String>,
+    /// Header of every request to --url, as in -H 'Host: face.example'; repeatable
+    #[arg(
+        long = "header",
+        short = 'H',
+        value_name = "NAME: VALUE",
+        requires = "url"
+    )]
+    pub headers: Vec<Header>,
     /// Name of the service's model
     #[arg(long, default_value = faces::MODEL_NAME)]
     pub model_name: String,
-    /// Triton to ask, as `serve` takes it; else the embedded model answers
+    /// Address of Triton, as for `serve`; if unset, the embedded model is used
     #[arg(long)]
     pub predictor_host: Option<String>,
     /// Name of the model on Triton
@@ -72,8 +78,8 @@ pub struct Scoring {
 }
 
 impl Scoring {
-    /// Whether a service or a predictor is named.
-    pub fn names_one(&self) -> bool {
+    /// Whether a service or a predictor is named, rather than the embedded model.
+    pub fn has_backend(&self) -> bool {
         self.url.is_some() || self.predictor_host.is_some()
     }
 }
@@ -92,10 +98,10 @@ struct Line {
 ///
 /// # Errors
 ///
-/// When there is no file, or nothing can answer. An image that cannot be scored is a line of its
-/// own and makes the exit code 1.
+/// When there is no file, or the service or predictor cannot be used. An image that cannot be scored
+/// is a line of its own and makes the exit code 1.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let files = images(&args.files)?;
+    let files = image_files::expand(&args.files)?;
     let scorer = Scorer::new(&args.scoring).await?;
     let progress = progress(files.len());
     let names = files.clone();
@@ -135,49 +141,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The files that are meant, folders opened, each folder in order of names.
-fn images(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in given {
-        let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;
-        if meta.is_dir() {
-            walk(path, &mut files)?;
-        } else {
-            files.push(path.clone());
-        }
-    }
-    if files.is_empty() {
-        bail!(
-            "there is no image below {}",
-            given
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-    }
-    Ok(files)
-}
-
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            walk(&path, files)?;
-        } else if path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .is_some_and(|extension| EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
-        {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
 fn progress(files: usize) -> ProgressBar {
     if files < PROGRESS_FROM || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -208,31 +171,34 @@ fn table(out: &mut impl Write, lines: &[Line]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Who scores.
+/// What computes the scores.
 pub(super) enum Scorer {
-    Here {
-        engine: Arc<Engine>,
-        model: String,
-    },
-    There {
+    /// This process, with the embedded model or a predictor.
+    InProcess { engine: Arc<Engine>, model: String },
+    /// A running service.
+    Http {
         client: reqwest::Client,
         url: String,
     },
 }
 
 impl Scorer {
-    /// Ready to score.
+    /// Waits until the predictor is ready.
     pub(super) async fn new(args: &Scoring) -> anyhow::Result<Self> {
         if let Some(url) = &args.url {
             // An error means that one is installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+            let client = reqwest::Client::builder()
+                .user_agent(crate::USER_AGENT)
+                .default_headers(header_map(&args.headers))
+                .timeout(TIMEOUT)
+                .build()?;
             let url = format!(
                 "{}/v1/models/{}:predict",
                 url.trim_end_matches('/'),
                 args.model_name
             );
-            return Ok(Self::There { client, url });
+            return Ok(Self::Http { client, url });
         }
         let mut flags = vec![format!("--predictor_model={}", args.predictor_model)];
         flags.extend(
@@ -243,7 +209,7 @@ impl Scorer {
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
         let engine = service::engine(&settings, &service::metrics(&settings)?)?;
         service::wait_ready(&*engine, TIMEOUT).await?;
-        Ok(Self::Here {
+        Ok(Self::InProcess {
             engine,
             model: settings.model_name,
         })
@@ -253,7 +219,7 @@ impl Scorer {
     pub(super) async fn score(&self, file: PathBuf) -> anyhow::Result<f64> {
         let image = Bytes::from(tokio::fs::read(file).await?);
         match self {
-            Self::Here { engine, model } => {
+            Self::InProcess { engine, model } => {
                 let mut context = RequestContext::new(String::new(), Deadline::after(TIMEOUT));
                 context.model.clone_from(model);
                 let input = Input::Images(vec![Image::Encoded(image)]);
@@ -261,7 +227,7 @@ impl Scorer {
                 let row = rows.into_iter().next().context("no score")?;
                 Ok(f64::from(row?))
             }
-            Self::There { client, url } => {
+            Self::Http { client, url } => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&image);
                 let item = format!("data:application/octet-stream;base64,{base64}");
                 let body = request::to_json(&[item]);

@@ -1,5 +1,5 @@
-//! `predictor`: the embedded model, or none at all, behind Triton's two protocols and under the
-//! Triton model's name. It stands in for a Triton when there is none.
+//! `predictor`: a stand-in for Triton, with the embedded model or none at all behind Triton's two
+//! protocols and under the Triton model's name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,23 +13,28 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::ByteBudget;
+#[cfg(feature = "embedded")]
+use crate::faces::ONNX;
 use crate::faces::{self, FaceQuality};
 use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
-use crate::oip::{OpenInference, Passthrough};
+use crate::oip::{Failures, OpenInference, Passthrough};
+#[cfg(feature = "embedded")]
+use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
-use crate::settings::threads;
+#[cfg(feature = "embedded")]
+use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::{BodyLimits, ConnectionSettings, serve};
 use crate::workers::CpuPool;
 
-/// Calls that run side by side; more wait, as they do in Triton.
+/// Calls that run concurrently; more wait, as they do in Triton.
 const CONCURRENCY: usize = 4096;
 
-/// Requests of one stream that are worked on side by side.
+/// Requests of one stream that run concurrently.
 const STREAM_CONCURRENCY: usize = 256;
 
-/// Triton takes messages of any length; ours end where protobuf's do.
+/// Triton accepts messages of any length; this is protobuf's own limit.
 const MAX_BODY_BYTES: usize = i32::MAX as usize;
 
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +47,7 @@ const MAX_CONNECTIONS: usize = 10_000;
 
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
-/// How long what runs may take after the signal to end.
+/// How long requests in flight may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(25);
 
 /// Flags of `predictor`.
@@ -52,19 +57,22 @@ pub struct Args {
     /// Address to listen on
     #[arg(long, default_value = "0.0.0.0")]
     pub host: IpAddr,
-    /// Port of REST, as Triton's; gRPC is answered here too
+    /// Port for REST, by default Triton's; gRPC works here too
     #[arg(long, default_value_t = 8000)]
     pub http_port: u16,
-    /// Port of gRPC, as Triton's
+    /// Port for gRPC, by default Triton's
     #[arg(long, default_value_t = 8001)]
     pub grpc_port: u16,
-    /// Answer zeros at once instead of running the model
+    /// Return zeros at once instead of running the model
     #[arg(long)]
     pub null: bool,
-    /// How much longer each call takes
-    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    /// Delay added to each call
+    #[arg(long, default_value_t = 0, value_name = "MS")]
     pub delay_ms: u64,
-    /// The model's max_batch_size
+    /// Share of the calls that fail, from 0 to 1, to try how a client handles errors
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = parse_share)]
+    pub fail: f64,
+    /// The max_batch_size that the model reports
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch: u32,
     /// Name of the model
@@ -76,19 +84,19 @@ pub struct Args {
     /// Name of the model's FP32 output [N,1]
     #[arg(long, default_value = faces::PREDICTOR_OUTPUT)]
     pub output: String,
-    /// ONNX file to answer with instead of the embedded model
+    /// ONNX file to use instead of the embedded model
     #[arg(long, value_name = "FILE", conflicts_with = "null")]
     pub embedded_model: Option<PathBuf>,
-    /// Threads that run the model; 0: as many as there are cores
+    /// Threads that run the model; 0: one per core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }
 
-/// A predictor that serves.
-pub struct Serving {
-    /// Where REST and gRPC are served.
+/// A running stand-in.
+pub struct PredictorServer {
+    /// The address for REST and gRPC.
     pub http: SocketAddr,
-    /// Where gRPC alone is served.
+    /// The address for gRPC only.
     pub grpc: SocketAddr,
     control: ShutdownHandle,
     servers: JoinSet<()>,
@@ -98,36 +106,37 @@ pub struct Serving {
 ///
 /// # Errors
 ///
-/// When a port, the model or a thread cannot be had.
+/// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let model = match args.null {
-        true => "zeros".to_owned(),
-        false => args.model_name.clone(),
+    let model = if args.null {
+        "zeros".to_owned()
+    } else {
+        args.model_name.clone()
     };
-    let serving = Serving::start(args).await?;
+    let server = PredictorServer::start(args).await?;
     eprintln!(
         "serving {model}: gRPC on {}, REST on {}",
-        serving.grpc, serving.http
+        server.grpc, server.http
     );
     shutdown::signalled().await?;
-    serving.stop().await;
+    server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-impl Serving {
+impl PredictorServer {
     /// Opens the ports and serves.
     ///
     /// # Errors
     ///
-    /// When a port, the model or a thread cannot be had.
+    /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new("none", &[])?);
+        let metrics = Arc::new(Metrics::new(&[])?);
         let service = Passthrough::new(predictor(&args, &metrics)?)
             .with_max_batch(args.max_batch as usize)
-            .with_delay(Duration::from_millis(args.delay_ms));
+            .with_delay(Duration::from_millis(args.delay_ms))
+            .with_failures(Failures::new(args.fail));
         let pool = CpuPool::start(1)?;
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let oip = OpenInference::new(Arc::new(service), version, pool.clone());
+        let oip = OpenInference::new(Arc::new(service), pool.clone());
         let settings = Arc::new(front::Settings {
             body: BodyLimits {
                 max_bytes: MAX_BODY_BYTES,
@@ -169,7 +178,7 @@ impl Serving {
         })
     }
 
-    /// Takes no more connections, answers what runs, and ends.
+    /// Accepts no more connections, completes the requests in flight, and ends.
     pub async fn stop(mut self) {
         self.control.enter(Phase::Closing);
         let finish = async { while self.servers.join_next().await.is_some() {} };
@@ -177,6 +186,13 @@ impl Serving {
         self.control.enter(Phase::Terminated);
         self.servers.join_all().await;
     }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a share from 0 to 1, as in 0.1".to_owned())
 }
 
 async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -197,35 +213,41 @@ fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predicto
     let local = LocalSettings {
         concurrency: CONCURRENCY,
         max_batch: args.max_batch as usize,
-        delay: Duration::ZERO,
     };
     if args.null {
-        let predictor = Predictor::null(&local, signature, metrics);
+        let predictor = Predictor::null(local, signature, metrics);
         return Ok(Arc::new(predictor));
     }
-    embedded(args, &local, signature, metrics).map(Arc::new)
+    embedded(args, local, signature, metrics).map(Arc::new)
 }
 
 #[cfg(feature = "embedded")]
 fn embedded(
     args: &Args,
-    local: &LocalSettings,
+    local: LocalSettings,
     signature: Signature,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    let file = args.embedded_model.as_deref();
-    Predictor::embedded(file, threads(args.threads), local, signature, metrics)
-        .map_err(|error| anyhow::anyhow!("the model cannot be loaded: {error}"))
+    let file = args.embedded_model.clone();
+    let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
+    Predictor::embedded(
+        &model,
+        resolve_threads(args.threads),
+        local,
+        signature,
+        metrics,
+    )
+    .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
 }
 
 #[cfg(not(feature = "embedded"))]
 fn embedded(
     _: &Args,
-    _: &LocalSettings,
+    _: LocalSettings,
     _: Signature,
     _: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
-    anyhow::bail!("this build has no embedded model; --null answers zeros")
+    anyhow::bail!("this build has no embedded model; use --null, which returns zeros")
 }
 
 #[cfg(test)]
@@ -234,7 +256,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::wire::tensor::fp32;
     use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
     use crate::wire::triton::model_infer_request::InferInputTensor;
     use crate::wire::triton::{ModelConfigRequest, ModelInferRequest};
@@ -245,10 +266,10 @@ mod tests {
         args: Args,
     }
 
-    async fn start(flags: &[&str]) -> Serving {
+    async fn start(flags: &[&str]) -> PredictorServer {
         let ports = ["x", "--host=127.0.0.1", "--http_port=0", "--grpc_port=0"];
         let line = Line::parse_from(ports.iter().chain(flags));
-        Serving::start(line.args).await.unwrap()
+        PredictorServer::start(line.args).await.unwrap()
     }
 
     fn request(rows: i64) -> ModelInferRequest {
@@ -268,8 +289,8 @@ mod tests {
 
     #[tokio::test]
     async fn zeros_at_once_under_tritons_names_on_both_ports() {
-        let serving = start(&["--null", "--max_batch", "4"]).await;
-        for address in [serving.grpc, serving.http] {
+        let server = start(&["--null", "--max_batch", "4"]).await;
+        for address in [server.grpc, server.http] {
             let address = format!("http://{address}");
             let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
             let config = client
@@ -284,24 +305,42 @@ mod tests {
                 .unwrap();
             assert_eq!(config.max_batch_size, 4);
             assert_eq!(config.input[0].dims, [3, 112, 112]);
-            let answer = client.model_infer(request(4)).await.unwrap().into_inner();
-            assert_eq!(answer.outputs[0].name, "1346");
-            assert_eq!(answer.outputs[0].shape, [4, 1]);
-            assert_eq!(answer.raw_output_contents[0], [0; 16].as_slice());
+            let response = client.model_infer(request(4)).await.unwrap().into_inner();
+            assert_eq!(response.outputs[0].name, "1346");
+            assert_eq!(response.outputs[0].shape, [4, 1]);
+            assert_eq!(response.raw_output_contents[0], [0; 16].as_slice());
             let refused = client.model_infer(request(5)).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_share_of_the_calls_fails_on_purpose() {
+        let serving = start(&["--null", "--fail", "0.25"]).await;
+        let address = format!("http://{}", serving.grpc);
+        let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
+        let mut failed = 0;
+        for _ in 0..20 {
+            if let Err(status) = client.model_infer(request(1)).await {
+                assert_eq!(status.code(), tonic::Code::Internal);
+                assert!(status.message().contains("--fail"), "{status}");
+                failed += 1;
+            }
+        }
+        assert_eq!(failed, 5);
         serving.stop().await;
     }
 
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn the_embedded_model_scores_each_row() {
-        let serving = start(&[]).await;
-        let address = format!("http://{}", serving.grpc);
+        let server = start(&[]).await;
+        let address = format!("http://{}", server.grpc);
         let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
-        let answer = client.model_infer(request(3)).await.unwrap().into_inner();
-        let scores: Vec<f32> = fp32(&answer.raw_output_contents[0]).collect();
+        let response = client.model_infer(request(3)).await.unwrap().into_inner();
+        let scores: Vec<f32> =
+            crate::wire::tensor::fp32(&response.raw_output_contents[0]).collect();
         assert_eq!(scores.len(), 3);
         assert!(
             scores.iter().all(|score| (0.0..=1.0).contains(score)),

@@ -1,10 +1,9 @@
-//! `serve`: starts the service and waits for the signal to end it.
+//! `serve`: starts the service and drains it when a signal arrives.
 
 use std::process::ExitCode;
 
-use crate::pixel::JPEG_DECODER;
 use crate::service::Service;
-use crate::settings::{Settings, join};
+use crate::settings::{Settings, display_targets};
 use crate::shutdown;
 
 /// Serves until SIGTERM or SIGINT.
@@ -13,12 +12,12 @@ use crate::shutdown;
 ///
 /// When the service cannot start.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    for (flag, reason) in &settings.without_effect {
-        tracing::info!("--{flag} has no effect: {reason}");
+    for flag in &settings.without_effect {
+        tracing::info!("{flag}");
     }
     let predictor = match settings.predictor.targets.as_slice() {
         [] => "embedded model".to_owned(),
-        targets => join(targets),
+        targets => display_targets(targets),
     };
     let model = settings.model_name.clone();
     let service = Service::start(settings).await?;
@@ -27,7 +26,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         grpc = service.grpc.map(tracing::field::display),
         model,
         predictor,
-        jpeg_decoder = JPEG_DECODER,
         "listening"
     );
     let signal = shutdown::signalled().await?;

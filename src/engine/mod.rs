@@ -186,6 +186,15 @@ impl Engine {
         Ok(self.models.get(name)?.model.signature())
     }
 
+    /// What `extra_info.source` of a model's V1 responses says.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown.
+    pub fn source(&self, name: &str) -> Result<&'static str, Error> {
+        Ok(self.models.get(name)?.model.source())
+    }
+
     /// What a model did since the start.
     ///
     /// # Errors

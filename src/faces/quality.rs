@@ -2,8 +2,9 @@
 
 use bytes::BytesMut;
 
+use super::{SIDE, SOURCE};
 use crate::error::{Error, Kind};
-use crate::pixel::{self, Options, SIDE, Scratch};
+use crate::pixel::{self, Options, Scratch};
 use crate::predictor::Signature;
 use crate::transformer::{CHANNELS, Row, Transformer};
 
@@ -41,13 +42,23 @@ impl Transformer for FaceQuality {
         &self.signature
     }
 
+    fn source(&self) -> &'static str {
+        SOURCE
+    }
+
     fn preprocess(
         &self,
         image: &[u8],
         scratch: &mut Scratch,
         planes: &mut [BytesMut; CHANNELS],
     ) -> Result<(), Error> {
-        Ok(pixel::to_planes(image, &self.options, scratch, planes)?)
+        Ok(pixel::to_planes(
+            image,
+            [SIDE; 2],
+            &self.options,
+            scratch,
+            planes,
+        )?)
     }
 
     fn postprocess(&self, row: &[f32]) -> Row {

@@ -139,7 +139,7 @@ impl Router {
         tracing::debug!(
             code = code.as_u16(),
             total_ms = timings.total().as_millis() as u64,
-            "response"
+            "response sent"
         );
         let headers = response.headers_mut();
         for (name, value) in [

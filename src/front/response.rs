@@ -80,7 +80,8 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     response
 }
 
-/// Writes a failure to the log: ours and the predictor's as warnings, the caller's below.
+/// Writes a failure to the log: the service's and the predictor's as warnings. What a caller did wrong
+/// is for debugging only: any caller could fill the log with it, and the metrics count it.
 pub(super) fn log(error: &Error) {
     let status = error.kind.http_status();
     let origin = error.origin.name();
@@ -92,7 +93,7 @@ pub(super) fn log(error: &Error) {
             "request failed"
         );
     } else {
-        tracing::info!(
+        tracing::debug!(
             status = status.as_u16(),
             origin,
             error = error.text,

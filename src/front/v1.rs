@@ -9,7 +9,6 @@ use super::rest::RestRequest;
 use super::{Settings, response};
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
-use crate::faces;
 use crate::observe::timing::Stage;
 use crate::predictor::Readiness;
 use crate::transformer::{Image, ImageErrors, Input, Row};
@@ -119,7 +118,7 @@ impl V1Router<'_> {
                 None => error,
             })?;
         drop(body.reserved);
-        form.response(rows)
+        form.response(rows, self.engine.source(model)?)
     }
 }
 
@@ -179,14 +178,14 @@ impl ResponseForm {
         }
     }
 
-    fn response(self, rows: Vec<Row>) -> Result<Response<Body>, Error> {
+    fn response(self, rows: Vec<Row>, source: &'static str) -> Result<Response<Body>, Error> {
         let rows = rows
             .into_iter()
             .map(|row| row.map_err(|error| error.text))
             .collect();
         let body = match self {
             Self::Json(RequestForm::Instances) => v1::response::predictions(rows),
-            _ => v1::response::multi_response(rows, faces::SOURCE),
+            _ => v1::response::multi_response(rows, source),
         };
         let body = body.map_err(Error::internal)?;
         Ok(response::bytes(StatusCode::OK, "application/json", body))

@@ -1,26 +1,37 @@
 //! Which addresses a URL may lead to: those of the public internet, and those that
-//! `--item_url_allow` opens.
+//! `--item_url_allow` adds.
 //!
-//! A service that fetches what callers name must not become their way into the network it stands
-//! in (server-side request forgery): not to its own host, its neighbours, or the cloud's metadata.
+//! A service that fetches what callers name must not become their way into its own network
+//! (server-side request forgery): not to its own host, its neighbours, or the cloud's metadata.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
 
 use super::Error;
+use crate::quote::quote;
 
 /// An entry of `--item_url_allow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allow {
+pub enum AllowRule {
     /// A host by its name, whatever it resolves to.
     Host(String),
-    /// Addresses.
+    /// A range of addresses.
     Net(IpNet),
 }
 
-impl FromStr for Allow {
+impl fmt::Display for AllowRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => host.fmt(f),
+            Self::Net(net) => net.fmt(f),
+        }
+    }
+}
+
+impl FromStr for AllowRule {
     type Err = Error;
 
     /// Takes a CIDR, an address, or a host name without port.
@@ -33,104 +44,87 @@ impl FromStr for Allow {
             return Ok(Self::Net(address.into()));
         }
         let name_only = !text.is_empty() && !text.contains([':', '/', '@', '?', '#', '\\', '*']);
-        // Read as a URL's host is, so that both are written the same way.
+        // Parsed as a URL's host is, so that both are normalised alike and can be compared.
         let host = reqwest::Url::parse(&format!("http://{text}/"))
             .ok()
             .filter(|_| name_only)
             .and_then(|url| url.host_str().map(str::to_owned));
         match host {
-            Some(host) if host.parse::<IpAddr>().is_err() => Ok(Self::Host(bare(&host).to_owned())),
+            Some(host) if host.parse::<IpAddr>().is_err() => {
+                Ok(Self::Host(without_trailing_dot(&host).to_owned()))
+            }
             _ => Err(Error::refused(format!(
-                "`{text}` (--item_url_allow) is neither a host name without port nor an address \
-                 range such as 10.1.0.0/16"
+                "invalid entry {}: expected a host name without port, an address, or a range such \
+                 as 10.1.0.0/16",
+                quote(text)
             ))),
         }
     }
 }
 
 /// Whether a host may be reached whatever its addresses.
-pub(super) fn is_allowed_host(host: &str, allow: &[Allow]) -> bool {
+pub(super) fn is_allowed_host(host: &str, allow: &[AllowRule]) -> bool {
     allow
         .iter()
-        .any(|entry| matches!(entry, Allow::Host(name) if name == bare(host)))
+        .any(|entry| matches!(entry, AllowRule::Host(name) if name == without_trailing_dot(host)))
 }
 
 /// Whether an address may be connected to.
-pub(super) fn is_allowed_address(address: IpAddr, allow: &[Allow]) -> bool {
+pub(super) fn is_allowed_address(address: IpAddr, allow: &[AllowRule]) -> bool {
     let plain = address.to_canonical();
     is_public(address)
         || allow.iter().any(
-            |entry| matches!(entry, Allow::Net(net) if net.contains(&address) || net.contains(&plain)),
+            |entry| matches!(entry, AllowRule::Net(net) if net.contains(&address) || net.contains(&plain)),
         )
 }
 
-/// A host name without the dot that may stand behind it.
-fn bare(host: &str) -> &str {
+/// A host name without the dot that may end it.
+fn without_trailing_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
 fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !within(address, &NOT_PUBLIC_V4),
-        // Only 2000::/3 is given out as public; this alone leaves out ::1, IPv4-mapped and
-        // -compatible forms, NAT64, local and link-local addresses and multicast.
-        IpAddr::V6(address) => address.segments()[0] >> 13 == 1 && !within(address, &NOT_PUBLIC_V6),
-    }
+    // Of IPv6 only 2000::/3 is given out as public; this alone leaves out ::1, IPv4-mapped and
+    // -compatible forms, NAT64, local and link-local addresses and multicast.
+    let given_out = address.is_ipv4() || GLOBAL_UNICAST_V6.contains(&address);
+    given_out && !NOT_PUBLIC.iter().any(|range| range.contains(&address))
 }
 
-/// An address and how many of its leading bits count.
-type Range<A> = (A, u32);
-
-fn within<A: Copy + Bits>(address: A, ranges: &[Range<A>]) -> bool {
-    ranges
-        .iter()
-        .any(|&(first, bits)| (address.bits() ^ first.bits()) >> (128 - bits) == 0)
-}
-
-/// Addresses as numbers, from the highest of 128 bits down.
-trait Bits {
-    fn bits(self) -> u128;
-}
-
-impl Bits for Ipv4Addr {
-    fn bits(self) -> u128 {
-        u128::from(self.to_bits()) << 96
-    }
-}
-
-impl Bits for Ipv6Addr {
-    fn bits(self) -> u128 {
-        self.to_bits()
-    }
-}
+const GLOBAL_UNICAST_V6: IpNet = v6([0x2000, 0, 0], 3);
 
 /// IANA's special-purpose addresses, and those that clouds give a meaning.
-const NOT_PUBLIC_V4: [Range<Ipv4Addr>; 17] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network
-    (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
-    (Ipv4Addr::new(100, 64, 0, 0), 10),    // carrier-grade NAT; metadata at 100.100.100.200
-    (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
-    (Ipv4Addr::new(168, 63, 129, 16), 32), // metadata
-    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local; metadata at 169.254.169.254
-    (Ipv4Addr::new(172, 16, 0, 0), 12),    // private
-    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments; metadata at 192.0.0.192
-    (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation
-    (Ipv4Addr::new(192, 31, 196, 0), 24),  // AS112
-    (Ipv4Addr::new(192, 88, 99, 0), 24),   // 6to4 relays
-    (Ipv4Addr::new(192, 168, 0, 0), 16),   // private
-    (Ipv4Addr::new(198, 18, 0, 0), 15),    // benchmarking
-    (Ipv4Addr::new(198, 51, 100, 0), 24),  // documentation
-    (Ipv4Addr::new(203, 0, 113, 0), 24),   // documentation
-    (Ipv4Addr::new(224, 0, 0, 0), 4),      // multicast
-    (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, broadcast
+const NOT_PUBLIC: [IpNet; 21] = [
+    v4([0, 0, 0, 0], 8),        // this network
+    v4([10, 0, 0, 0], 8),       // private
+    v4([100, 64, 0, 0], 10),    // carrier-grade NAT; metadata at 100.100.100.200
+    v4([127, 0, 0, 0], 8),      // loopback
+    v4([168, 63, 129, 16], 32), // metadata
+    v4([169, 254, 0, 0], 16),   // link-local; metadata at 169.254.169.254
+    v4([172, 16, 0, 0], 12),    // private
+    v4([192, 0, 0, 0], 24),     // protocol assignments; metadata at 192.0.0.192
+    v4([192, 0, 2, 0], 24),     // documentation
+    v4([192, 31, 196, 0], 24),  // AS112
+    v4([192, 88, 99, 0], 24),   // 6to4 relays
+    v4([192, 168, 0, 0], 16),   // private
+    v4([198, 18, 0, 0], 15),    // benchmarking
+    v4([198, 51, 100, 0], 24),  // documentation
+    v4([203, 0, 113, 0], 24),   // documentation
+    v4([224, 0, 0, 0], 4),      // multicast
+    v4([240, 0, 0, 0], 4),      // reserved, broadcast
+    v6([0x2001, 0, 0], 23),     // Teredo, benchmarking, ORCHID
+    v6([0x2001, 0xdb8, 0], 32), // documentation
+    v6([0x2002, 0, 0], 16),     // 6to4: carries an IPv4 address
+    v6([0x3fff, 0, 0], 20),     // documentation
 ];
 
-const NOT_PUBLIC_V6: [Range<Ipv6Addr>; 4] = [
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // Teredo, benchmarking, ORCHID
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // 6to4: carries an IPv4 address
-    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
-];
+const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> IpNet {
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix)
+}
+
+/// The range of an address whose first three groups are given, the others being 0.
+const fn v6([a, b, c]: [u16; 3], prefix: u8) -> IpNet {
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)), prefix)
+}
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn all_others() {
+    fn addresses_that_are_not_public() {
         for address in [
             "0.0.0.0",
             "0.1.2.3",
@@ -217,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_by_hand() {
-        let allow: Vec<Allow> = ["10.1.0.0/16", "127.0.0.1", "fd00::/8", "Images.Internal."]
+    fn rules_open_what_is_not_public() {
+        let allow: Vec<AllowRule> = ["10.1.0.0/16", "127.0.0.1", "fd00::/8", "Images.Internal."]
             .iter()
             .map(|text| text.parse().unwrap())
             .collect();
@@ -243,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_say_nothing() {
+    fn invalid_entries() {
         for text in [
             "",
             "minio:9000",
@@ -253,8 +247,8 @@ mod tests {
             "10.0.0.0/33",
             "user@host",
         ] {
-            let error = text.parse::<Allow>().unwrap_err().to_string();
-            assert!(error.contains("--item_url_allow"), "{text}: {error}");
+            let error = text.parse::<AllowRule>().unwrap_err().to_string();
+            assert!(error.contains("10.1.0.0/16"), "{text}: {error}");
         }
     }
 }

@@ -4,18 +4,18 @@
 //! without I/O, for the pixel threads.
 //!
 //! A clean payload is decoded at memory speed straight into the caller's buffer. One with white
-//! space or of mixed alphabets takes a second, forgiving pass, which also finds the place of what
-//! is wrong.
+//! space or of mixed alphabets takes a second, lenient pass, which also finds where a payload is
+//! wrong.
 
 use super::{Error, ErrorKind};
 
 const SCHEME: &[u8] = b"data:";
 
-/// A buffer with room for more than this gives the rest back at the next image.
+/// A buffer with a larger capacity gives the rest back at the next image.
 const KEEP_BYTES: usize = 16 << 20;
 
 /// Whether an item is a `data:` item.
-pub fn is_one(item: &[u8]) -> bool {
+pub fn is_data_uri(item: &[u8]) -> bool {
     item.get(..SCHEME.len())
         .is_some_and(|begin| begin.eq_ignore_ascii_case(SCHEME))
 }
@@ -24,19 +24,18 @@ pub fn is_one(item: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// When there is no base64 payload, a character does not belong to it, or it holds more than
-/// `max_bytes`.
+/// When there is no base64 payload, it has an invalid character, or it holds more than `max_bytes`.
 pub fn decode_into(item: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
     Payload::of(item)?.decode_into(max_bytes, out)
 }
 
-/// Decodes bare base64, as KServe's `b64` holds it, into `out`, which is cleared first.
+/// Decodes base64 without a scheme, as in KServe's `b64`, into `out`, which is cleared first.
 ///
 /// # Errors
 ///
 /// As [`decode_into`].
 pub fn decode_base64_into(text: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-    Payload::behind(text, 0)?.decode_into(max_bytes, out)
+    Payload::from_offset(text, 0)?.decode_into(max_bytes, out)
 }
 
 /// Refuses an image of more than `max_bytes`.
@@ -62,8 +61,8 @@ struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// What stands behind the comma, out of white space and of the `b'…'` that Python writes around
-    /// bytes.
+    /// The text after the comma, without white space around it and without the `b'…'` that Python
+    /// writes around bytes.
     fn of(item: &'a [u8]) -> Result<Self, Error> {
         let Some(comma) = memchr::memchr(b',', item) else {
             return Err(Error::refused(
@@ -74,15 +73,14 @@ impl<'a> Payload<'a> {
         let marker = parameters.next().unwrap_or_default();
         if !marker.trim_ascii().eq_ignore_ascii_case(b"base64") {
             return Err(Error::refused(
-                "the data: item does not say ;base64 before its comma; other encodings are not \
-                 taken",
+                "the data: item has no ;base64 before its comma; other encodings are not supported",
             ));
         }
-        Self::behind(item, comma + 1)
+        Self::from_offset(item, comma + 1)
     }
 
-    /// What stands in an item from `start` on, taken out likewise.
-    fn behind(item: &'a [u8], start: usize) -> Result<Self, Error> {
+    /// The same from the byte `start` of an item.
+    fn from_offset(item: &'a [u8], start: usize) -> Result<Self, Error> {
         let mut text = item[start..].trim_ascii();
         for (open, close) in [(&b"b'"[..], &b"'"[..]), (&b"b\""[..], &b"\""[..])] {
             if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close)) {
@@ -91,9 +89,7 @@ impl<'a> Payload<'a> {
             }
         }
         if text.is_empty() {
-            return Err(Error::refused(
-                "there is no payload: the base64 text is empty",
-            ));
+            return Err(Error::refused("the base64 payload is empty"));
         }
         let begin = text.as_ptr().addr() - item.as_ptr().addr();
         Ok(Self { text, begin })
@@ -108,7 +104,7 @@ impl<'a> Payload<'a> {
         if self.decode_clean(out) {
             return Ok(());
         }
-        self.decode_forgiving(out)
+        self.decode_lenient(out)
     }
 
     /// Refuses more than `max_bytes` before memory is taken for them.
@@ -117,7 +113,7 @@ impl<'a> Payload<'a> {
         if bytes_of(self.text.len()) <= max_bytes {
             return Ok(());
         }
-        // It may hold less: count what stands for something.
+        // White space and padding are part of the length: count the symbols.
         let symbols = self
             .text
             .iter()
@@ -139,7 +135,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Symbol by symbol: both alphabets, white space, padding or none.
-    fn decode_forgiving(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn decode_lenient(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         out.reserve_exact(self.text.len() / 4 * 3 + 3);
         let mut group = 0_u32;
         let mut symbols = 0_usize;
@@ -158,8 +154,8 @@ impl<'a> Payload<'a> {
                 PADDING if padding < padding_after(symbols) => padding += 1,
                 _ => {
                     return Err(Error::refused(format!(
-                        "the base64 payload has a character that does not belong there, at byte {} \
-                         of the item (counted from 0)",
+                        "the base64 payload has an invalid character at byte {} of the item (counted \
+                         from 0)",
                         self.begin + index
                     )));
                 }
@@ -168,7 +164,7 @@ impl<'a> Payload<'a> {
         match symbols % 4 {
             1 => {
                 return Err(Error::refused(
-                    "the base64 payload is cut off: its last group has one character",
+                    "the base64 payload is truncated: its last group has only one character",
                 ));
             }
             2 => out.push((group >> 4) as u8),
@@ -176,15 +172,13 @@ impl<'a> Payload<'a> {
             _ => {}
         }
         if out.is_empty() {
-            return Err(Error::refused(
-                "there is no payload: the base64 text is empty",
-            ));
+            return Err(Error::refused("the base64 payload is empty"));
         }
         Ok(())
     }
 }
 
-/// How many `=` may follow so many symbols.
+/// How many `=` may follow that many symbols.
 fn padding_after(symbols: usize) -> usize {
     match symbols % 4 {
         2 => 2,
@@ -197,7 +191,7 @@ const SPACE: u8 = 64;
 const PADDING: u8 = 65;
 const NEITHER: u8 = 66;
 
-/// What each byte stands for, of both alphabets.
+/// The value of each byte in either alphabet.
 static SYMBOLS: [u8; 256] = {
     let mut table = [NEITHER; 256];
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -283,22 +277,22 @@ mod tests {
             );
             let lines: Vec<_> = text.as_bytes().chunks(76).collect();
             let wrapped = String::from_utf8(lines.join(&b'\n')).unwrap();
-            let bare = wrapped.trim_end_matches('=').replace('+', "-");
+            let unpadded = wrapped.trim_end_matches('=').replace('+', "-");
             assert_eq!(
-                decode(&format!("data:;base64,{bare}")).unwrap(),
+                decode(&format!("data:;base64,{unpadded}")).unwrap(),
                 bytes[..length]
             );
         }
     }
 
     #[test]
-    fn bits_behind_the_last_byte_are_ignored() {
+    fn bits_after_the_last_byte_are_ignored() {
         assert_eq!(decode("data:;base64,QR==").unwrap(), b"A");
         assert_eq!(decode("data:;base64,QUJD\nQUK").unwrap(), b"ABCAB");
     }
 
     #[test]
-    fn a_wrong_character_is_told_by_its_place() {
+    fn an_invalid_character_is_reported_with_its_position() {
         for (item, place) in [
             ("data:;base64,aGVs*G8=", 17),
             ("data:;base64,aGVsbG8=aGVsbG8=", 21),
@@ -328,18 +322,18 @@ mod tests {
             ("data:,hello", ";base64"),
             ("data:text/plain,hello", ";base64"),
             ("data:image/png;base64;x=y,aGVsbG8=", ";base64"),
-            ("data:image/png;base64,", "no payload"),
-            ("data:image/png;base64, \n", "no payload"),
-            ("data:image/png;base64,b''", "no payload"),
-            ("data:image/png;base64,aGVsb", "cut off"),
-            ("data:image/png;base64,a", "cut off"),
+            ("data:image/png;base64,", "payload is empty"),
+            ("data:image/png;base64, \n", "payload is empty"),
+            ("data:image/png;base64,b''", "payload is empty"),
+            ("data:image/png;base64,aGVsb", "truncated"),
+            ("data:image/png;base64,a", "truncated"),
         ] {
             assert!(refusal(item).contains(word), "{item}: {}", refusal(item));
         }
     }
 
     #[test]
-    fn bare_base64_is_read_alike() {
+    fn base64_without_a_scheme() {
         let mut out = Vec::new();
         decode_base64_into(b"b'aGVsbG8='", 5, &mut out).unwrap();
         assert_eq!(out, b"hello");

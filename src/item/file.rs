@@ -1,9 +1,9 @@
 //! `path:FILE` to an open file, of one folder only.
 //!
-//! A name is looked up as the kernel does it, symlinks and all; what counts is where it ended. The
-//! file is first opened as a mere place (`O_PATH`), which has no effect on it and cannot hang on a
-//! FIFO. That it is a regular file below the folder is then asked of the open file, not of the
-//! name, and it is read through that same place: whoever changes links meanwhile changes nothing.
+//! A name is resolved by the kernel, symlinks included; what counts is the file that it led to. That
+//! file is first opened with `O_PATH`, which has no effect on it and cannot hang on a FIFO. Whether
+//! it is a regular file below the folder is then checked on the open file, not on the name, and it
+//! is read through that same descriptor, so that a link changed meanwhile has no effect.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,72 +11,70 @@ use super::{Error, ErrorKind, data_uri};
 
 /// The folder that `path:` items are read from (`--data_dir`).
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct DataDir {
     /// Absolute and without symlinks.
     root: PathBuf,
 }
 
-/// A file that may be read.
+/// A file below the folder, open for reading.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct OpenFile {
     file: tokio::fs::File,
     length: usize,
 }
 
-impl Folder {
-    /// The folder of this name, as it stands now.
+impl DataDir {
+    /// Resolves the folder's name once: symlinks changed later do not move it.
     pub(super) fn new(dir: &Path) -> Result<Self, Error> {
         let unusable = |why: String| {
             let dir = dir.display();
-            Error::refused(format!(
-                "the folder {dir} (--data_dir) cannot be used: {why}"
-            ))
+            Error::refused(format!("cannot use the folder {dir} (--data_dir): {why}"))
         };
         let root = dir.canonicalize().map_err(|e| unusable(e.to_string()))?;
         if !root.is_dir() {
-            return Err(unusable("it is not a folder".to_owned()));
+            return Err(unusable("not a folder".to_owned()));
         }
         Ok(Self { root })
     }
 
-    /// Opens what stands behind `path:`, of at most `max_bytes`.
-    pub(super) async fn find(&self, name: &str, max_bytes: usize) -> Result<Found, Error> {
+    /// Opens the file that a `path:` item names, of at most `max_bytes`.
+    pub(super) async fn open(&self, name: &str, max_bytes: usize) -> Result<OpenFile, Error> {
         let path = Path::new(name);
         if path.components().any(|part| part == Component::ParentDir) {
             return Err(Error::refused("path: items must not contain .."));
         }
         let path = self.root.join(path);
-        let place = open_place(&path).await.map_err(|error| {
-            // Whether something is there is nobody's business outside of the folder.
+        let handle = open_handle(&path).await.map_err(|error| {
+            // Callers must not learn which files exist outside of the folder.
             if path.starts_with(&self.root) {
                 cannot_read(&error)
             } else {
                 outside()
             }
         })?;
-        if !real_path(&place).await?.starts_with(&self.root) {
+        if !real_path(&handle).await?.starts_with(&self.root) {
             return Err(outside());
         }
-        let about = place.metadata().await.map_err(|e| cannot_read(&e))?;
-        if !about.is_file() {
+        let metadata = handle.metadata().await.map_err(|e| cannot_read(&e))?;
+        if !metadata.is_file() {
             return Err(Error::refused("the path: item is not a regular file"));
         }
-        let length = usize::try_from(about.len()).unwrap_or(usize::MAX);
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
         data_uri::check_length(length, max_bytes)?;
-        let file = open_for_reading(&place)
+        let file = open_for_reading(&handle)
             .await
             .map_err(|e| cannot_read(&e))?;
-        Ok(Found { file, length })
+        Ok(OpenFile { file, length })
     }
 }
 
-impl Found {
+impl OpenFile {
     /// Its length in bytes when it was opened.
     pub(super) fn length(&self) -> usize {
         self.length
     }
 
-    /// Its bytes; of a file that grows meanwhile no more than it had.
+    /// Its bytes; of a file that grows meanwhile, no more than it had when it was opened.
     pub(super) async fn read(self) -> Result<Vec<u8>, Error> {
         use tokio::io::AsyncReadExt as _;
 
@@ -100,26 +98,26 @@ fn cannot_read(error: &std::io::Error) -> Error {
     use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 
     Error::refused(match error.kind() {
-        NotFound | NotADirectory => "no such file for the path: item".to_owned(),
-        PermissionDenied => "the file of the path: item may not be read".to_owned(),
-        kind => format!("the file of the path: item cannot be read: {kind}"),
+        NotFound | NotADirectory => "the path: item names no such file".to_owned(),
+        PermissionDenied => "no permission to read the path: item's file".to_owned(),
+        kind => format!("cannot read the path: item's file: {kind}"),
     })
 }
 
 #[cfg(target_os = "linux")]
-mod place {
+mod handle {
     use std::io;
     use std::os::fd::AsRawFd as _;
     use std::path::{Path, PathBuf};
 
     use tokio::fs::{File, OpenOptions};
 
-    /// Where the kernel keeps the links to our open files.
-    fn link(place: &File) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()))
+    /// The kernel's link to an open file.
+    fn link(handle: &File) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
     }
 
-    pub(super) async fn open_place(path: &Path) -> io::Result<File> {
+    pub(super) async fn open_handle(path: &Path) -> io::Result<File> {
         let flags = libc::O_PATH | libc::O_CLOEXEC;
         OpenOptions::new()
             .read(true)
@@ -128,45 +126,45 @@ mod place {
             .await
     }
 
-    pub(super) async fn read_link(place: &File) -> io::Result<PathBuf> {
-        tokio::fs::read_link(link(place)).await
+    pub(super) async fn read_link(handle: &File) -> io::Result<PathBuf> {
+        tokio::fs::read_link(link(handle)).await
     }
 
-    pub(super) async fn open_for_reading(place: &File) -> io::Result<File> {
-        File::open(link(place)).await
+    pub(super) async fn open_for_reading(handle: &File) -> io::Result<File> {
+        File::open(link(handle)).await
     }
 }
 
-/// Elsewhere a place cannot be told from the file, so that nothing is opened.
+/// Other systems have no `O_PATH`, so nothing is opened there.
 #[cfg(not(target_os = "linux"))]
-mod place {
+mod handle {
     use std::io::{Error, ErrorKind, Result};
     use std::path::{Path, PathBuf};
 
     use tokio::fs::File;
 
-    pub(super) async fn open_place(_path: &Path) -> Result<File> {
+    pub(super) async fn open_handle(_path: &Path) -> Result<File> {
         Err(Error::from(ErrorKind::Unsupported))
     }
 
-    pub(super) async fn read_link(_place: &File) -> Result<PathBuf> {
+    pub(super) async fn read_link(_handle: &File) -> Result<PathBuf> {
         Err(Error::from(ErrorKind::Unsupported))
     }
 
-    pub(super) async fn open_for_reading(_place: &File) -> Result<File> {
+    pub(super) async fn open_for_reading(_handle: &File) -> Result<File> {
         Err(Error::from(ErrorKind::Unsupported))
     }
 }
 
-use place::{open_for_reading, open_place};
+use handle::{open_for_reading, open_handle};
 
 /// The path of an open file as the kernel knows it, without symlinks.
-async fn real_path(place: &tokio::fs::File) -> Result<PathBuf, Error> {
-    place::read_link(place).await.map_err(|error| {
+async fn real_path(handle: &tokio::fs::File) -> Result<PathBuf, Error> {
+    handle::read_link(handle).await.map_err(|error| {
         Error::new(
             ErrorKind::Internal,
             format!(
-                "path: items need /proc, which cannot be read: {}",
+                "cannot read /proc, which path: items need: {}",
                 error.kind()
             ),
         )
@@ -177,12 +175,14 @@ async fn real_path(place: &tokio::fs::File) -> Result<PathBuf, Error> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use rustix::fs::Mode;
+
     use super::*;
 
-    /// A folder `data` with images, and beside it what must stay out of reach.
+    /// A folder `data` with images, beside files that must stay out of reach.
     struct Disk {
         top: tempfile::TempDir,
-        folder: Folder,
+        data_dir: DataDir,
     }
 
     impl Disk {
@@ -196,8 +196,8 @@ mod tests {
             std::fs::write(top.path().join("secret"), b"secret").unwrap();
             std::fs::create_dir(top.path().join("data-other")).unwrap();
             std::fs::write(top.path().join("data-other/face.jpg"), b"other").unwrap();
-            let folder = Folder::new(&data).unwrap();
-            Self { top, folder }
+            let data_dir = DataDir::new(&data).unwrap();
+            Self { top, data_dir }
         }
 
         fn at(&self, name: &str) -> PathBuf {
@@ -205,7 +205,7 @@ mod tests {
         }
 
         async fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
-            self.folder.find(name, 6).await?.read().await
+            self.data_dir.open(name, 6).await?.read().await
         }
 
         async fn refusal(&self, name: &str) -> String {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_else_is_refused() {
+    async fn names_that_lead_elsewhere() {
         let disk = Disk::new();
         symlink("../secret", disk.at("data/out")).unwrap();
         symlink("/etc", disk.at("data/etc")).unwrap();
@@ -256,11 +256,11 @@ mod tests {
             ("../secret".to_owned(), "must not contain .."),
             ("sub/../face.jpg".to_owned(), "must not contain .."),
             ("../../etc/passwd".to_owned(), "must not contain .."),
-            ("loop".to_owned(), "cannot be read"),
+            ("loop".to_owned(), "cannot read"),
             ("missing.jpg".to_owned(), "no such file"),
             ("face.jpg/more".to_owned(), "no such file"),
-            ("face\0.jpg".to_owned(), "cannot be read"),
-            ("x".repeat(5000), "cannot be read"),
+            ("face\0.jpg".to_owned(), "cannot read"),
+            ("x".repeat(5000), "cannot read"),
             (String::new(), "not a regular file"),
             ("sub".to_owned(), "not a regular file"),
             ("empty.jpg".to_owned(), "an empty file"),
@@ -273,11 +273,12 @@ mod tests {
     #[tokio::test]
     async fn special_files_are_refused_without_opening_them() {
         let disk = Disk::new();
-        let made = std::process::Command::new("mkfifo")
-            .arg(disk.at("data/fifo"))
-            .status()
-            .unwrap();
-        assert!(made.success());
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            disk.at("data/fifo"),
+            Mode::RUSR | Mode::WUSR,
+        )
+        .unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(disk.at("data/socket")).unwrap();
         for name in ["fifo", "socket"] {
             assert!(
@@ -298,19 +299,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_opened_is_read_whatever_becomes_of_its_name() {
+    async fn a_name_changed_after_opening_has_no_effect() {
         let disk = Disk::new();
-        let found = disk.folder.find("face.jpg", 6).await.unwrap();
+        let file = disk.data_dir.open("face.jpg", 6).await.unwrap();
         std::fs::remove_file(disk.at("data/face.jpg")).unwrap();
         symlink("../secret", disk.at("data/face.jpg")).unwrap();
-        assert_eq!(found.read().await.unwrap(), b"a face");
+        assert_eq!(file.read().await.unwrap(), b"a face");
     }
 
     #[test]
-    fn a_folder_that_is_none() {
+    fn folders_that_cannot_be_used() {
         let disk = Disk::new();
         for name in ["nowhere", "secret"] {
-            let error = Folder::new(&disk.at(name)).unwrap_err().to_string();
+            let error = DataDir::new(&disk.at(name)).unwrap_err().to_string();
             assert!(error.contains("--data_dir"), "{error}");
         }
     }

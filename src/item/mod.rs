@@ -1,11 +1,12 @@
 //! Item texts to image bytes: `data:` URIs, files below a folder, URLs.
 //!
 //! What is in the request itself is decoded by [`data_uri`] on a pixel thread; [`Fetcher`] reads the
-//! rest. Texts of errors never quote what was sent: at most a host's name.
+//! rest. Error texts never quote what was sent: at most a host's name.
 
 mod allow;
 pub mod data_uri;
 mod file;
+mod proxy;
 mod url;
 
 use std::path::PathBuf;
@@ -15,17 +16,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use allow::Allow;
+use crate::recognise::{Place, recognise};
 
-/// Items of one request that are read at once.
-const TURNS_PER_REQUEST: usize = 8;
-/// What room for fetched images is counted in.
-const ROOM_UNIT: usize = 1024;
+pub use allow::AllowRule;
+pub use proxy::UrlProxy;
 
-/// Who is to blame for a refusal.
+/// Items of one request that are held at once.
+const FETCHES_PER_REQUEST: usize = 8;
+/// The longest path or URL, in bytes: the limit of most servers, and parsing takes memory.
+const MAX_NAME_BYTES: usize = 8 << 10;
+/// The unit of the byte budget: a semaphore's permits are too few to count single bytes.
+const BUDGET_UNIT: usize = 1024;
+
+/// Whose fault it is that an item gave no image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The caller's item is wrong or not allowed.
+    /// The caller's: the item is malformed or not allowed.
     Refused,
     /// The image has more bytes than `--max_item_bytes`.
     TooLarge,
@@ -39,23 +45,23 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Error {
-    cause: ErrorKind,
+    kind: ErrorKind,
     text: String,
 }
 
 impl Error {
-    fn new(cause: ErrorKind, text: impl Into<String>) -> Self {
+    fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { cause, text }
+        Self { kind, text }
     }
 
     fn refused(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Refused, text)
     }
 
-    /// Who is to blame.
+    /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
-        self.cause
+        self.kind
     }
 }
 
@@ -64,7 +70,7 @@ impl Error {
 pub enum Item<'a> {
     /// `data:`: the whole text.
     Data(&'a str),
-    /// `path:`: what stands behind it.
+    /// `path:`: the text after the scheme.
     Path(&'a str),
     /// `http:` or `https:`: the whole text.
     Url(&'a str),
@@ -75,27 +81,41 @@ impl<'a> Item<'a> {
     ///
     /// # Errors
     ///
-    /// Another form; the message lists the three.
+    /// Another form, of which the message lists the valid ones, or a path or URL that is too long.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
-        let begins = |with: &str| {
-            text.get(..with.len())
-                .is_some_and(|head| head.eq_ignore_ascii_case(with))
+        let has_scheme = |scheme: &str| {
+            text.get(..scheme.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(scheme))
         };
-        if data_uri::is_one(text.as_bytes()) {
+        if data_uri::is_data_uri(text.as_bytes()) {
             Ok(Self::Data(text))
-        } else if begins("path:") {
+        } else if has_scheme("path:") {
+            check_name_length("path", text)?;
             Ok(Self::Path(&text["path:".len()..]))
-        } else if begins("http://") || begins("https://") {
+        } else if has_scheme("http://") || has_scheme("https://") {
+            check_name_length("URL", text)?;
             Ok(Self::Url(text))
         } else {
-            Err(Error::refused(
-                "an item begins with data:, path: or http(s)://; this one begins with none of them",
-            ))
+            let expected = "an item must begin with data:, path: or http(s)://";
+            Err(match recognise(text.as_bytes(), Place::Item) {
+                Some(recognised) => Error::refused(format!("{expected}; {recognised}")),
+                None => Error::refused(format!("{expected}; this one begins with none of them")),
+            })
         }
     }
 }
 
-/// Where items other than `data:` may come from.
+fn check_name_length(what: &str, text: &str) -> Result<(), Error> {
+    if text.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "the item's {what} has {} bytes; at most {MAX_NAME_BYTES} are allowed",
+        text.len()
+    )))
+}
+
+/// Where items other than `data:` may come from, and how much of them may be in memory.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `--max_item_bytes`.
@@ -107,8 +127,10 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// `--item_url_timeout_ms`.
     pub url_timeout: Duration,
-    /// `--item_url_allow`: hosts and addresses that may be fetched from though not public.
-    pub url_allow: Vec<Allow>,
+    /// `--item_url_proxy`: resolves the hosts of URLs in this process' place.
+    pub url_proxy: Option<UrlProxy>,
+    /// `--item_url_allow`: hosts and addresses that may be fetched from although they are not public.
+    pub url_allow: Vec<AllowRule>,
 }
 
 impl Default for Settings {
@@ -118,6 +140,7 @@ impl Default for Settings {
             max_bytes: 256 << 20,
             data_dir: None,
             url_timeout: Duration::from_secs(5),
+            url_proxy: None,
             url_allow: Vec::new(),
         }
     }
@@ -127,49 +150,54 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Fetcher {
     max_item_bytes: usize,
-    folder: Option<file::Folder>,
-    urls: url::Urls,
-    room: Arc<Semaphore>,
+    data_dir: Option<file::DataDir>,
+    urls: url::UrlFetcher,
+    /// In units of [`BUDGET_UNIT`] bytes.
+    byte_budget: Arc<Semaphore>,
 }
 
-/// The turns of one request: at most eight of its items are held at once.
+/// The permits of one request: at most eight of its fetched items are held at once.
 #[derive(Clone, Debug)]
-pub struct Turns(Arc<Semaphore>);
+pub struct FetchPermits(Arc<Semaphore>);
 
-impl Default for Turns {
+impl Default for FetchPermits {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(TURNS_PER_REQUEST)))
+        Self(Arc::new(Semaphore::new(FETCHES_PER_REQUEST)))
     }
 }
 
 /// A fetched image and what it occupies until its last [`Bytes`] is dropped.
-struct Held {
+struct FetchedBytes {
     bytes: Vec<u8>,
-    _turn: OwnedSemaphorePermit,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
+    _budget: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for FetchedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl Fetcher {
-    /// A fetcher of these settings.
+    /// Opens the data folder and prepares the HTTP client.
     ///
     /// # Errors
     ///
-    /// When a setting cannot be used, such as a data folder that is not there.
+    /// When a setting cannot be used, such as a data folder that does not exist.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let folder = settings.data_dir.as_deref().map(file::Folder::new);
-        let room = settings.max_bytes.max(settings.max_item_bytes);
-        let units = room.div_ceil(ROOM_UNIT).min(u32::MAX as usize);
+        let data_dir = settings.data_dir.as_deref().map(file::DataDir::new);
+        let budget = settings.max_bytes.max(settings.max_item_bytes);
+        let units = units(budget).min(u32::MAX as usize);
         Ok(Self {
             max_item_bytes: settings.max_item_bytes,
-            folder: folder.transpose()?,
-            urls: url::Urls::new(&settings.url_allow, settings.url_timeout)?,
-            room: Arc::new(Semaphore::new(units)),
+            data_dir: data_dir.transpose()?,
+            urls: url::UrlFetcher::new(
+                &settings.url_allow,
+                settings.url_proxy.as_ref(),
+                settings.url_timeout,
+            )?,
+            byte_budget: Arc::new(Semaphore::new(units)),
         })
     }
 
@@ -178,68 +206,64 @@ impl Fetcher {
         self.max_item_bytes
     }
 
-    /// The bytes behind a `path:` or `http(s):` item. Waits for one of the request's turns, and for
-    /// room among the images of all requests; both are given back when the bytes are dropped.
+    /// The bytes of a `path:` or `http(s):` item. Waits for one of the request's permits, and for its
+    /// share of the byte budget of all requests; both are given back when the bytes are dropped.
     ///
     /// The caller bounds the time: dropping the future ends the fetch.
     ///
     /// # Errors
     ///
     /// When it is refused or cannot be read.
-    pub async fn fetch(&self, item: Item<'_>, turns: &Turns) -> Result<Bytes, Error> {
-        let turn = permits(&turns.0, 1).await?;
+    pub async fn fetch(&self, item: Item<'_>, permits: &FetchPermits) -> Result<Bytes, Error> {
+        let permit = acquire(&permits.0, 1).await?;
         let max_bytes = self.max_item_bytes;
-        let (bytes, room) = match item {
+        let (bytes, budget) = match item {
             Item::Path(name) => {
-                let Some(folder) = &self.folder else {
+                let Some(data_dir) = &self.data_dir else {
                     return Err(Error::refused(
-                        "path: items are refused: no folder is open to them (--data_dir)",
+                        "path: items are disabled: --data_dir opens a folder to them",
                     ));
                 };
-                let found = folder.find(name, max_bytes).await?;
-                let room = self.room_for(found.length()).await?;
-                (found.read().await?, room)
+                let file = data_dir.open(name, max_bytes).await?;
+                let budget = self.reserve(file.length()).await?;
+                (file.read().await?, budget)
             }
             Item::Url(url) => {
-                let answer = self.urls.get(url, max_bytes).await?;
-                let mut room = self.room_for(answer.length().unwrap_or(max_bytes)).await?;
-                let bytes = self.urls.read(answer, max_bytes).await?;
-                let unused = room.num_permits() - units(bytes.len()).min(room.num_permits());
-                drop(room.split(unused));
-                (bytes, room)
+                let response = self.urls.get(url, max_bytes).await?;
+                let announced = response.length().unwrap_or(max_bytes);
+                let mut budget = self.reserve(announced).await?;
+                let bytes = self.urls.read(response, max_bytes).await?;
+                let unused = budget.num_permits().saturating_sub(units(bytes.len()));
+                drop(budget.split(unused));
+                (bytes, budget)
             }
             Item::Data(_) => {
-                let text = "a data: item was to be fetched; it is in the request itself";
+                let text = "internal error: a data: item is not fetched: the request holds it";
                 return Err(Error::new(ErrorKind::Internal, text));
             }
         };
-        Ok(Bytes::from_owner(Held {
+        Ok(Bytes::from_owner(FetchedBytes {
             bytes,
-            _turn: turn,
-            _room: room,
+            _permit: permit,
+            _budget: budget,
         }))
     }
 
-    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
-        permits(&self.room, units(bytes)).await
+    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        acquire(&self.byte_budget, units(bytes)).await
     }
 }
 
 fn units(bytes: usize) -> usize {
-    bytes.div_ceil(ROOM_UNIT)
+    bytes.div_ceil(BUDGET_UNIT)
 }
 
-async fn permits(of: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit, Error> {
+async fn acquire(semaphore: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit, Error> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Arc::clone(of)
+    Arc::clone(semaphore)
         .acquire_many_owned(count)
         .await
-        .map_err(|closed| {
-            Error::new(
-                ErrorKind::Internal,
-                format!("no item can be fetched: {closed}"),
-            )
-        })
+        .map_err(|closed| Error::new(ErrorKind::Internal, format!("internal error: {closed}")))
 }
 
 #[cfg(test)]
@@ -270,46 +294,57 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_names_are_refused_before_they_are_parsed() {
+        for scheme in ["path:", "http://a/", "https://a/"] {
+            let name = |bytes: usize| scheme.to_owned() + &"x".repeat(bytes - scheme.len());
+            assert!(Item::parse(&name(MAX_NAME_BYTES)).is_ok());
+            let error = Item::parse(&name(MAX_NAME_BYTES + 1)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains("at most 8192"), "{error}");
+        }
+    }
+
     #[tokio::test]
     async fn without_a_folder_paths_are_refused() {
         let fetcher = Fetcher::new(Settings::default()).unwrap();
         let refused = fetcher
-            .fetch(Item::Path("face.jpg"), &Turns::default())
+            .fetch(Item::Path("face.jpg"), &FetchPermits::default())
             .await;
         assert!(refused.unwrap_err().to_string().contains("--data_dir"));
     }
 
     #[tokio::test]
-    async fn turns_and_room_come_back_with_the_bytes() {
+    async fn permits_and_budget_come_back_with_the_bytes() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("face"), vec![7; 2 * ROOM_UNIT]).unwrap();
+        std::fs::write(dir.path().join("face"), vec![7; 2 * BUDGET_UNIT]).unwrap();
         let fetcher = Fetcher::new(Settings {
-            max_item_bytes: 3 * ROOM_UNIT,
+            max_item_bytes: 3 * BUDGET_UNIT,
             max_bytes: 0,
             data_dir: Some(dir.path().to_owned()),
             ..Settings::default()
         })
         .unwrap();
-        let turns = Turns::default();
-        let first = fetcher.fetch(Item::Path("face"), &turns).await.unwrap();
-        assert_eq!(turns.0.available_permits(), TURNS_PER_REQUEST - 1);
-        assert_eq!(fetcher.room.available_permits(), 1);
+        let permits = FetchPermits::default();
+        let first = fetcher.fetch(Item::Path("face"), &permits).await.unwrap();
+        assert_eq!(permits.0.available_permits(), FETCHES_PER_REQUEST - 1);
+        assert_eq!(fetcher.byte_budget.available_permits(), 1);
 
-        let mut second = std::pin::pin!(fetcher.fetch(Item::Path("face"), &turns));
+        let mut second = std::pin::pin!(fetcher.fetch(Item::Path("face"), &permits));
         tokio::select! {
             biased;
-            _ = &mut second => panic!("there was no room"),
-            () = first_is_waited_for(&turns) => {}
+            _ = &mut second => panic!("the budget was not waited for"),
+            () = second_has_its_permit(&permits) => {}
         }
         drop(first);
-        assert_eq!(second.await.unwrap().len(), 2 * ROOM_UNIT);
-        assert_eq!(turns.0.available_permits(), TURNS_PER_REQUEST);
-        assert_eq!(fetcher.room.available_permits(), 3);
+        assert_eq!(second.await.unwrap().len(), 2 * BUDGET_UNIT);
+        assert_eq!(permits.0.available_permits(), FETCHES_PER_REQUEST);
+        assert_eq!(fetcher.byte_budget.available_permits(), 3);
     }
 
-    /// Until a second item has its turn.
-    async fn first_is_waited_for(turns: &Turns) {
-        while turns.0.available_permits() > TURNS_PER_REQUEST - 2 {
+    /// Until a second item has its permit.
+    async fn second_has_its_permit(permits: &FetchPermits) {
+        while permits.0.available_permits() > FETCHES_PER_REQUEST - 2 {
             tokio::task::yield_now().await;
         }
     }

@@ -1,12 +1,11 @@
 //! `http(s)://…` to bytes, from public addresses only.
 //!
-//! The check stands where the connection is made: names are resolved by a resolver that leaves out
-//! every address it may not lead to, and addresses written in a URL are checked as the URL parser
+//! The check is made where the connection is made: names are resolved by a resolver that leaves out
+//! every address that is not allowed, and addresses written in a URL are checked as the URL parser
 //! reads them (so that `http://2130706433/` is 127.0.0.1), for the first URL and each redirect.
 //!
-//! Texts of errors name the host at most: a URL's path, query and user are the caller's secret.
+//! Error texts name the host at most: a URL's path, query and user are the caller's secret.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,134 +13,158 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, Url, redirect};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::allow::{Allow, is_allowed_address, is_allowed_host};
-use super::{Error, ErrorKind, data_uri};
+use super::allow::{AllowRule, is_allowed_address, is_allowed_host};
+use super::{Error, ErrorKind, UrlProxy, data_uri};
+use crate::error_chain::{find, root_cause};
 
 /// Redirects followed for one item.
 const MAX_REDIRECTS: usize = 3;
-/// Connections to a host that are kept for its next image.
+/// Idle connections to a host that are kept for its next image.
 const IDLE_PER_HOST: usize = 8;
-/// How much of a host's name an error shows.
+/// Names that are looked up at once. A look-up occupies a thread of the pool that all look-ups and
+/// file reads share, the predictor's too, until the name server responds.
+const MAX_LOOKUPS: usize = 16;
+/// Characters of a host's name that an error shows.
 const HOST_CHARS: usize = 100;
 
 /// Fetches URLs.
 #[derive(Debug)]
-pub(super) struct Urls {
+pub(super) struct UrlFetcher {
     client: Client,
-    allow: Arc<[Allow]>,
+    allow: Arc<[AllowRule]>,
+    proxied: bool,
     timeout: Duration,
 }
 
-/// An answer whose bytes have not been read yet.
+/// A response whose body has not been read yet.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PendingResponse {
     response: Response,
     host: String,
-    /// Of `--item_url_timeout_ms`.
+    /// What is left of `--item_url_timeout_ms`.
     time_left: Duration,
 }
 
-impl Urls {
-    /// A client that resolves names as the system does.
-    pub(super) fn new(allow: &[Allow], timeout: Duration) -> Result<Self, Error> {
-        Self::resolving(Arc::new(SystemNames), allow, timeout)
+impl UrlFetcher {
+    /// A client that resolves names as the system does, or lets the proxy do it.
+    pub(super) fn new(
+        allow: &[AllowRule],
+        proxy: Option<&UrlProxy>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let names = SystemNames::new(tokio::net::lookup_host);
+        Self::resolving(Arc::new(names), allow, proxy, timeout)
     }
 
     fn resolving(
         names: Arc<dyn Resolve>,
-        allow: &[Allow],
+        allow: &[AllowRule],
+        proxy: Option<&UrlProxy>,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        // Err when there is one already, which serves as well.
+        // An error means that one is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let allow: Arc<[Allow]> = allow.into();
+        let allow: Arc<[AllowRule]> = allow.into();
+        // Behind a proxy its name is the only one that is resolved here.
+        let resolved: Arc<[AllowRule]> = match proxy {
+            Some(proxy) => [AllowRule::Host(proxy.host().to_owned())].into(),
+            None => Arc::clone(&allow),
+        };
+        let to_client = proxy.map(UrlProxy::to_client).transpose()?;
         let build = |client: reqwest::ClientBuilder| {
-            let allow = Arc::clone(&allow);
-            let names = Arc::clone(&names);
+            let client = match &to_client {
+                Some(proxy) => client.proxy(proxy.clone()),
+                // Not even one that the environment names.
+                None => client.no_proxy(),
+            };
             client
-                .no_proxy()
                 .referer(false)
-                .user_agent(concat!(
-                    env!("CARGO_PKG_NAME"),
-                    "/",
-                    env!("CARGO_PKG_VERSION")
-                ))
+                .user_agent(crate::USER_AGENT)
                 .pool_max_idle_per_host(IDLE_PER_HOST)
-                .redirect(policy(Arc::clone(&allow)))
-                .dns_resolver(Permitted { names, allow })
+                .redirect(redirect_policy(Arc::clone(&allow)))
+                .dns_resolver(FilteringResolver {
+                    names: Arc::clone(&names),
+                    allow: Arc::clone(&resolved),
+                })
                 .build()
         };
         let client = build(Client::builder()).or_else(|error| {
             // A container without root certificates can still fetch http: items.
-            let error = deepest(&error);
+            let error = root_cause(&error);
             tracing::warn!(error, "no root certificates: https: items will fail");
             build(Client::builder().tls_certs_only([]))
         });
         let client = client.map_err(|error| {
-            let why = deepest(&error);
+            let why = root_cause(&error);
             Error::new(
                 ErrorKind::Internal,
-                format!("the client of http(s): items cannot start: {why}"),
+                format!("cannot create the HTTP client of http(s): items: {why}"),
             )
         })?;
         Ok(Self {
             client,
             allow,
+            proxied: proxy.is_some(),
             timeout,
         })
     }
 
-    /// Asks for the URL, and gives the answer once its head is good: a success of at most
+    /// Requests the URL and returns the response once its head is good: a success of at most
     /// `max_bytes`.
-    pub(super) async fn get(&self, url: &str, max_bytes: usize) -> Result<Answer, Error> {
+    pub(super) async fn get(&self, url: &str, max_bytes: usize) -> Result<PendingResponse, Error> {
         let url = Url::parse(url)
             .map_err(|error| Error::refused(format!("the item's URL is malformed: {error}")))?;
-        // The client's own type for URLs has a limit of its own, and the client no error for it.
+        // The client parses URLs once more, with a limit that it has no error for.
         if let Err(error) = url.as_str().parse::<::http::Uri>() {
             return Err(Error::refused(format!(
                 "the item's URL is malformed: {error}"
             )));
         }
-        let host = shown(&url);
+        let host = display_host(&url);
         check_literal(&url, &self.allow).map_err(Error::from)?;
         let deadline = Instant::now() + self.timeout;
         let sent = timeout_at(deadline, self.client.get(url).send()).await;
         let response = match sent {
-            Ok(sent) => sent.map_err(|error| self.told(&host, error))?,
-            Err(_) => return Err(self.too_slow(&host)),
+            Ok(sent) => sent.map_err(|error| self.map_error(&host, error))?,
+            Err(_) => return Err(self.timed_out(&host)),
         };
-        let host = shown(response.url());
+        let host = display_host(response.url());
         let status = response.status();
         if !status.is_success() {
             let status = status.as_u16();
-            return Err(unreachable(&host, format_args!("answered {status}")));
+            return Err(unreachable(&host, format_args!("responded with {status}")));
         }
         if let Some(length) = response.content_length() {
             data_uri::check_length(usize::try_from(length).unwrap_or(usize::MAX), max_bytes)?;
         }
-        Ok(Answer {
+        Ok(PendingResponse {
             response,
             host,
             time_left: deadline - Instant::now(),
         })
     }
 
-    /// The answer's bytes, at most `max_bytes`. What the caller let pass before asking for them is
-    /// not held against the host.
-    pub(super) async fn read(&self, answer: Answer, max_bytes: usize) -> Result<Vec<u8>, Error> {
-        let Answer {
+    /// The response's body, at most `max_bytes`. The time between `get` and this call is not counted
+    /// against the host.
+    pub(super) async fn read(
+        &self,
+        pending: PendingResponse,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, Error> {
+        let PendingResponse {
             mut response,
             host,
             time_left,
-        } = answer;
+        } = pending;
         let mut bytes = Vec::with_capacity(length_of(&response).unwrap_or(0).min(max_bytes));
         let reading = async {
             while let Some(chunk) = response
                 .chunk()
                 .await
-                .map_err(|_| unreachable(&host, "broke off in the middle of its answer"))?
+                .map_err(|_| unreachable(&host, "closed the connection within its response"))?
             {
                 data_uri::check_length(bytes.len() + chunk.len(), max_bytes)?;
                 bytes.extend_from_slice(&chunk);
@@ -150,46 +173,49 @@ impl Urls {
         };
         match timeout(time_left, reading).await {
             Ok(read) => read?,
-            Err(_) => return Err(self.too_slow(&host)),
+            Err(_) => return Err(self.timed_out(&host)),
         }
         if bytes.is_empty() {
-            return Err(unreachable(&host, "answered with an empty body"));
+            return Err(unreachable(&host, "responded with an empty body"));
         }
         Ok(bytes)
     }
 
-    fn too_slow(&self, host: &str) -> Error {
+    fn timed_out(&self, host: &str) -> Error {
         let limit = self.timeout.as_millis();
         unreachable(
             host,
-            format_args!("did not answer within {limit} ms (--item_url_timeout_ms)"),
+            format_args!("did not respond within {limit} ms (--item_url_timeout_ms)"),
         )
     }
 
     /// What a failed request means, without the URL that the library would print. It names the first
-    /// host; the failure may be that of one it redirected to.
-    fn told(&self, host: &str, error: reqwest::Error) -> Error {
-        if let Some(stop) = find::<Stop>(&error) {
-            return stop.clone().into();
+    /// host, although the failure may be that of a host it redirected to.
+    fn map_error(&self, host: &str, error: reqwest::Error) -> Error {
+        if let Some(blocked) = find::<Blocked>(&error) {
+            return blocked.clone().into();
         }
         if error.is_redirect() || error.is_builder() {
-            return unreachable(host, "redirects to what is not http(s)");
+            return unreachable(host, "redirects to a URL that is not http(s)");
         }
         if error.is_timeout() {
-            return self.too_slow(host);
+            return self.timed_out(host);
+        }
+        if self.proxied && error.is_connect() {
+            return unreachable(host, "cannot be reached through --item_url_proxy");
         }
         if let Some(tls) = find::<rustls::Error>(&error) {
             return unreachable(host, format_args!("failed the TLS handshake: {tls}"));
         }
         match find::<std::io::Error>(&error).map(std::io::Error::kind) {
-            _ if error.is_dns() => unreachable(host, "has no address that could be found"),
+            _ if error.is_dns() => unreachable(host, "cannot be resolved"),
             Some(kind) => unreachable(host, format_args!("failed: {kind}")),
-            None => unreachable(host, "broke off before its answer"),
+            None => unreachable(host, "closed the connection before its response"),
         }
     }
 }
 
-impl Answer {
+impl PendingResponse {
     /// The length that the host announced, in bytes.
     pub(super) fn length(&self) -> Option<usize> {
         length_of(&self.response)
@@ -202,73 +228,75 @@ fn length_of(response: &Response) -> Option<usize> {
         .and_then(|length| usize::try_from(length).ok())
 }
 
-/// Why we stopped a request ourselves.
+/// Why this service ended a request itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Stop {
-    /// The host's address is not public.
+enum Blocked {
+    /// No address of the host is public.
     NotPublic(String),
-    /// The host sent us on once too often.
+    /// The host redirects although enough redirects were followed.
     Redirects(String),
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPublic(host) => write!(
                 f,
-                "the item's host {host} is not a public address; --item_url_allow opens others"
+                "the item's host {host} does not have a public address (--item_url_allow permits others)"
             ),
             Self::Redirects(host) => write!(
                 f,
-                "the item's host {host} redirects once more after {MAX_REDIRECTS} redirects"
+                "the item's host {host} redirects again after {MAX_REDIRECTS} redirects"
             ),
         }
     }
 }
 
-impl StdError for Stop {}
+impl std::error::Error for Blocked {}
 
-impl From<Stop> for Error {
-    fn from(stop: Stop) -> Self {
-        let cause = match stop {
-            Stop::NotPublic(_) => ErrorKind::Refused,
-            Stop::Redirects(_) => ErrorKind::Unreachable,
+impl From<Blocked> for Error {
+    fn from(blocked: Blocked) -> Self {
+        let kind = match blocked {
+            Blocked::NotPublic(_) => ErrorKind::Refused,
+            Blocked::Redirects(_) => ErrorKind::Unreachable,
         };
-        Self::new(cause, stop.to_string())
+        Self::new(kind, blocked.to_string())
     }
 }
 
-fn policy(allow: Arc<[Allow]>) -> redirect::Policy {
+fn redirect_policy(allow: Arc<[AllowRule]>) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         let previous = attempt.previous();
         if previous.len() > MAX_REDIRECTS {
-            let host = previous.last().map(shown).unwrap_or_default();
-            return attempt.error(Stop::Redirects(host));
+            let host = previous.last().map(display_host).unwrap_or_default();
+            return attempt.error(Blocked::Redirects(host));
         }
         match check_literal(attempt.url(), &allow) {
             Ok(()) => attempt.follow(),
-            Err(stop) => attempt.error(stop),
+            Err(blocked) => attempt.error(blocked),
         }
     })
 }
 
 /// Checks a host that is written as an address; names are checked when they are resolved.
-fn check_literal(url: &Url, allow: &[Allow]) -> Result<(), Stop> {
+fn check_literal(url: &Url, allow: &[AllowRule]) -> Result<(), Blocked> {
     let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
-        Ok(address) if !is_allowed_address(address, allow) => Err(Stop::NotPublic(shown(url))),
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) if !is_allowed_address(address, allow) => {
+            Err(Blocked::NotPublic(display_host(url)))
+        }
         _ => Ok(()),
     }
 }
 
 /// Resolves names to those of their addresses that may be connected to.
-struct Permitted {
+struct FilteringResolver {
     names: Arc<dyn Resolve>,
-    allow: Arc<[Allow]>,
+    allow: Arc<[AllowRule]>,
 }
 
-impl Resolve for Permitted {
+impl Resolve for FilteringResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
         let addresses = self.names.resolve(name);
@@ -277,28 +305,49 @@ impl Resolve for Permitted {
         }
         let allow = Arc::clone(&self.allow);
         Box::pin(async move {
-            let mut permitted = addresses
+            let mut allowed = addresses
                 .await?
                 .filter(move |address| is_allowed_address(address.ip(), &allow))
                 .peekable();
-            if permitted.peek().is_none() {
-                return Err(Stop::NotPublic(shortened(&host)).into());
+            if allowed.peek().is_none() {
+                return Err(Blocked::NotPublic(truncated(&host)).into());
             }
-            Ok(Box::new(permitted) as Addrs)
+            Ok(Box::new(allowed) as Addrs)
         })
     }
 }
 
-/// Names as the operating system resolves them.
-struct SystemNames;
+/// Names as the operating system resolves them, a bounded number at once.
+struct SystemNames<L> {
+    lookup: L,
+    permits: Arc<Semaphore>,
+}
 
-impl Resolve for SystemNames {
+impl<L> SystemNames<L> {
+    fn new(lookup: L) -> Self {
+        let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        Self { lookup, permits }
+    }
+}
+
+impl<L, F, A> Resolve for SystemNames<L>
+where
+    L: Fn((String, u16)) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = std::io::Result<A>> + Send + 'static,
+    A: Iterator<Item = SocketAddr> + Send + 'static,
+{
     fn resolve(&self, name: Name) -> Resolving {
+        let (lookup, permits) = (self.lookup.clone(), Arc::clone(&self.permits));
         Box::pin(async move {
-            // Port 0: the client puts the URL's in its place.
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let permit = permits.acquire_owned().await?;
+            // In a task of its own: the thread stays occupied when the caller has given up, and the
+            // permit with it. Port 0: the client puts the URL's in its place.
+            let lookup = tokio::spawn(async move {
+                let addresses = lookup((name.as_str().to_owned(), 0)).await;
+                drop(permit);
+                addresses
+            });
+            Ok(Box::new(lookup.await??) as Addrs)
         })
     }
 }
@@ -311,41 +360,16 @@ fn unreachable(host: &str, what: impl fmt::Display) -> Error {
 }
 
 /// A URL as errors show it: the host, and the port if it is not the usual one.
-fn shown(url: &Url) -> String {
-    let host = shortened(url.host_str().unwrap_or_default());
+fn display_host(url: &Url) -> String {
+    let host = truncated(url.host_str().unwrap_or_default());
     match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host,
     }
 }
 
-fn shortened(host: &str) -> String {
+fn truncated(host: &str) -> String {
     host.chars().take(HOST_CHARS).collect()
-}
-
-/// The first error of this type on the way down to the cause.
-fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
-    causes(error).find_map(|cause| cause.downcast_ref())
-}
-
-/// The text of the cause of all.
-fn deepest(error: &reqwest::Error) -> String {
-    causes(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
-}
-
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    let first: &(dyn StdError + 'static) = error;
-    std::iter::successors(Some(first), |&cause| {
-        // An io::Error hides the error it was made of from `source`.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .map(|inner| inner as &(dyn StdError + 'static));
-        inner.or_else(|| cause.source())
-    })
 }
 
 #[cfg(test)]

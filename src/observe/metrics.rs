@@ -1,11 +1,15 @@
-//! Every metric, its buckets and its labels.
+//! Every metric, its buckets and its labels, as `/metrics` shows them.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
+use crate::observe::log;
 use crate::observe::timing::{Stage, Timings};
+
+/// What the names of this service's own metrics begin with.
+const NAMESPACE: &str = crate::NAME;
 
 /// The buckets of KServe's own histograms, in seconds.
 const SECONDS: [f64; 14] = [
@@ -17,32 +21,33 @@ const SECONDS: [f64; 14] = [
 pub struct Metrics {
     registry: Registry,
     stages: Vec<(Stage, HistogramVec)>,
-    /// Requests answered, by `protocol` and `code`.
+    /// Responses sent, by `protocol` and `code`.
     pub requests: IntCounterVec,
-    /// Images answered, by `model_name` and `outcome` (`score` or `error`).
+    /// Images responded to, by `model_name` and `outcome` (`score` or `error`).
     pub images: IntCounterVec,
-    /// Images admitted and not yet answered.
+    /// Images of requests that were admitted and have no response yet.
     pub images_in_flight: IntGauge,
-    /// Bytes of bodies and tensors reserved.
+    /// Bytes reserved for bodies and tensors.
     pub bytes_in_flight: IntGauge,
     /// Calls to the predictor in flight.
     pub calls_in_flight: IntGauge,
     /// Calls to the predictor, by `outcome`.
     pub calls: IntCounterVec,
-    /// Whether the predictor fits and answers.
+    /// Whether the predictor responds and has the expected model.
     pub predictor_ready: IntGauge,
+    log_lines_dropped: IntCounter,
 }
 
 impl Metrics {
-    /// Registers all of them.
+    /// Registers all metrics; `limits` are the bounds that were set, by flag.
     ///
     /// # Errors
     ///
-    /// When two metrics have one name: a defect.
-    pub fn new(jpeg_decoder: &str, limits: &[(&str, u64)]) -> prometheus::Result<Self> {
+    /// When two metrics have the same name, which is a defect.
+    pub fn new(limits: &[(&str, u64)]) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let mut stages = Vec::new();
-        // KServe's names, so that its dashboards go on working.
+        // KServe's names, so that its dashboards keep working.
         for stage in [Stage::Preprocess, Stage::Predict, Stage::Postprocess] {
             let histogram = HistogramVec::new(
                 HistogramOpts::new(
@@ -56,65 +61,65 @@ impl Metrics {
             stages.push((stage, histogram));
         }
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            let opts = Opts::new(name, help).namespace(NAMESPACE);
+            let counter = IntCounterVec::new(opts, labels)?;
             registry.register(Box::new(counter.clone()))?;
             prometheus::Result::Ok(counter)
         };
         let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
+            let gauge = IntGauge::with_opts(Opts::new(name, help).namespace(NAMESPACE))?;
             registry.register(Box::new(gauge.clone()))?;
             prometheus::Result::Ok(gauge)
         };
-        let vector = |name: &str, help: &str, labels: &[&str]| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let opts = Opts::new(name, help).namespace(NAMESPACE);
+            let gauge = IntGaugeVec::new(opts, labels)?;
             registry.register(Box::new(gauge.clone()))?;
             prometheus::Result::Ok(gauge)
         };
-        vector(
-            "facequality_build_info",
-            "what is running",
-            &["version", "jpeg_decoder"],
-        )?
-        .with_label_values(&[env!("CARGO_PKG_VERSION"), jpeg_decoder])
-        .set(1);
-        let limit = vector("facequality_limit", "the bounds that were set", &["flag"])?;
+        gauges("build_info", "version of this build", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let limit = gauges("limit", "bounds as they were set", &["flag"])?;
         for &(flag, value) in limits {
             limit
                 .with_label_values(&[flag])
                 .set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+        let log_lines_dropped = IntCounter::with_opts(
+            Opts::new(
+                "log_lines_dropped_total",
+                "lines of the log that were dropped because it was read too slowly",
+            )
+            .namespace(NAMESPACE),
+        )?;
+        registry.register(Box::new(log_lines_dropped.clone()))?;
         Ok(Self {
-            requests: counter(
-                "facequality_requests_total",
-                "requests answered",
-                &["protocol", "code"],
-            )?,
+            requests: counter("requests_total", "responses sent", &["protocol", "code"])?,
             images: counter(
-                "facequality_images_total",
-                "images answered",
+                "images_total",
+                "images responded to",
                 &["model_name", "outcome"],
             )?,
             images_in_flight: gauge(
-                "facequality_images_in_flight",
-                "images admitted, not yet answered",
+                "images_in_flight",
+                "images admitted that have no response yet",
             )?,
-            bytes_in_flight: gauge(
-                "facequality_bytes_in_flight",
-                "bytes of bodies and tensors reserved",
-            )?,
+            bytes_in_flight: gauge("bytes_in_flight", "bytes reserved for bodies and tensors")?,
             calls_in_flight: gauge(
-                "facequality_predictor_calls_in_flight",
+                "predictor_calls_in_flight",
                 "calls to the predictor in flight",
             )?,
             calls: counter(
-                "facequality_predictor_calls_total",
+                "predictor_calls_total",
                 "calls to the predictor",
                 &["outcome"],
             )?,
             predictor_ready: gauge(
-                "facequality_predictor_ready",
-                "1 when the predictor fits and answers",
+                "predictor_ready",
+                "1 when the predictor responds and has the expected model",
             )?,
+            log_lines_dropped,
             stages,
             registry,
         })
@@ -135,15 +140,19 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// When a metric has no value to write: a defect.
+    /// When a metric has no value to write, which is a defect.
     pub fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let dropped = log::dropped_lines();
+        let counted = self.log_lines_dropped.get();
+        self.log_lines_dropped
+            .inc_by(dropped.saturating_sub(counted));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
 }
 
-/// Counts something in a gauge for as long as it lives.
+/// An amount in a gauge: added when it is made, subtracted when it is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard {
     gauge: IntGauge,
@@ -151,7 +160,7 @@ pub struct GaugeGuard {
 }
 
 impl GaugeGuard {
-    /// Adds `amount` until dropped.
+    /// Adds `amount` for the guard's lifetime.
     pub fn add(gauge: &IntGauge, amount: usize) -> Self {
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         gauge.add(amount);

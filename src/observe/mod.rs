@@ -1,4 +1,4 @@
-//! What the service tells of itself: log, metrics, timings.
+//! What an operator sees of the service: log, metrics, timings.
 
 pub mod log;
 pub mod metrics;

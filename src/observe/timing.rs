@@ -1,11 +1,11 @@
 //! Where a request's time went, and how much it has left. The stage names here are those of the
-//! metrics, of the `server-timing` header and of log lines.
+//! metrics and of the `server-timing` header.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A part of a request's way.
+/// A step in the handling of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Reading the body from the connection.
@@ -23,7 +23,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All stages in their order on the way.
+    /// All stages in the order in which a request passes them.
     pub const ALL: [Self; 6] = [
         Self::Read,
         Self::Parse,
@@ -46,8 +46,8 @@ impl Stage {
     }
 }
 
-/// The durations of one request's stages. Shared by the parts of the request that run side by
-/// side: of several durations of one stage the longest counts.
+/// The durations of one request's stages. Shared by the parts of the request that run
+/// concurrently: of several durations of one stage, the longest counts.
 #[derive(Debug)]
 pub struct Timings {
     begin: Instant,
@@ -55,7 +55,7 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Starts the clock of the whole.
+    /// Starts the clock of the total.
     pub fn start() -> Self {
         Self {
             begin: Instant::now(),
@@ -63,7 +63,7 @@ impl Timings {
         }
     }
 
-    /// Measures a stage until the returned clock is dropped.
+    /// Measures a stage until the returned timer is dropped.
     pub fn stage(&self, stage: Stage) -> StageTimer<'_> {
         StageTimer {
             timings: self,
@@ -100,7 +100,7 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Runs while a stage lasts.
+/// Records a stage's duration when it is dropped.
 #[derive(Debug)]
 pub struct StageTimer<'a> {
     timings: &'a Timings,
@@ -110,18 +110,18 @@ pub struct StageTimer<'a> {
 
 impl Drop for StageTimer<'_> {
     fn drop(&mut self) {
-        // At least one: a stage that was entered is shown.
+        // At least one: 0 means that the stage was not entered.
         let nanoseconds = (self.begin.elapsed().as_nanos() as u64).max(1);
         self.timings.nanoseconds[self.stage as usize].fetch_max(nanoseconds, Ordering::Relaxed);
     }
 }
 
-/// The moment when a request's time is up.
+/// The moment at which a request's time is up.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// From now on.
+    /// That long from now.
     pub fn after(time: Duration) -> Self {
         Self(Instant::now() + time)
     }

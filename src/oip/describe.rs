@@ -19,7 +19,7 @@ impl OpenInference {
         let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
         ServerMetadataResponse {
             name: env!("CARGO_PKG_NAME").to_owned(),
-            version: self.version.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: extensions.map(str::to_owned).to_vec(),
         }
     }

@@ -5,6 +5,7 @@
 mod contents;
 mod describe;
 mod engine;
+mod failures;
 mod passthrough;
 mod service;
 mod validate;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::failures::Failures;
 pub use self::passthrough::Passthrough;
 pub use self::service::{InferenceService, ModelDescription, TensorSpec};
 use self::validate::{VERSION, ValidatedRequest, check_version, validate};
@@ -29,19 +31,13 @@ use crate::workers::CpuPool;
 #[derive(Clone)]
 pub struct OpenInference {
     service: Arc<dyn InferenceService>,
-    version: String,
     pool: CpuPool,
 }
 
 impl OpenInference {
-    /// Speaks for `service`; typed tensors of large requests are converted on `pool`. The server
-    /// says that it has this version.
-    pub fn new(service: Arc<dyn InferenceService>, version: String, pool: CpuPool) -> Self {
-        Self {
-            service,
-            version,
-            pool,
-        }
+    /// Speaks for `service`; typed tensors of large requests are converted on `pool`.
+    pub fn new(service: Arc<dyn InferenceService>, pool: CpuPool) -> Self {
+        Self { service, pool }
     }
 
     /// What is spoken for.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
+use super::failures::Failures;
 use super::service::{InferenceService, ModelDescription, TensorSpec};
 use crate::context::RequestContext;
 use crate::engine::statistics::{Snapshot, Statistics};
@@ -22,6 +23,7 @@ pub struct Passthrough {
     predictor: Arc<Predictor>,
     max_batch: usize,
     delay: Duration,
+    failures: Failures,
     statistics: Statistics,
 }
 
@@ -32,6 +34,7 @@ impl Passthrough {
             predictor,
             max_batch: usize::MAX,
             delay: Duration::ZERO,
+            failures: Failures::default(),
             statistics: Statistics::default(),
         }
     }
@@ -44,6 +47,11 @@ impl Passthrough {
     /// The same with calls that take longer.
     pub fn with_delay(self, delay: Duration) -> Self {
         Self { delay, ..self }
+    }
+
+    /// The same with calls of which some fail.
+    pub fn with_failures(self, failures: Failures) -> Self {
+        Self { failures, ..self }
     }
 
     async fn wait(&self, context: &RequestContext) -> Result<(), predictor::Error> {
@@ -116,8 +124,14 @@ impl InferenceService for Passthrough {
         let output = {
             let _timer = context.timings.stage(Stage::Predict);
             match self.wait(context).await {
-                Ok(()) => self.predictor.infer(tensor, context).await,
-                Err(late) => Err(late),
+                Ok(()) if self.failures.next() => {
+                    Err(Error::new(Kind::Internal, "failed on purpose (--fail)"))
+                }
+                Ok(()) => {
+                    let output = self.predictor.infer(tensor, context).await;
+                    output.map_err(Error::from)
+                }
+                Err(late) => Err(late.into()),
             }
         };
         self.statistics

@@ -1,10 +1,8 @@
-//! `--predictor_host`: what was written, and the addresses it stands for.
+//! `--predictor_host`: what was written, and what an address is.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
 
 /// A predictor as the operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +39,16 @@ impl Target {
     }
 
     fn parse(text: &str, default_port: u16) -> Result<Self, String> {
-        let wrong = |what: &str| {
+        let invalid = |what: &str| {
             format!(
-                "--predictor_host {text:?}: {what}; write HOST[:PORT], unix:/path or dns:///name:port"
+                "--predictor_host {text:?}: {what}; expected HOST[:PORT], unix:/path or dns:///name:port"
             )
         };
         if let Some(path) = text.strip_prefix("unix:") {
             // `unix:///path` is gRPC's other spelling.
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() {
-                return Err(wrong("no path"));
+                return Err(invalid("the path is missing"));
             }
             return Ok(Self::Unix(path.into()));
         }
@@ -59,40 +57,19 @@ impl Target {
             None => (text, false),
         };
         if text.contains('/') {
-            return Err(wrong("neither a scheme nor a path belongs here"));
+            return Err(invalid("unexpected scheme or path"));
         }
         let (host, port) =
-            split_port(text).ok_or_else(|| wrong("the port is not a number from 1 to 65535"))?;
+            split_port(text).ok_or_else(|| invalid("the port is not a number from 1 to 65535"))?;
         if host.is_empty() {
-            return Err(wrong("no host"));
+            return Err(invalid("the host is missing"));
         }
         let (host, port) = (host.to_owned(), port.unwrap_or(default_port));
-        Ok(match dns {
-            true => Self::Dns { name: host, port },
-            false => Self::Host { host, port },
+        Ok(if dns {
+            Self::Dns { name: host, port }
+        } else {
+            Self::Host { host, port }
         })
-    }
-
-    /// The addresses it stands for now.
-    pub(super) async fn addresses(&self, resolver: &Resolver) -> std::io::Result<Vec<Address>> {
-        match self {
-            Self::Host { host, port } => Ok(vec![Address {
-                place: Place::Name(host.clone(), *port),
-                host: host.clone(),
-            }]),
-            Self::Unix(path) => Ok(vec![Address {
-                place: Place::Unix(path.clone()),
-                host: "localhost".to_owned(),
-            }]),
-            Self::Dns { name, port } => {
-                let found = resolver.0(name.clone(), *port).await?;
-                let address = |socket| Address {
-                    place: Place::Socket(socket),
-                    host: name.clone(),
-                };
-                Ok(found.into_iter().map(address).collect())
-            }
-        }
     }
 }
 
@@ -106,8 +83,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`; a bare IPv6 address has no port. Nothing when the
-/// port is not one.
+/// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`; an IPv6 address without brackets has no port.
+/// Nothing when the port is not one.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
@@ -128,22 +105,23 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 fn authority(host: &str, port: u16) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 
-/// One place to connect to.
+/// Where to connect, and by which name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    pub(super) place: Place,
+    pub(super) endpoint: Endpoint,
     /// The name by which the predictor is asked for and its certificate is checked.
     pub(super) host: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Endpoint {
     Name(String, u16),
     Socket(SocketAddr),
     Unix(PathBuf),
@@ -152,14 +130,14 @@ pub(super) enum Place {
 impl Address {
     /// The port, where there is one.
     pub(super) fn port(&self) -> Option<u16> {
-        match &self.place {
-            Place::Name(_, port) => Some(*port),
-            Place::Socket(address) => Some(address.port()),
-            Place::Unix(_) => None,
+        match &self.endpoint {
+            Endpoint::Name(_, port) => Some(*port),
+            Endpoint::Socket(address) => Some(address.port()),
+            Endpoint::Unix(_) => None,
         }
     }
 
-    /// What stands in `host` and `:authority`.
+    /// The value of `host` and `:authority`.
     pub(super) fn authority(&self) -> String {
         match self.port() {
             Some(port) => authority(&self.host, port),
@@ -170,40 +148,11 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Name(host, port) => write!(f, "{}", authority(host, *port)),
-            Place::Socket(address) => write!(f, "{address}"),
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        match &self.endpoint {
+            Endpoint::Name(host, port) => write!(f, "{}", authority(host, *port)),
+            Endpoint::Socket(address) => write!(f, "{address}"),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
         }
-    }
-}
-
-type Lookup = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
-
-/// How the names of `dns:///` are looked up.
-#[derive(Clone)]
-pub struct Resolver(Arc<dyn Fn(String, u16) -> Lookup + Send + Sync>);
-
-impl Resolver {
-    /// The system's.
-    pub fn system() -> Self {
-        Self::scripted(|name, port| async move {
-            Ok(tokio::net::lookup_host((name, port)).await?.collect())
-        })
-    }
-
-    /// Another one: name and port to addresses.
-    pub fn scripted<F>(lookup: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
-    {
-        Self(Arc::new(move |name, port| Box::pin(lookup(name, port))))
-    }
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Resolver")
     }
 }
 
@@ -245,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_ones_are_named() {
+    fn invalid_ones_are_named() {
         for text in [
             "",
             "a,,b",

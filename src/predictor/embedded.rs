@@ -1,7 +1,7 @@
-//! The model in this process. Each image is a run of its own, so that a score is the same to the
-//! last bit whatever it was batched with; the images of a call run side by side.
+//! The model in this process. Each row is a run of its own, so that its output is the same to the
+//! last bit whatever it was batched with; the rows of a call run side by side.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,11 +14,17 @@ use crate::predictor::{Error, Signature};
 use crate::wire::tensor::{Tensor, fp32};
 use crate::workers::Workers;
 
-/// The demonstration model that is compiled in.
-static FACE_QUALITY: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
-
-/// Images that may wait for a thread; callers beyond that wait for a place in the queue.
+/// Runs that may wait for a thread; callers beyond that wait for a place in the queue.
 const QUEUE: usize = 1024;
+
+/// Where an ONNX model is.
+#[derive(Clone, Debug)]
+pub enum EmbeddedModel {
+    /// In a file.
+    File(PathBuf),
+    /// Compiled in.
+    Bytes(&'static [u8]),
+}
 
 /// A loaded model and the threads that run it.
 #[derive(Debug)]
@@ -45,25 +51,27 @@ impl std::fmt::Debug for Loaded {
 /// What a thread keeps.
 #[derive(Debug)]
 struct Thread {
-    /// One thread for each run: images run side by side already.
+    /// One thread for each run: rows run side by side already.
     pool: Arc<ThreadPool>,
     values: Vec<f32>,
 }
 
 impl Embedded {
-    /// Loads the compiled-in model, or a file's, for `threads` runs at once.
+    /// Loads a model for `threads` runs at once.
     pub(super) fn load(
-        file: Option<&Path>,
+        model: &EmbeddedModel,
         signature: &Signature,
         threads: usize,
     ) -> Result<Self, String> {
-        let place = file.map_or("the compiled-in model".into(), Path::to_string_lossy);
-        let model = match file {
-            Some(file) => Model::load_file(file),
-            None => Model::load_static_slice(FACE_QUALITY),
+        let (name, model) = match model {
+            EmbeddedModel::File(path) => (path.to_string_lossy(), Model::load_file(path)),
+            EmbeddedModel::Bytes(bytes) => (
+                "the compiled-in model".into(),
+                Model::load_static_slice(bytes),
+            ),
         };
-        let model = model.map_err(|error| format!("{place} cannot be loaded: {error}"))?;
-        let loaded = Loaded::fit(model, signature).map_err(|text| format!("{place} {text}"))?;
+        let model = model.map_err(|error| format!("cannot load {name}: {error}"))?;
+        let loaded = Loaded::new(model, signature).map_err(|text| format!("{name} {text}"))?;
         let thread = || Thread {
             pool: Arc::new(ThreadPool::with_num_threads(1)),
             values: Vec::new(),
@@ -71,7 +79,7 @@ impl Embedded {
         Ok(Self {
             model: Arc::new(loaded),
             threads: Workers::start("model", threads.max(1), QUEUE, thread)
-                .map_err(|error| format!("no thread for the model: {error}"))?,
+                .map_err(|error| format!("cannot start a thread for the model: {error}"))?,
         })
     }
 
@@ -100,7 +108,7 @@ impl Embedded {
 
 impl Loaded {
     /// Finds the tensors of the signature in the model.
-    fn fit(model: Model, signature: &Signature) -> Result<Self, String> {
+    fn new(model: Model, signature: &Signature) -> Result<Self, String> {
         let find = |what: &str, name: &str, row: &[i64], ids: &[NodeId]| {
             let names = ids.iter().filter_map(|&id| model.node_info(id)?.name());
             let names: Vec<_> = names.collect();
@@ -119,12 +127,12 @@ impl Loaded {
             };
             let row_fits = shape.is_empty()
                 || shape.len() == row.len() + 1 && shape.iter().skip(1).zip(row).all(fits);
-            match row_fits {
-                true => Ok(id),
-                false => Err(format!(
+            if !row_fits {
+                return Err(format!(
                     "has {what} {name:?} with another shape than [N, …{row:?}]"
-                )),
+                ));
             }
+            Ok(id)
         };
         let input = find(
             "input",
@@ -148,9 +156,9 @@ impl Loaded {
         })
     }
 
-    /// One image.
+    /// One row.
     fn run(&self, row: &Bytes, thread: &mut Thread) -> Result<Vec<f32>, Error> {
-        // The bytes of a message need not lie as floats must.
+        // The bytes of a message need not be aligned as floats are.
         thread.values.clear();
         thread.values.extend(fp32(row));
         let view = ValueView::from_shape(&self.shape, &thread.values)
@@ -170,7 +178,7 @@ impl Loaded {
         let values = Value::into_tensor::<f32>(output).map(|tensor| tensor.into_data());
         let values = values.filter(|values| values.len() == self.output_values);
         values.ok_or_else(|| {
-            Error::InvalidResponse("the model gives another output shape".to_owned())
+            Error::InvalidResponse("the model's output has another shape".to_owned())
         })
     }
 }

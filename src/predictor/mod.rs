@@ -1,9 +1,11 @@
-//! Tensors in, tensors out: Triton over gRPC, or a model in the process. Knows nothing of faces,
-//! images or JSON.
+//! Tensors in, tensors out: Triton over gRPC or REST, or a model in the process. What the tensors
+//! mean is not known here.
 
 mod address;
+mod discovery;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod null;
 mod pool;
 mod remote;
 mod response;
@@ -11,12 +13,8 @@ mod retry;
 mod signature;
 mod triton;
 
-#[cfg(feature = "embedded")]
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
 
@@ -25,13 +23,13 @@ use crate::observe::metrics::{GaugeGuard, Metrics};
 use crate::observe::timing::Stage;
 use crate::wire::tensor::Tensor;
 
-pub use address::{Resolver, Target};
+pub use address::Target;
+pub use discovery::Resolver;
+#[cfg(feature = "embedded")]
+pub use embedded::EmbeddedModel;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
 pub use triton::dial::TlsSettings;
-
-/// How this service calls itself.
-const AGENT: &str = concat!("facequality-transformer/", env!("CARGO_PKG_VERSION"));
 
 /// The model that is called and the tensors it must have.
 #[derive(Clone, Debug)]
@@ -48,28 +46,28 @@ pub struct Signature {
     pub output_row: Vec<i64>,
 }
 
-/// Whether the predictor answers and has the model of the signature.
+/// Whether calls can be made: the predictor is reachable and has the model of the signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It does.
+    /// They can.
     Ready {
         /// Rows in one call at most.
         max_batch: usize,
     },
-    /// It does not, and why.
+    /// They cannot, for this reason.
     NotReady(String),
 }
 
 /// Why a call gave no output.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// It does not fit yet; the reason.
+    /// The predictor does not have the model yet, or not the one that is needed.
     #[error("the predictor is not ready: {0}")]
     NotReady(String),
-    /// No connection, or it was lost.
-    #[error("the predictor at {address} cannot be reached: {reason}")]
+    /// There is no connection, or it was lost.
+    #[error("cannot reach the predictor at {address}: {reason}")]
     Unreachable {
-        /// Which.
+        /// Where it should be.
         address: String,
         /// What the transport said.
         reason: String,
@@ -77,7 +75,7 @@ pub enum Error {
     /// The predictor's own word, such as for a full queue.
     #[error("the predictor at {address} is unavailable: {message}")]
     Unavailable {
-        /// Which.
+        /// Which replica said so.
         address: String,
         /// Its text.
         message: String,
@@ -88,16 +86,16 @@ pub enum Error {
          own deadline)"
     )]
     Deadline,
-    /// It answered an error.
+    /// The predictor responded with an error.
     #[error("the predictor answered {code}: {message}")]
     ErrorResponse {
-        /// Its code.
+        /// The status as its protocol names it.
         code: String,
-        /// Its text.
+        /// The predictor's text.
         message: String,
     },
-    /// It answered something else than its signature says.
-    #[error("the predictor's answer is wrong: {0}")]
+    /// The response is not what the signature says.
+    #[error("invalid response from the predictor: {0}")]
     InvalidResponse(String),
     /// A defect of this service.
     #[error("internal error: {0}")]
@@ -105,7 +103,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Its name in metrics.
+    /// The value of the metrics' label `outcome`.
     fn outcome(&self) -> &'static str {
         match self {
             Self::NotReady(_) => "not_ready",
@@ -120,24 +118,12 @@ impl Error {
 }
 
 /// How a predictor in the process behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct LocalSettings {
     /// `--concurrency`: calls in flight at most.
     pub concurrency: usize,
-    /// `--max_batch`: rows in one call.
+    /// Rows in one call.
     pub max_batch: usize,
-    /// `--delay_ms`: added to each call.
-    pub delay: Duration,
-}
-
-impl Default for LocalSettings {
-    fn default() -> Self {
-        Self {
-            concurrency: 100,
-            max_batch: 32,
-            delay: Duration::ZERO,
-        }
-    }
 }
 
 /// A predictor of one model.
@@ -153,17 +139,13 @@ pub struct Predictor {
 #[derive(Debug)]
 enum Backend {
     Remote(remote::Remote),
-    Local(Local),
+    Local {
+        runner: Runner,
+        readiness: watch::Sender<Readiness>,
+    },
 }
 
-/// Whatever runs in the process.
-#[derive(Debug)]
-struct Local {
-    runner: Runner,
-    delay: Duration,
-    readiness: watch::Sender<Readiness>,
-}
-
+/// What runs in the process.
 #[derive(Debug)]
 enum Runner {
     Null,
@@ -172,8 +154,8 @@ enum Runner {
 }
 
 impl Predictor {
-    /// One behind a network. Starts to connect in tasks on the current tokio runtime, which end
-    /// with the predictor; it becomes ready by itself.
+    /// A predictor behind a network. Starts to connect in tasks on the current tokio runtime, which
+    /// end with the predictor; it becomes ready by itself.
     ///
     /// # Errors
     ///
@@ -192,37 +174,31 @@ impl Predictor {
         })
     }
 
-    /// An ONNX model in the process, on `threads` threads of its own: a file's, or the compiled-in
-    /// one.
+    /// An ONNX model in the process, on `threads` threads of its own.
     ///
     /// # Errors
     ///
     /// When it cannot be loaded, or has other tensors than the signature.
     #[cfg(feature = "embedded")]
     pub fn embedded(
-        file: Option<&Path>,
+        model: &EmbeddedModel,
         threads: usize,
-        settings: &LocalSettings,
+        settings: LocalSettings,
         signature: Signature,
         metrics: Arc<Metrics>,
     ) -> Result<Self, String> {
-        let runner = embedded::Embedded::load(file, &signature, threads)?;
-        Ok(Self::local(
-            Runner::Embedded(runner),
-            settings,
-            signature,
-            metrics,
-        ))
+        let runner = Runner::Embedded(embedded::Embedded::load(model, &signature, threads)?);
+        Ok(Self::local(runner, settings, signature, metrics))
     }
 
     /// Answers zeros at once: what is left is the cost of everything else.
-    pub fn null(settings: &LocalSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
+    pub fn null(settings: LocalSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
         Self::local(Runner::Null, settings, signature, metrics)
     }
 
     fn local(
         runner: Runner,
-        settings: &LocalSettings,
+        settings: LocalSettings,
         signature: Signature,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -232,11 +208,10 @@ impl Predictor {
             signature,
             permits: Semaphore::new(settings.concurrency),
             metrics,
-            backend: Backend::Local(Local {
+            backend: Backend::Local {
                 runner,
-                delay: settings.delay,
                 readiness: watch::Sender::new(Readiness::Ready { max_batch }),
-            }),
+            },
         }
     }
 
@@ -250,7 +225,7 @@ impl Predictor {
         self.readiness_sender().borrow().clone()
     }
 
-    /// The same, to be told of changes.
+    /// The same, as a channel that says when it changes.
     pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness_sender().subscribe()
     }
@@ -258,7 +233,7 @@ impl Predictor {
     fn readiness_sender(&self) -> &watch::Sender<Readiness> {
         match &self.backend {
             Backend::Remote(remote) => remote.readiness(),
-            Backend::Local(local) => &local.readiness,
+            Backend::Local { readiness, .. } => readiness,
         }
     }
 
@@ -271,15 +246,15 @@ impl Predictor {
     pub async fn infer(&self, input: Tensor, context: &RequestContext) -> Result<Tensor, Error> {
         let run = async {
             let permit = {
-                let _clock = context.timings.stage(Stage::Permit);
+                let _timer = context.timings.stage(Stage::Permit);
                 self.permits.acquire().await
             };
             let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
-            let _counted = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
+            let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
             match &self.backend {
                 Backend::Remote(remote) => remote.infer(&self.signature, input, context).await,
-                Backend::Local(local) => {
-                    let result = local.infer(&self.signature, input).await;
+                Backend::Local { runner, .. } => {
+                    let result = runner.infer(&self.signature, input).await;
                     let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
                     self.metrics.calls.with_label_values(&[outcome]).inc();
                     result
@@ -292,19 +267,12 @@ impl Predictor {
     }
 }
 
-impl Local {
+impl Runner {
     async fn infer(&self, signature: &Signature, input: Tensor) -> Result<Tensor, Error> {
-        if !self.delay.is_zero() {
-            tokio::time::sleep(self.delay).await;
-        }
-        match &self.runner {
-            Runner::Null => {
-                let values = signature.output_row.iter().product::<i64>() as usize;
-                let zeros = Bytes::from(vec![0; input.rows() * values * 4]);
-                Ok(Tensor::shared(zeros, input.rows(), &signature.output_row))
-            }
+        match self {
+            Self::Null => Ok(null::infer(signature, &input)),
             #[cfg(feature = "embedded")]
-            Runner::Embedded(model) => model.infer(signature, input).await,
+            Self::Embedded(model) => model.infer(signature, input).await,
         }
     }
 }

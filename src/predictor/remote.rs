@@ -3,24 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use crate::context::RequestContext;
 use crate::observe::metrics::Metrics;
-use crate::predictor::address::{Address, Resolver, Target};
+use crate::predictor::address::Target;
+use crate::predictor::discovery::{Resolver, discover};
 use crate::predictor::pool::connection::Lease;
-use crate::predictor::pool::{Plan, Pool};
+use crate::predictor::pool::{Pool, PoolSettings};
 use crate::predictor::retry::{Budget, Failure, Retry};
-use crate::predictor::triton::Access;
+use crate::predictor::triton::ConnectOptions;
 use crate::predictor::triton::detect::Protocol;
-use crate::predictor::triton::dial::{Tls, TlsSettings, causes};
+use crate::predictor::triton::dial::{Tls, TlsSettings};
 use crate::predictor::{Error, Readiness, Signature, response};
 use crate::wire::tensor::Tensor;
-
-/// What an answer may be longer than its tensor: names, parameters, typed contents.
-const ANSWER_SLACK: usize = 64 * 1024;
 
 /// How a predictor is reached.
 #[derive(Clone, Debug)]
@@ -45,35 +43,19 @@ pub struct RemoteSettings {
     pub resolver: Resolver,
 }
 
-impl RemoteSettings {
-    /// Settings for these targets, all else as the command line's defaults.
-    pub fn new(targets: Vec<Target>) -> Self {
-        Self {
-            targets,
-            protocol: Protocol::Auto,
-            tls: None,
-            connections: 1,
-            concurrency: 100,
-            default_max_batch: 32,
-            connect_timeout: Duration::from_secs(1),
-            dns_refresh: Duration::from_secs(10),
-            resolver: Resolver::system(),
-        }
-    }
-}
-
 /// A predictor and the tasks that keep it reachable.
 #[derive(Debug)]
 pub(super) struct Remote {
     pool: Arc<Pool>,
     budget: Budget,
     metrics: Arc<Metrics>,
-    addresses: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        self.addresses.abort();
+        // They hold the pool.
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -84,24 +66,33 @@ impl Remote {
         signature: Signature,
         metrics: Arc<Metrics>,
     ) -> Result<Self, String> {
-        let access = Access {
-            protocol: settings.protocol,
-            tls: settings.tls.as_ref().map(Tls::load).transpose()?,
-        };
-        let plan = Plan {
+        let pool_settings = PoolSettings {
             signature,
             connections: settings.connections,
             connect_timeout: settings.connect_timeout,
             default_max_batch: settings.default_max_batch,
-            access,
+            options: ConnectOptions {
+                protocol: settings.protocol,
+                tls: settings.tls.as_ref().map(Tls::load).transpose()?,
+            },
         };
-        let pool = Arc::new(Pool::new(plan, Arc::clone(&metrics)));
-        let follow = follow_addresses(Arc::clone(&pool), settings.clone());
+        let pool = Arc::new(Pool::new(pool_settings, Arc::clone(&metrics)));
+        let report = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.report_readiness().await }
+        });
+        let discovery = tokio::spawn({
+            let (pool, settings) = (Arc::clone(&pool), settings.clone());
+            async move {
+                let (targets, resolver) = (&settings.targets, &settings.resolver);
+                discover(&pool, targets, resolver, settings.dns_refresh).await;
+            }
+        });
         Ok(Self {
             pool,
             budget: Budget::new(settings.concurrency),
             metrics,
-            addresses: tokio::spawn(follow),
+            tasks: [report, discovery],
         })
     }
 
@@ -117,18 +108,18 @@ impl Remote {
         input: Tensor,
         context: &RequestContext,
     ) -> Result<Tensor, Error> {
-        self.budget.called();
+        self.budget.record_call();
         let rows = input.rows();
         let mut lease = self.pool.lease(None).await?;
         let (result, data) = self.attempt(&mut lease, signature, input, context).await;
         let failure = match result {
-            Err(failure) if self.budget.take(failure.retry) => failure,
+            Err(failure) if self.budget.try_spend(failure.retry) => failure,
             result => return result.map_err(|failure| failure.error),
         };
-        let avoid = lease.avoid();
+        let exclude = lease.exclude();
         drop(lease);
-        let Ok(mut lease) = self.pool.lease(Some(&avoid)).await else {
-            // What happened first says more than that there is nobody else.
+        let Ok(mut lease) = self.pool.lease(Some(&exclude)).await else {
+            // What happened first says more than that there is no other connection.
             return Err(failure.error);
         };
         let input = Tensor::shared(data, rows, &signature.input_row);
@@ -144,39 +135,24 @@ impl Remote {
         signature: &Signature,
         input: Tensor,
         context: &RequestContext,
-    ) -> (Result<Tensor, Failure>, bytes::Bytes) {
+    ) -> (Result<Tensor, Failure>, Bytes) {
         let mut outcome = Outcome {
             metrics: &self.metrics,
             name: "canceled",
         };
         let rows = input.rows();
-        let shape = match lease.terms.batch_axis {
-            true => input.shape().to_vec(),
-            false => signature.input_row.clone(),
-        };
-        let header = lease
-            .link
-            .header(signature, &shape, &context.id, input.byte_len());
-        let message = input.into_message(&header);
-        let data = match message.tail.is_empty() {
-            true => message.head.slice(header.len()..),
-            false => message.tail.clone(),
-        };
-        let limit = ANSWER_SLACK + 8 * rows * signature.output_row.iter().product::<i64>() as usize;
-        let link = lease.link.clone();
-        let address = lease.label().to_owned();
+        let limits = lease.limits();
+        let connection = lease.connection().clone();
+        let call = connection.encode(signature, limits, input, context);
+        let values = call.values();
         let result = tokio::select! {
-            result = link.infer(signature, message, header.len(), context, limit) => result,
-            () = lease.silenced() => Err(Failure {
-                error: Error::Unreachable {
-                    address: address.clone(),
-                    reason: "it has stopped answering".to_owned(),
-                },
-                retry: Retry::Transport,
-            }),
+            result = connection.infer(signature, call, context) => result,
+            () = lease.unresponsive() => {
+                Err(Failure::lost(lease.label(), "it has stopped answering".to_owned()))
+            }
         };
         let result = result.and_then(|response| {
-            response::output(signature, rows, lease.terms.batch_axis, &response)
+            response::decode_output(signature, rows, limits.batch_axis, &response)
                 .map_err(Failure::never)
         });
         outcome.name = match &result {
@@ -184,19 +160,19 @@ impl Remote {
             Err(failure) => failure.error.outcome(),
         };
         match &result {
-            Err(failure) if failure.retry == Retry::Transport => lease.suspect(),
+            Err(failure) if failure.retry == Retry::Transport => lease.recheck_connection(),
             Err(failure) => {
-                lease.heard();
+                lease.record_response();
                 if matches!(
                     failure.error,
                     Error::ErrorResponse { .. } | Error::InvalidResponse(_)
                 ) {
-                    lease.doubt();
+                    lease.recheck_model();
                 }
             }
-            Ok(_) => lease.heard(),
+            Ok(_) => lease.record_response(),
         }
-        (result, data)
+        (result, values)
     }
 }
 
@@ -209,46 +185,5 @@ struct Outcome<'a> {
 impl Drop for Outcome<'_> {
     fn drop(&mut self) {
         self.metrics.calls.with_label_values(&[self.name]).inc();
-    }
-}
-
-/// Gives the pool its addresses: once, or again and again where there are names to look up.
-async fn follow_addresses(pool: Arc<Pool>, settings: RemoteSettings) {
-    let is_dns = |target: &Target| matches!(target, Target::Dns { .. });
-    let mut known: Vec<Vec<Address>> = vec![Vec::new(); settings.targets.len()];
-    loop {
-        let mut failed = false;
-        for (target, known) in settings.targets.iter().zip(&mut known) {
-            match target.addresses(&settings.resolver).await {
-                Ok(found) if !found.is_empty() => *known = found,
-                // A name server that fails for a while takes no predictor away.
-                Ok(_) => {
-                    failed = true;
-                    pool.no_addresses(&format!("{target} has no address"));
-                }
-                Err(error) => {
-                    failed = true;
-                    let text = causes(&error);
-                    pool.no_addresses(&format!("{target} cannot be looked up: {text}"));
-                }
-            }
-        }
-        let mut addresses = Vec::new();
-        for address in known.iter().flatten() {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
-            }
-        }
-        if !addresses.is_empty() {
-            pool.set_addresses(&addresses);
-        }
-        if !settings.targets.iter().any(is_dns) {
-            return;
-        }
-        let pause = match failed && addresses.is_empty() {
-            true => Duration::from_secs(1).min(settings.dns_refresh),
-            false => settings.dns_refresh,
-        };
-        sleep(pause).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Whether an answer is what the signature promises: a wrong one would be scores of other
-//! images, or of another model.
+//! Whether a response is what the signature promises: any other would be scores of other images, or
+//! of another model.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -9,22 +9,22 @@ use crate::wire::triton::ModelInferResponse;
 
 /// The output of the signature for `rows` rows, without copying raw contents. `batch_axis` is
 /// false for a model whose tensors have no axis for rows.
-pub(super) fn output(
+pub(super) fn decode_output(
     signature: &Signature,
     rows: usize,
     batch_axis: bool,
     response: &ModelInferResponse,
 ) -> Result<Tensor, Error> {
-    let wrong = |text: String| Err(Error::InvalidResponse(text));
+    let invalid = |text: String| Err(Error::InvalidResponse(text));
     let name = &signature.output;
     let outputs = &response.outputs;
     let Some(index) = outputs.iter().position(|output| output.name == *name) else {
-        let there: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
-        return wrong(format!("no output {name:?}; it has {there:?}"));
+        let found: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
+        return invalid(format!("no output {name:?}; it has {found:?}"));
     };
     let output = &outputs[index];
     if output.datatype != "FP32" {
-        return wrong(format!(
+        return invalid(format!(
             "output {name:?} is {:?}, expected FP32",
             output.datatype
         ));
@@ -35,7 +35,7 @@ pub(super) fn output(
     }
     expected.extend_from_slice(&signature.output_row);
     if output.shape != expected {
-        return wrong(format!(
+        return invalid(format!(
             "output {name:?} has shape {:?}, expected {expected:?}",
             output.shape
         ));
@@ -50,14 +50,14 @@ pub(super) fn output(
                 .count();
             let raw = response.raw_output_contents.get(before).cloned();
             let Some(raw) = raw else {
-                return wrong(format!("output {name:?} has no contents"));
+                return invalid(format!("output {name:?} has no contents"));
             };
             raw
         }
     };
     let bytes = expected.iter().product::<i64>() as usize * 4;
     if data.len() != bytes {
-        return wrong(format!(
+        return invalid(format!(
             "output {name:?} has {} bytes, expected {bytes}",
             data.len()
         ));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn scores(response: &ModelInferResponse) -> Result<Vec<f32>, String> {
-        output(&signature(), 2, true, response)
+        decode_output(&signature(), 2, true, response)
             .map(|tensor| fp32(&tensor.into_data()).collect())
             .map_err(|error| error.to_string())
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_answer_is_named() {
+    fn an_invalid_response_is_named() {
         type Twist = fn(&mut ModelInferResponse);
         let cases: [(Twist, &str); 5] = [
             (
@@ -143,7 +143,7 @@ mod tests {
             twist(&mut response);
             assert_eq!(
                 scores(&response).unwrap_err(),
-                format!("the predictor's answer is wrong: {expected}")
+                format!("invalid response from the predictor: {expected}")
             );
         }
     }

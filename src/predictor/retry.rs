@@ -26,9 +26,31 @@ pub(super) enum Retry {
 }
 
 impl Failure {
+    /// The predictor has spoken, or the fault is ours.
     pub(super) fn never(error: Error) -> Self {
         let retry = Retry::Never;
         Self { error, retry }
+    }
+
+    /// The connection was lost, as the transport says.
+    pub(super) fn lost(address: &str, reason: String) -> Self {
+        Self {
+            error: Error::Unreachable {
+                address: address.to_owned(),
+                reason,
+            },
+            retry: Retry::Transport,
+        }
+    }
+
+    /// The response is not what the protocol or the signature says.
+    pub(super) fn invalid_response(text: String) -> Self {
+        Self::never(Error::InvalidResponse(text))
+    }
+
+    /// The response has more bytes than its tensor can need.
+    pub(super) fn too_long(limit: usize) -> Self {
+        Self::invalid_response(format!("it is longer than {limit} bytes"))
     }
 }
 
@@ -36,7 +58,7 @@ impl Failure {
 const WINDOW: usize = 10;
 /// Retries of UNAVAILABLE answers that are free in each second.
 const FREE_PER_SECOND: u32 = 3;
-/// Above that, one for so many recent calls.
+/// Above that, one for that many recent calls.
 const CALLS_PER_RETRY: u32 = 10;
 
 /// How many retries are left.
@@ -80,37 +102,37 @@ impl Budget {
     }
 
     /// Counts a call; every tenth gives a retry back to the reserve.
-    pub(super) fn called(&self) {
+    pub(super) fn record_call(&self) {
         self.at(self.begin.elapsed().as_secs(), |budget, state| {
             state.current().calls += 1;
             state.reserve = (state.reserve + 1.0 / f64::from(CALLS_PER_RETRY)).min(budget.reserve);
         });
     }
 
-    /// Takes a retry, if there is one.
-    pub(super) fn take(&self, retry: Retry) -> bool {
-        self.take_at(self.begin.elapsed().as_secs(), retry)
+    /// Takes a retry from the budget, if one is left.
+    pub(super) fn try_spend(&self, retry: Retry) -> bool {
+        self.try_spend_at(self.begin.elapsed().as_secs(), retry)
     }
 
-    fn take_at(&self, second: u64, retry: Retry) -> bool {
+    fn try_spend_at(&self, second: u64, retry: Retry) -> bool {
         self.at(second, |_, state| match retry {
             Retry::Never => false,
             Retry::Transport => {
-                let there = state.reserve >= 1.0;
-                if there {
+                let left = state.reserve >= 1.0;
+                if left {
                     state.reserve -= 1.0;
                 }
-                there
+                left
             }
             Retry::Unavailable => {
                 let calls: u32 = state.counts.iter().map(|count| count.calls).sum();
                 let retries: u32 = state.counts.iter().map(|count| count.retries).sum();
                 let current = state.current();
-                let there = current.retries < FREE_PER_SECOND || retries < calls / CALLS_PER_RETRY;
-                if there {
+                let left = current.retries < FREE_PER_SECOND || retries < calls / CALLS_PER_RETRY;
+                if left {
                     current.retries += 1;
                 }
-                there
+                left
             }
         })
     }
@@ -140,26 +162,26 @@ impl State {
 mod tests {
     use super::*;
 
-    fn taken(budget: &Budget, second: u64, retry: Retry) -> usize {
+    fn spent(budget: &Budget, second: u64, retry: Retry) -> usize {
         (0..100)
-            .take_while(|_| budget.take_at(second, retry))
+            .take_while(|_| budget.try_spend_at(second, retry))
             .count()
     }
 
     #[test]
     fn transport_failures_have_a_burst_reserve() {
         let budget = Budget::new(8);
-        assert_eq!(taken(&budget, 0, Retry::Transport), 8);
-        assert_eq!(taken(&budget, 0, Retry::Transport), 0);
-        assert_eq!(taken(&budget, 1, Retry::Transport), 3);
-        assert_eq!(taken(&budget, 60, Retry::Transport), 8);
+        assert_eq!(spent(&budget, 0, Retry::Transport), 8);
+        assert_eq!(spent(&budget, 0, Retry::Transport), 0);
+        assert_eq!(spent(&budget, 1, Retry::Transport), 3);
+        assert_eq!(spent(&budget, 60, Retry::Transport), 8);
     }
 
     #[test]
     fn unavailable_answers_get_three_per_second() {
         let budget = Budget::new(100);
         for second in 0..20 {
-            assert_eq!(taken(&budget, second, Retry::Unavailable), 3);
+            assert_eq!(spent(&budget, second, Retry::Unavailable), 3);
         }
     }
 
@@ -167,11 +189,11 @@ mod tests {
     fn or_a_tenth_of_recent_calls() {
         let budget = Budget::new(100);
         budget.at(0, |_, state| state.current().calls = 200);
-        assert_eq!(taken(&budget, 0, Retry::Unavailable), 20);
+        assert_eq!(spent(&budget, 0, Retry::Unavailable), 20);
         // Both the calls and the retries are recent still.
-        assert_eq!(taken(&budget, 9, Retry::Unavailable), 3);
+        assert_eq!(spent(&budget, 9, Retry::Unavailable), 3);
         // Neither is.
-        assert_eq!(taken(&budget, 30, Retry::Unavailable), 3);
-        assert!(!budget.take_at(30, Retry::Never));
+        assert_eq!(spent(&budget, 30, Retry::Unavailable), 3);
+        assert!(!budget.try_spend_at(30, Retry::Never));
     }
 }

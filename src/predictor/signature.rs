@@ -7,25 +7,25 @@ use crate::wire::triton::{ModelConfig, ModelMetadataResponse};
 
 /// How the model takes rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(super) struct BatchLimits {
     /// Rows in one call at most.
     pub(super) max_batch: usize,
     /// Whether tensors have an axis for rows.
     pub(super) batch_axis: bool,
 }
 
-/// The terms, if the model fits the signature. `default_max_batch` holds where the predictor has
-/// no configurations (`--predictor_max_batch`).
+/// The limits, if the model fits the signature. `default_max_batch` (`--predictor_max_batch`) holds
+/// where the predictor has no configurations.
 ///
 /// # Errors
 ///
-/// The difference, in a sentence for the one who configures the two.
-pub(super) fn terms(
+/// The difference, in a sentence for the operator who configures the two.
+pub(super) fn batch_limits(
     signature: &Signature,
     metadata: &ModelMetadataResponse,
     config: Option<&ModelConfig>,
     default_max_batch: usize,
-) -> Result<Terms, String> {
+) -> Result<BatchLimits, String> {
     let model = &signature.model;
     let input = find(model, "input", &signature.input, &metadata.inputs)?;
     let output = find(model, "output", &signature.output, &metadata.outputs)?;
@@ -43,10 +43,11 @@ pub(super) fn terms(
         && policy.decoupled
     {
         return Err(format!(
-            "model {model} is decoupled: it gives no one answer to one call"
+            "model {model} is decoupled, which is not supported: exactly one response per request \
+             is needed"
         ));
     }
-    let wrong = |what: &str, tensor: &TensorMetadata, row: &[i64]| {
+    let mismatch = |what: &str, tensor: &TensorMetadata, row: &[i64]| {
         format!(
             "model {model} has {what} {:?} with shape {:?}, expected [-1, {}]",
             tensor.name,
@@ -58,11 +59,11 @@ pub(super) fn terms(
         )
     };
     let Some(axis) = axis(&input.shape, &signature.input_row) else {
-        return Err(wrong("input", input, &signature.input_row));
+        return Err(mismatch("input", input, &signature.input_row));
     };
     // A fixed 1 in front of the output's row is what one row gives, whatever the input has.
     if self::axis(&output.shape, &signature.output_row).is_none() {
-        return Err(wrong("output", output, &signature.output_row));
+        return Err(mismatch("output", output, &signature.output_row));
     }
     let max_batch = match (config.map(|config| config.max_batch_size), axis) {
         (Some(max), _) if max > 0 => max as usize,
@@ -70,7 +71,7 @@ pub(super) fn terms(
         (None, Axis::Any) => default_max_batch,
         (_, Axis::One | Axis::None) => 1,
     };
-    Ok(Terms {
+    Ok(BatchLimits {
         max_batch,
         batch_axis: axis != Axis::None,
     })
@@ -83,9 +84,9 @@ fn find<'a>(
     tensors: &'a [TensorMetadata],
 ) -> Result<&'a TensorMetadata, String> {
     let Some(tensor) = tensors.iter().find(|tensor| tensor.name == name) else {
-        let there: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let found: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         return Err(format!(
-            "model {model} has no {what} {name:?}; it has {there:?}"
+            "model {model} has no {what} {name:?}; it has {found:?}"
         ));
     };
     if tensor.datatype != "FP32" {
@@ -173,10 +174,10 @@ mod tests {
             (&[-1, -1, -1, -1], &[-1, 1], config(8), 8, true),
         ];
         for (input, output, config, max_batch, batch_axis) in cases {
-            let terms = terms(&signature(), &metadata(input, output), config.as_ref(), 16);
+            let limits = batch_limits(&signature(), &metadata(input, output), config.as_ref(), 16);
             assert_eq!(
-                terms,
-                Ok(Terms {
+                limits,
+                Ok(BatchLimits {
                     max_batch,
                     batch_axis
                 }),
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told() {
+    fn differences_are_named() {
         let good = metadata(&[-1, 3, 2, 2], &[-1, 1]);
         type Twist = fn(&mut ModelMetadataResponse);
         let cases: [(Twist, &str); 6] = [
@@ -218,7 +219,7 @@ mod tests {
         for (twist, expected) in cases {
             let mut metadata = good.clone();
             twist(&mut metadata);
-            let result = terms(&signature(), &metadata, config(4).as_ref(), 16);
+            let result = batch_limits(&signature(), &metadata, config(4).as_ref(), 16);
             assert_eq!(result, Err(expected.to_owned()));
         }
     }
@@ -233,9 +234,9 @@ mod tests {
             optional: true,
             ..ModelInput::default()
         });
-        assert!(terms(&signature(), &metadata, Some(&config), 16).is_ok());
+        assert!(batch_limits(&signature(), &metadata, Some(&config), 16).is_ok());
         config.model_transaction_policy = Some(ModelTransactionPolicy { decoupled: true });
-        let error = terms(&signature(), &metadata, Some(&config), 16).unwrap_err();
+        let error = batch_limits(&signature(), &metadata, Some(&config), 16).unwrap_err();
         assert!(error.contains("decoupled"), "{error}");
     }
 }

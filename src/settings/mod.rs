@@ -1,152 +1,207 @@
 //! What the flags mean: validated settings, each part as its module takes it. All problems are
-//! reported at once, and nothing behind this file sees a flag.
+//! reported at once.
 
-pub mod args;
+mod args;
+mod durations;
+mod effective;
+mod kserve;
+mod sources;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::pixel::{ExifOrientation, JPEG_DECODER, Options};
-use crate::predictor::Target;
-use crate::settings::args::{Exif, LogFormat, OnImageError, PredictorProtocol, ServeArgs};
-use crate::transformer::ImageErrors;
+use crate::observe::log::{self, LogFormat};
+use crate::predictor::{Protocol, Target};
+use crate::quote::quote;
+use crate::settings::durations::Durations;
 use crate::transport::HeaderPattern;
-use crate::{admission, engine, item};
+use crate::{admission, engine, item, pixel};
 
-/// KServe's CA for a TLS predictor.
-const CA_ENV: &str = "REQUESTS_CA_BUNDLE";
-/// KServe's certificate and key of the service.
-const TLS_ENV: (&str, &str) = ("KSERVE_TLS_CERT_FILE", "KSERVE_TLS_KEY_FILE");
+pub use args::ServeArgs;
+pub use effective::Effective;
+pub use kserve::Ignored;
+pub use sources::Source;
+
+pub(crate) use effective::display_targets;
+pub(crate) use sources::{Sources, name_variable, read_environment, variable};
+
+/// KServe's variable for the certificate authorities of a TLS predictor.
+const CA_FILE_VARIABLE: &str = "REQUESTS_CA_BUNDLE";
+/// KServe's variable for the service's certificate chain.
+const CERTIFICATES_VARIABLE: &str = "KSERVE_TLS_CERT_FILE";
+/// KServe's variable for the service's private key.
+const KEY_VARIABLE: &str = "KSERVE_TLS_KEY_FILE";
 
 /// All that `serve` runs with.
 #[derive(Debug)]
 pub struct Settings {
-    /// The ports and what is asked of connections.
-    pub front: Front,
-    /// The model's public name.
+    /// The ports and the limits of their connections.
+    pub front: FrontSettings,
+    /// The model's name in requests.
     pub model_name: String,
-    /// Who runs the model.
-    pub predictor: Predictor,
-    /// What requests are held to.
+    /// The model server, or the model in this process.
+    pub predictor: PredictorSettings,
+    /// The limits of a single request.
     pub engine: engine::Limits,
-    /// Who may enter.
+    /// The limits of all requests together.
     pub admission: admission::Limits,
     /// How images are decoded.
-    pub pixel: Options,
+    pub pixel: pixel::Options,
     /// Threads that decode and resize.
     pub pixel_threads: usize,
-    /// Where items come from.
+    /// Where items may come from.
     pub item: item::Settings,
-    /// The log.
-    pub log: Log,
-    /// Flags that were given but have no effect, and why.
-    pub without_effect: Vec<(&'static str, &'static str)>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// What was given but has no effect.
+    pub without_effect: Vec<Ignored>,
+    /// Where each value comes from.
+    pub(crate) sources: Sources,
 }
 
-/// The ports and what is asked of connections.
+/// The ports and the limits of their connections.
 #[derive(Debug)]
-pub struct Front {
-    /// REST and gRPC together.
+pub struct FrontSettings {
+    /// Address for REST and gRPC.
     pub http: SocketAddr,
-    /// gRPC alone, if wanted.
+    /// Address for gRPC only, unless `--enable_grpc false`.
     pub grpc: Option<SocketAddr>,
-    /// Certificate chain and key for TLS on both.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// TLS on both ports, if wanted.
+    pub tls: Option<TlsFiles>,
     /// Age at which gRPC connections are closed.
     pub max_connection_age: Option<Duration>,
-    /// Headers that go on to the predictor.
+    /// Headers to forward to the predictor.
     pub forward_headers: Vec<HeaderPattern>,
-    /// Time for a request's head.
+    /// Time limit for a request's head.
     pub header_read_timeout: Duration,
-    /// Time for a request's body.
+    /// Time limit for a request's body.
     pub body_read_timeout: Duration,
-    /// Time without a request.
+    /// How long a connection may have no request.
     pub idle_timeout: Duration,
-    /// Connections at once.
+    /// Open connections at most.
     pub max_connections: usize,
     /// Bytes of one request's head.
     pub max_header_bytes: usize,
     /// Bytes of one body.
     pub max_body_bytes: usize,
-    /// How long after SIGTERM new requests are still taken.
+    /// How long after SIGTERM new requests are still accepted.
     pub drain_notice: Duration,
-    /// How long after SIGTERM all must be answered.
+    /// When after SIGTERM the process ends, whatever still runs.
     pub grace: Duration,
 }
 
-/// Who runs the model.
+/// The PEM files of the service's own TLS.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub certificates: PathBuf,
+    /// The private key of its first certificate.
+    pub key: PathBuf,
+}
+
+/// The model server, or the model in this process.
 #[derive(Debug)]
-pub struct Predictor {
-    /// Where it is; nowhere: in this process.
+pub struct PredictorSettings {
+    /// Its addresses; none: the model runs in this process.
     pub targets: Vec<Target>,
-    /// How to call.
-    pub protocol: PredictorProtocol,
-    /// TLS.
+    /// The protocol to call it with.
+    pub protocol: Protocol,
+    /// Whether to use TLS.
     pub tls: bool,
     /// Certificate authorities besides the system's.
     pub ca_file: Option<PathBuf>,
     /// The model's name there.
     pub model: String,
-    /// Its input.
+    /// The name of its input.
     pub input: String,
-    /// Its output.
+    /// The name of its output.
     pub output: String,
-    /// Images per call where it does not tell.
+    /// Images per call, if it does not report a maximum.
     pub max_batch: usize,
-    /// Calls in flight.
+    /// Calls in flight at most.
     pub concurrency: usize,
-    /// Connections per address.
+    /// Connections to each address.
     pub connections: usize,
-    /// How often names are looked up again.
+    /// How often `dns:///` names are looked up again.
     pub dns_refresh: Duration,
-    /// The ONNX file, where not the built-in one.
+    /// The ONNX file, unless it is the embedded one.
     pub embedded_model: Option<PathBuf>,
 }
 
-/// The log.
+/// What is logged, and how.
 #[derive(Clone, Debug)]
-pub struct Log {
-    /// A tracing filter.
+pub struct LogSettings {
+    /// A level or a tracing filter.
     pub filter: String,
-    /// Its form.
+    /// The form of a line.
     pub format: LogFormat,
 }
 
-/// Everything that is wrong with the flags.
+/// Everything that is wrong with the settings, a line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
-    /// A single problem, found when a file that a flag names was opened.
+    /// A single problem, such as a file that a flag names and that cannot be used.
     pub fn from_one(problem: impl std::fmt::Display) -> Self {
         Self(vec![problem.to_string()])
     }
 }
 
 impl Settings {
-    /// Judges what was typed.
+    /// Validates the flags.
     ///
     /// # Errors
     ///
-    /// All problems, a line each.
+    /// All problems at once.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         check_numbers(args, &mut problems);
         let front = front(args, &mut problems);
         let item = item_settings(args, &mut problems);
         let predictor = predictor(args, &mut problems);
-        let timeout = Duration::try_from_secs_f64(args.predictor_request_timeout_seconds)
-            .ok()
-            .filter(|timeout| !timeout.is_zero())
-            .unwrap_or_else(|| {
-                problems.push("--predictor_request_timeout_seconds must be above 0".to_owned());
-                Duration::ZERO
-            });
+        let mut durations = Durations {
+            problems: &mut problems,
+        };
+        let timeout = durations.fraction(
+            "predictor_request_timeout_seconds",
+            args.predictor_request_timeout_seconds,
+        );
+        let queue_timeout =
+            durations.milliseconds_or_zero("queue_timeout_ms", args.queue_timeout_ms);
+        problems.extend(log::parse_filter(&args.log_level).err());
+        let mut sources = args.sources.clone();
         if !problems.is_empty() {
-            return Err(ConfigErrors(problems));
+            let problems = problems.into_iter();
+            return Err(ConfigErrors(
+                problems.map(|problem| sources.explain(problem)).collect(),
+            ));
         }
+        for (flag, given, value) in [
+            (
+                "ssl_certfile",
+                args.ssl_certfile.is_some(),
+                front.tls.is_some(),
+            ),
+            (
+                "ssl_keyfile",
+                args.ssl_keyfile.is_some(),
+                front.tls.is_some(),
+            ),
+            (
+                "predictor_ca_file",
+                args.predictor_ca_file.is_some(),
+                predictor.ca_file.is_some(),
+            ),
+        ] {
+            if value && !given {
+                sources.set_environment(flag);
+            }
+        }
+        let mut without_effect = args.kserve.given();
+        without_effect.extend(sources.ignored.iter().cloned());
         Ok(Self {
             front,
             model_name: args.model_name.clone(),
@@ -154,161 +209,42 @@ impl Settings {
             engine: engine::Limits {
                 max_images: args.max_images,
                 timeout,
-                image_errors: match args.image_errors {
-                    OnImageError::Fail => ImageErrors::Fail,
-                    OnImageError::Report => ImageErrors::Report,
-                },
+                image_errors: args.image_errors,
                 concurrency: args.concurrency,
-                pixel_threads: threads(args.pixel_threads),
+                pixel_threads: resolve_threads(args.pixel_threads),
             },
             admission: admission::Limits {
                 images: args.queue,
                 bytes: args.max_bytes_in_flight,
-                queue_timeout: Duration::from_millis(args.queue_timeout_ms),
+                queue_timeout,
             },
-            pixel: Options {
+            pixel: pixel::Options {
                 max_pixels: args.max_pixels,
-                exif_orientation: match args.exif_orientation {
-                    Exif::Ignore => ExifOrientation::Ignore,
-                    Exif::Apply => ExifOrientation::Apply,
-                },
+                exif_orientation: args.exif_orientation,
+                formats: args.formats,
             },
-            pixel_threads: threads(args.pixel_threads),
+            pixel_threads: resolve_threads(args.pixel_threads),
             item,
-            log: Log {
+            log: LogSettings {
                 filter: args.log_level.clone(),
                 format: args.log_format,
             },
-            without_effect: args.kserve.given(),
+            without_effect,
+            sources,
         })
     }
+}
 
-    /// The settings as `config` prints them: name and value.
-    pub fn lines(&self) -> Vec<(&'static str, String)> {
-        let Self {
-            front, predictor, ..
-        } = self;
-        let path = |path: &Option<PathBuf>| {
-            path.as_ref()
-                .map_or("none".to_owned(), |path| path.display().to_string())
-        };
-        let hosts = match predictor.targets.as_slice() {
-            [] => "none: the embedded model answers".to_owned(),
-            targets => join(targets),
-        };
-        let forwarded: Vec<String> = front
-            .forward_headers
-            .iter()
-            .map(HeaderPattern::text)
-            .collect();
-        vec![
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("jpeg_decoder", JPEG_DECODER.to_owned()),
-            ("http", front.http.to_string()),
-            (
-                "grpc",
-                front
-                    .grpc
-                    .map_or("off".to_owned(), |address| address.to_string()),
-            ),
-            (
-                "tls",
-                front
-                    .tls
-                    .as_ref()
-                    .map_or("off".to_owned(), |(chain, _)| chain.display().to_string()),
-            ),
-            ("model_name", self.model_name.clone()),
-            ("predictor_host", hosts),
-            (
-                "predictor_protocol",
-                format!("{:?}", predictor.protocol).to_lowercase(),
-            ),
-            ("predictor_use_ssl", predictor.tls.to_string()),
-            ("predictor_ca_file", path(&predictor.ca_file)),
-            ("predictor_model", predictor.model.clone()),
-            ("predictor_input", predictor.input.clone()),
-            ("predictor_output", predictor.output.clone()),
-            ("predictor_max_batch", predictor.max_batch.to_string()),
-            (
-                "predictor_request_timeout_seconds",
-                seconds(self.engine.timeout),
-            ),
-            ("embedded_model", path(&predictor.embedded_model)),
-            ("concurrency", format!("{} calls", predictor.concurrency)),
-            (
-                "connections",
-                format!("{} per address", predictor.connections),
-            ),
-            ("dns_refresh_seconds", seconds(predictor.dns_refresh)),
-            ("queue", format!("{} images", self.admission.images)),
-            (
-                "queue_timeout_ms",
-                self.admission.queue_timeout.as_millis().to_string(),
-            ),
-            ("max_bytes_in_flight", self.admission.bytes.to_string()),
-            ("max_body_bytes", front.max_body_bytes.to_string()),
-            ("max_item_bytes", self.item.max_item_bytes.to_string()),
-            ("max_pixels", self.pixel.max_pixels.to_string()),
-            ("max_images", self.engine.max_images.to_string()),
-            ("max_connections", front.max_connections.to_string()),
-            ("max_header_bytes", front.max_header_bytes.to_string()),
-            ("pixel_threads", self.pixel_threads.to_string()),
-            (
-                "exif_orientation",
-                format!("{:?}", self.pixel.exif_orientation).to_lowercase(),
-            ),
-            (
-                "image_errors",
-                format!("{:?}", self.engine.image_errors).to_lowercase(),
-            ),
-            ("forward_headers", forwarded.join(",")),
-            (
-                "header_read_timeout_seconds",
-                seconds(front.header_read_timeout),
-            ),
-            (
-                "body_read_timeout_seconds",
-                seconds(front.body_read_timeout),
-            ),
-            ("idle_timeout_seconds", seconds(front.idle_timeout)),
-            ("drain_notice_seconds", seconds(front.drain_notice)),
-            ("grace_seconds", seconds(front.grace)),
-            ("log_level", self.log.filter.clone()),
-        ]
-    }
-
-    /// The bounds as the metric `facequality_limit` shows them.
-    pub fn bounds(&self) -> [(&'static str, u64); 5] {
-        [
-            ("concurrency", self.predictor.concurrency as u64),
-            ("queue", self.admission.images as u64),
-            ("max_bytes_in_flight", self.admission.bytes as u64),
-            ("max_connections", self.front.max_connections as u64),
-            ("pixel_threads", self.pixel_threads as u64),
-        ]
+/// `--pixel_threads`, where 0 means the cores that the cgroup gives.
+pub(crate) fn resolve_threads(threads: usize) -> usize {
+    if threads == 0 {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        threads
     }
 }
 
-/// Cores that the cgroup gives, where 0 was asked for.
-pub fn threads(asked: usize) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        asked => asked,
-    }
-}
-
-/// Targets as `--predictor_host` takes them.
-pub fn join(targets: &[Target]) -> String {
-    let targets: Vec<_> = targets.iter().map(Target::to_string).collect();
-    targets.join(",")
-}
-
-fn seconds(duration: Duration) -> String {
-    duration.as_secs_f64().to_string()
-}
-
-/// Counts of which none would be none too many.
+/// Refuses counts of 0, with which no request could succeed.
 fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
     for (flag, value) in [
         ("concurrency", args.concurrency),
@@ -336,33 +272,37 @@ fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
     if args.max_connections > tokio::sync::Semaphore::MAX_PERMITS
         || args.concurrency > tokio::sync::Semaphore::MAX_PERMITS
     {
-        problems.push("--max_connections and --concurrency must be smaller".to_owned());
+        problems.push(format!(
+            "--max_connections and --concurrency must be at most {}",
+            tokio::sync::Semaphore::MAX_PERMITS
+        ));
     }
 }
 
-fn front(args: &ServeArgs, problems: &mut Vec<String>) -> Front {
+fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
     if args.model_name.is_empty() || args.model_name.contains(['/', ':']) {
-        problems.push("--model_name must be a word without / and :".to_owned());
+        problems.push("--model_name must be a non-empty name without / and :".to_owned());
     }
     if args.enable_grpc && args.http_port == args.grpc_port && args.http_port != 0 {
         problems.push(format!(
-            "--http_port and --grpc_port are both {}; --http_port serves gRPC too, so that \
-             --enable_grpc false may be what is wanted",
+            "--http_port and --grpc_port are both {}: give them different ports, or --enable_grpc \
+             false, since --http_port serves gRPC too",
             args.http_port
         ));
     }
     if args.drain_notice_seconds > args.grace_seconds {
-        problems.push("--drain_notice_seconds must be within --grace_seconds".to_owned());
+        problems.push("--drain_notice_seconds must not be greater than --grace_seconds".to_owned());
     }
-    let given = |flag: &Option<PathBuf>, variable| {
-        flag.clone()
-            .or_else(|| std::env::var_os(variable).map(PathBuf::from))
+    let certificates = path_or_variable(args.ssl_certfile.as_ref(), CERTIFICATES_VARIABLE);
+    let key = path_or_variable(args.ssl_keyfile.as_ref(), KEY_VARIABLE);
+    let tls = match (certificates, key) {
+        (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
+        (None, None) => None,
+        _ => {
+            problems.push("--ssl_certfile and --ssl_keyfile must be given together".to_owned());
+            None
+        }
     };
-    let chain = given(&args.ssl_certfile, TLS_ENV.0);
-    let key = given(&args.ssl_keyfile, TLS_ENV.1);
-    if chain.is_some() != key.is_some() {
-        problems.push("--ssl_certfile and --ssl_keyfile go together".to_owned());
-    }
     let forward_headers = args
         .forward_headers
         .iter()
@@ -371,30 +311,39 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> Front {
         .filter_map(|name| {
             let forwarded = HeaderPattern::parse(name);
             if forwarded.is_none() {
-                problems.push(format!("--forward_headers: {name:?} is no header name"));
+                problems.push(format!(
+                    "--forward_headers: invalid header name {}",
+                    quote(name)
+                ));
             }
             forwarded
         })
         .collect();
-    let seconds = Duration::from_secs;
-    Front {
+    let mut durations = Durations { problems };
+    FrontSettings {
         http: SocketAddr::new(args.host, args.http_port),
         grpc: args
             .enable_grpc
             .then(|| SocketAddr::new(args.host, args.grpc_port)),
-        tls: chain.zip(key),
-        max_connection_age: Some(args.grpc_max_connection_age_seconds)
-            .filter(|&age| age > 0)
-            .map(seconds),
+        tls,
+        max_connection_age: Some(durations.seconds_or_zero(
+            "grpc_max_connection_age_seconds",
+            args.grpc_max_connection_age_seconds,
+        ))
+        .filter(|age| !age.is_zero()),
         forward_headers,
-        header_read_timeout: seconds(args.header_read_timeout_seconds),
-        body_read_timeout: seconds(args.body_read_timeout_seconds),
-        idle_timeout: seconds(args.idle_timeout_seconds),
+        header_read_timeout: durations.seconds(
+            "header_read_timeout_seconds",
+            args.header_read_timeout_seconds,
+        ),
+        body_read_timeout: durations
+            .seconds("body_read_timeout_seconds", args.body_read_timeout_seconds),
+        idle_timeout: durations.seconds("idle_timeout_seconds", args.idle_timeout_seconds),
         max_connections: args.max_connections,
         max_header_bytes: args.max_header_bytes,
         max_body_bytes: args.max_body_bytes,
-        drain_notice: seconds(args.drain_notice_seconds),
-        grace: seconds(args.grace_seconds),
+        drain_notice: durations.seconds_or_zero("drain_notice_seconds", args.drain_notice_seconds),
+        grace: durations.seconds_or_zero("grace_seconds", args.grace_seconds),
     }
 }
 
@@ -404,7 +353,7 @@ fn item_settings(args: &ServeArgs, problems: &mut Vec<String>) -> item::Settings
         .iter()
         .map(|text| text.trim())
         .filter(|text| !text.is_empty())
-        .filter_map(|text| match text.parse::<item::Allow>() {
+        .filter_map(|text| match text.parse::<item::AllowRule>() {
             Ok(allow) => Some(allow),
             Err(problem) => {
                 problems.push(format!("--item_url_allow: {problem}"));
@@ -412,16 +361,24 @@ fn item_settings(args: &ServeArgs, problems: &mut Vec<String>) -> item::Settings
             }
         })
         .collect();
+    let url_proxy = args.item_url_proxy.as_deref().and_then(|text| {
+        let proxy = item::UrlProxy::parse(text);
+        proxy
+            .map_err(|problem| problems.push(format!("--item_url_proxy: {problem}")))
+            .ok()
+    });
     item::Settings {
         max_item_bytes: args.max_item_bytes,
         max_bytes: args.max_bytes_in_flight,
         data_dir: args.data_dir.clone(),
-        url_timeout: Duration::from_millis(args.item_url_timeout_ms),
+        url_timeout: Durations { problems }
+            .milliseconds("item_url_timeout_ms", args.item_url_timeout_ms),
+        url_proxy,
         url_allow,
     }
 }
 
-fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> Predictor {
+fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> PredictorSettings {
     let targets = match args.predictor_host.as_deref() {
         None | Some("") => Vec::new(),
         Some(text) => Target::parse_list(text, args.predictor_use_ssl).unwrap_or_else(|problem| {
@@ -431,30 +388,34 @@ fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> Predictor {
     };
     if args.predictor_host.is_none() && !cfg!(feature = "embedded") {
         problems.push(
-            "--predictor_host is needed: this build has no embedded model (feature embedded)"
+            "--predictor_host is required: this build has no embedded model (feature `embedded`)"
                 .to_owned(),
         );
     }
     if !targets.is_empty() && args.embedded_model.is_some() {
         problems.push("--embedded_model has no effect beside --predictor_host".to_owned());
     }
-    Predictor {
+    PredictorSettings {
         targets,
         protocol: args.predictor_protocol,
         tls: args.predictor_use_ssl,
-        ca_file: args
-            .predictor_ca_file
-            .clone()
-            .or_else(|| std::env::var_os(CA_ENV).map(PathBuf::from)),
+        ca_file: path_or_variable(args.predictor_ca_file.as_ref(), CA_FILE_VARIABLE),
         model: args.predictor_model.clone(),
         input: args.predictor_input.clone(),
         output: args.predictor_output.clone(),
         max_batch: args.predictor_max_batch,
         concurrency: args.concurrency,
         connections: args.connections,
-        dns_refresh: Duration::from_secs(args.dns_refresh_seconds.max(1)),
+        dns_refresh: Durations { problems }
+            .seconds("dns_refresh_seconds", args.dns_refresh_seconds),
         embedded_model: args.embedded_model.clone(),
     }
+}
+
+/// A flag's path, or that of KServe's variable for the same.
+fn path_or_variable(flag: Option<&PathBuf>, variable: &str) -> Option<PathBuf> {
+    flag.cloned()
+        .or_else(|| std::env::var_os(variable).map(PathBuf::from))
 }
 
 #[cfg(test)]
@@ -484,10 +445,10 @@ mod tests {
             lines,
             [
                 "--queue must be at least 1",
-                "--model_name must be a word without / and :",
-                "--ssl_certfile and --ssl_keyfile go together",
-                "--forward_headers: \"x y\" is no header name",
-                "--predictor_request_timeout_seconds must be above 0",
+                "--model_name must be a non-empty name without / and :",
+                "--ssl_certfile and --ssl_keyfile must be given together",
+                "--forward_headers: invalid header name \"x y\"",
+                "--predictor_request_timeout_seconds must be from 0.001 to 86400 (one day)",
             ]
         );
     }

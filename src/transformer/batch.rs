@@ -18,13 +18,13 @@ use crate::observe::timing::Stage;
 use crate::predictor::{self, Predictor, Readiness, Signature};
 use crate::wire::tensor::{BatchBuilder, Tensor, fp32};
 
-/// Whether one image that cannot be read fails the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether one image that cannot be read fails the others (`--image_errors`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageErrors {
     /// The request fails with the first bad image.
     #[default]
     Fail,
-    /// The image's row is its error.
+    /// Score the other images and return the error in the image's place
     Report,
 }
 
@@ -73,6 +73,11 @@ impl Model {
             Readiness::Ready { max_batch } => images.div_ceil(max_batch.max(1)),
             Readiness::NotReady(_) => 1,
         }
+    }
+
+    /// What `extra_info.source` of a V1 response says.
+    pub fn source(&self) -> &'static str {
+        self.preprocessor.transformer.source()
     }
 
     /// Whether the predictor takes calls.
@@ -232,6 +237,10 @@ mod tests {
             &self.signature
         }
 
+        fn source(&self) -> &'static str {
+            "noting"
+        }
+
         fn preprocess(
             &self,
             image: &[u8],
@@ -267,8 +276,15 @@ mod tests {
             signature: signature.clone(),
             begun: Mutex::default(),
         });
-        let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
-        let predictor = Predictor::null(&LocalSettings::default(), signature, metrics);
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let predictor = Predictor::null(
+            LocalSettings {
+                concurrency: 100,
+                max_batch: 32,
+            },
+            signature,
+            metrics,
+        );
         let pixels = PixelThreads::start("pixels", 1, 1000, WorkerScratch::default).unwrap();
         // The process does it in main; a second time is an error that means nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -26,6 +26,9 @@ pub trait Transformer: Send + Sync + 'static {
     /// The model of the predictor and its tensors.
     fn signature(&self) -> &Signature;
 
+    /// What `extra_info.source` of a V1 response says.
+    fn source(&self) -> &'static str;
+
     /// Turns an encoded image into its row of the input tensor: appends a third of the row's
     /// bytes to each of `planes`. Runs on a pixel thread.
     ///

@@ -7,9 +7,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{CHANNELS, Image, Transformer};
-use crate::error::Error;
-use crate::item::{Fetcher, Item, Turns, data_uri};
+use crate::error::{Error, Kind};
+use crate::item::{FetchPermits, Fetcher, Item, data_uri};
 use crate::pixel::Scratch;
+use crate::recognise::{Place, recognise};
 use crate::workers::Workers;
 
 /// What a pixel thread keeps from image to image.
@@ -45,7 +46,7 @@ impl Preprocessor {
         &self,
         work: impl Iterator<Item = (Image, RowPlanes)>,
     ) -> impl Stream<Item = Result<RowPlanes, Error>> {
-        let permits = Turns::default();
+        let permits = FetchPermits::default();
         stream::iter(work)
             .map(move |(image, row)| {
                 let permits = permits.clone();
@@ -57,9 +58,9 @@ impl Preprocessor {
     }
 
     /// The image where it is only named.
-    async fn fetch(&self, image: Image, permits: &Turns) -> Result<Image, Error> {
+    async fn fetch(&self, image: Image, permits: &FetchPermits) -> Result<Image, Error> {
         match image {
-            Image::Item(text) if !data_uri::is_one(&text) => {
+            Image::Item(text) if !data_uri::is_data_uri(&text) => {
                 let item = Item::parse(text_of(&text)?)?;
                 Ok(Image::Encoded(self.fetcher.fetch(item, permits).await?))
             }
@@ -86,8 +87,15 @@ impl Preprocessor {
                     bytes.as_ref()
                 }
             };
-            transformer.preprocess(encoded, &mut scratch.pixels, &mut row)?;
-            Ok(row)
+            match transformer.preprocess(encoded, &mut scratch.pixels, &mut row) {
+                Ok(()) => Ok(row),
+                Err(error) => Err(match recognise(encoded, Place::Image) {
+                    Some(recognised) if error.kind == Kind::Invalid => {
+                        Error::new(error.kind, recognised.to_string())
+                    }
+                    _ => error,
+                }),
+            }
         };
         self.pixels.run(work).await.map_err(Error::from)?
     }

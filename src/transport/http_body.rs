@@ -154,7 +154,7 @@ mod tests {
     use crate::workers::CpuPool;
 
     fn limits(budget: usize) -> BodyLimits {
-        let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
         BodyLimits {
             max_bytes: 4 << 20,
             read_timeout: Duration::from_secs(30),

@@ -10,7 +10,7 @@ pub(crate) mod http_body;
 mod idle_timeout;
 mod listener;
 mod send_timeout;
-pub(crate) mod tls;
+pub mod tls;
 
 pub use body_limits::{BodyError, BodyLimits};
 pub use connection::{Body, ConnectionSettings, Handler};

@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The chain cannot be read.
     #[error("--ssl_certfile {path}: {reason}")]
     Chain {
@@ -37,7 +37,7 @@ pub(crate) enum Error {
 /// # Errors
 ///
 /// When a file cannot be read or the key is not the certificate's.
-pub(crate) fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, Error> {
+pub fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, Error> {
     let chain_error = |reason: String| Error::Chain {
         path: chain.display().to_string(),
         reason,

@@ -6,20 +6,21 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes kept free in front of a batch. A gRPC header with model, tensor names and a request id
-/// of usual length takes about 150.
+/// Bytes kept free in front of a batch. The head of a gRPC message with model, tensor names and a
+/// request id of usual length takes about 150.
 const HEADROOM: usize = 512;
 
-/// A batch whose rows are out being filled.
+/// A batch whose rows are being filled elsewhere.
 #[derive(Debug)]
 pub struct BatchBuilder {
     head: BytesMut,
+    part_bytes: usize,
 }
 
 impl BatchBuilder {
     /// Allocates `rows` rows of `PARTS` parts of `part_bytes` bytes each.
     ///
-    /// Each part is empty with exactly `part_bytes` of capacity: append to it, never beyond.
+    /// Each part is empty with exactly `part_bytes` of capacity: fill it, and append nothing beyond.
     pub fn rows<const PARTS: usize>(
         rows: usize,
         part_bytes: usize,
@@ -35,7 +36,7 @@ impl BatchBuilder {
                 })
             })
             .collect();
-        (Self { head }, rows)
+        (Self { head, part_bytes }, rows)
     }
 
     /// Puts the filled rows together. Neighbouring parts join without a copy; where a row was left
@@ -50,6 +51,7 @@ impl BatchBuilder {
         let count = rows.len();
         let mut buffer = self.head;
         for part in rows.into_iter().flatten() {
+            debug_assert_eq!(part.len(), self.part_bytes, "a part that was not filled");
             buffer.unsplit(part);
         }
         Tensor {
@@ -66,7 +68,7 @@ fn shape_of(rows: usize, row_shape: &[i64]) -> Vec<i64> {
     shape
 }
 
-/// A tensor of FP32 values, row-major, little-endian; its head axis counts rows.
+/// A tensor of FP32 values, row-major, little-endian; its first axis counts rows.
 #[derive(Debug)]
 pub struct Tensor {
     shape: Vec<i64>,
@@ -91,7 +93,7 @@ impl Tensor {
         }
     }
 
-    /// All axes, rows head.
+    /// All axes, rows first.
     pub fn shape(&self) -> &[i64] {
         &self.shape
     }
@@ -203,10 +205,10 @@ mod tests {
 
     #[test]
     fn rows_filled_in_any_order_join_in_place() {
-        let (blank, mut rows) = BatchBuilder::rows::<2>(3, 8);
+        let (batch, mut rows) = BatchBuilder::rows::<2>(3, 8);
         let start = rows[0][0].as_ptr();
         fill(&mut rows);
-        let tensor = blank.assemble(rows, &[4]);
+        let tensor = batch.assemble(rows, &[4]);
         assert_eq!(tensor.shape(), [3, 4]);
         assert_eq!(tensor.byte_len(), 48);
         let data = tensor.into_data();
@@ -216,29 +218,29 @@ mod tests {
 
     #[test]
     fn a_row_left_out_closes_the_gap() {
-        let (blank, mut rows) = BatchBuilder::rows::<2>(3, 8);
+        let (batch, mut rows) = BatchBuilder::rows::<2>(3, 8);
         fill(&mut rows);
         rows.remove(1);
-        let tensor = blank.assemble(rows, &[4]);
+        let tensor = batch.assemble(rows, &[4]);
         assert_eq!(tensor.shape(), [2, 4]);
         assert_eq!(tensor.into_data(), expected(&[0, 2]));
     }
 
     #[test]
     fn a_header_lies_in_front_of_the_values() {
-        let (blank, mut rows) = BatchBuilder::rows::<2>(1, 8);
+        let (batch, mut rows) = BatchBuilder::rows::<2>(1, 8);
         fill(&mut rows);
-        let message = blank.assemble(rows, &[4]).into_message(b"head");
+        let message = batch.assemble(rows, &[4]).into_message(b"head");
         assert_eq!(message.head, [b"head".as_slice(), &expected(&[0])].concat());
         assert!(message.tail.is_empty());
     }
 
     #[test]
     fn a_header_too_long_for_the_room_goes_apart() {
-        let (blank, mut rows) = BatchBuilder::rows::<2>(1, 8);
+        let (batch, mut rows) = BatchBuilder::rows::<2>(1, 8);
         fill(&mut rows);
         let header = vec![7; HEADROOM + 1];
-        let message = blank.assemble(rows, &[4]).into_message(&header);
+        let message = batch.assemble(rows, &[4]).into_message(&header);
         assert_eq!(message.head, header);
         assert_eq!(message.tail, expected(&[0]));
     }

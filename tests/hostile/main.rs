@@ -49,10 +49,10 @@ impl Cases {
             ("nothing", "", "the body is empty"),
             ("white space", " \n\t", "the body is empty"),
             ("half an object", "{", "not valid JSON"),
-            ("a list", "[1]", "neither JPEG"),
-            ("a string", "\"data\"", "neither JPEG"),
-            ("a number", "7", "neither JPEG"),
-            ("text", "hello", "neither JPEG"),
+            ("a list", "[1]", "expected JPEG"),
+            ("a string", "\"data\"", "expected JPEG"),
+            ("a number", "7", "expected JPEG"),
+            ("text", "hello", "expected JPEG"),
             (
                 "trailing text",
                 r#"{"data":{"item":"a"}} x"#,
@@ -209,12 +209,12 @@ impl Cases {
             ("data:", "no comma"),
             ("data:image/png;base64", "no comma"),
             ("data:image/png,AAAA", ";base64"),
-            ("data:image/png;base64,", "no payload"),
-            ("data:image/png;base64,b''", "no payload"),
+            ("data:image/png;base64,", "payload is empty"),
+            ("data:image/png;base64,b''", "payload is empty"),
             ("data:image/png;base64,AA*A", "at byte 24"),
             ("data:image/png;base64,AAA=AAAA", "at byte"),
             ("data:image/png;base64,ü", "at byte"),
-            ("data:image/png;base64,AAAAA", "cut off"),
+            ("data:image/png;base64,AAAAA", "truncated"),
             ("path:", "not a regular file"),
             ("path:../../etc/passwd", ".."),
             ("path:/etc/passwd", "--data_dir"),
@@ -223,7 +223,7 @@ impl Cases {
             ("path:socket", "not a regular file"),
             ("path:.", "not a regular file"),
             ("path:a\u{0}b", "path: item"),
-            ("path:text", "neither JPEG"),
+            ("path:text", "expected JPEG"),
         ] {
             self.add(text, single(text), 400, word);
         }
@@ -300,7 +300,7 @@ impl Cases {
             "text by URL",
             single(&hosts.url("/text")),
             400,
-            "neither JPEG",
+            "expected JPEG",
         );
     }
 
@@ -377,8 +377,8 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_score_that_is_not_a_number_is_the_predictors_failure() {
     let world = World::with(&[], |script| {
-        script.always = Some(crate::world::fake_triton::Fault::Twist(|response| {
-            response.raw_output_contents[0] = f32::NAN.to_le_bytes().to_vec().into();
+        script.always = Some(crate::world::triton::Fault::Twist(|answer| {
+            answer.raw_output_contents[0] = f32::NAN.to_le_bytes().to_vec().into();
         }));
     })
     .await;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use facequality_transformer::predictor::Resolver;
 
 use super::*;
-use crate::world::fake_triton::Speaks;
+use crate::world::triton::Speaks;
 
 async fn asked(speaks: Speaks) -> (FakeTriton, Arc<Predictor>) {
     let triton = FakeTriton::start_with(|script| {
@@ -23,9 +23,9 @@ async fn asked(speaks: Speaks) -> (FakeTriton, Arc<Predictor>) {
 #[tokio::test]
 async fn auto_asks_on_a_port_that_tells_nothing() {
     let (grpc, _predictor) = asked(Speaks::Grpc).await;
-    assert!(grpc.seen().grpc_timeout().is_some());
+    assert!(grpc.observed().grpc_timeout().is_some());
     let (rest, _predictor) = asked(Speaks::Rest).await;
-    assert!(rest.seen().grpc_timeout().is_none());
+    assert!(rest.observed().grpc_timeout().is_none());
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
     let mut settings = settings("dns:///triton.test:8001");
     settings.dns_refresh = Duration::from_millis(20);
     let script = Arc::clone(&replicas);
-    settings.resolver = Resolver::scripted(move |name, port| {
+    settings.resolver = Resolver::from_fn(move |name, port| {
         assert_eq!((name.as_str(), port), ("triton.test", 8001));
         let found = script.lock().unwrap().clone();
         async move { Ok(found) }
@@ -68,16 +68,16 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
         }
     };
     answered(0).await;
-    assert_eq!(b.seen().connections, 0);
+    assert_eq!(b.observed().connections, 0);
 
     replicas.lock().unwrap().push(b.address);
-    while b.seen().calls == 0 {
+    while b.observed().calls == 0 {
         answered(10).await;
     }
     // A call that is under way when its replica goes is answered.
     a.set(|script| script.hold = true);
     let mut under_way = Vec::new();
-    while a.seen().in_flight == 0 {
+    while a.observed().in_flight == 0 {
         let predictor = Arc::clone(&predictor);
         under_way.push(tokio::spawn(async move { scores(&predictor, 1, 1).await }));
         tokio::task::yield_now().await;
@@ -86,10 +86,10 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
     // Left, it gets no calls any more: twenty in a row go elsewhere.
     let mut in_a_row = 0;
     while in_a_row < 20 {
-        let before = a.seen().calls;
+        let before = a.observed().calls;
         let context = context(Duration::from_millis(200));
         let answer = predictor.infer(rows(1, 1), &context).await;
-        in_a_row = match a.seen().calls == before && answer.is_ok() {
+        in_a_row = match a.observed().calls == before && answer.is_ok() {
             true => in_a_row + 1,
             false => 0,
         };
@@ -98,13 +98,13 @@ async fn new_replicas_are_used_and_gone_ones_are_left() {
     for call in under_way {
         assert_eq!(call.await.unwrap().unwrap(), [1.0]);
     }
-    assert_eq!(a.seen().in_flight, 0);
+    assert_eq!(a.observed().in_flight, 0);
 }
 
 #[tokio::test]
 async fn a_name_without_addresses_is_the_reason() {
     let mut settings = settings("dns:///triton.test:8001");
-    settings.resolver = Resolver::scripted(|_, _| async { Ok(Vec::new()) });
+    settings.resolver = Resolver::from_fn(|_, _| async { Ok(Vec::new()) });
     let predictor = connecting(&settings);
     wait_not_ready(&predictor, "dns:///triton.test:8001 has no address").await;
 }

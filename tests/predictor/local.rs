@@ -4,15 +4,23 @@ use facequality_transformer::predictor::LocalSettings;
 
 use super::*;
 
+const LOCAL: LocalSettings = LocalSettings {
+    concurrency: 100,
+    max_batch: 32,
+};
+
 #[tokio::test]
 async fn null_answers_zeros() {
-    let predictor = Predictor::null(&LocalSettings::default(), signature(), metrics());
+    let predictor = Predictor::null(LOCAL, signature(), metrics());
     assert_eq!(predictor.readiness(), Readiness::Ready { max_batch: 32 });
     assert_eq!(scores(&predictor, 1, 3).await.unwrap(), [0.0; 3]);
 }
 
 #[cfg(feature = "embedded")]
 mod embedded {
+    use facequality_transformer::faces::ONNX;
+    use facequality_transformer::predictor::EmbeddedModel;
+
     use super::*;
 
     fn model() -> Signature {
@@ -23,7 +31,8 @@ mod embedded {
     }
 
     fn load(signature: Signature) -> Result<Predictor, String> {
-        Predictor::embedded(None, 2, &LocalSettings::default(), signature, metrics())
+        let model = EmbeddedModel::Bytes(ONNX);
+        Predictor::embedded(&model, 2, LOCAL, signature, metrics())
     }
 
     /// `count` different images of noise.

@@ -7,7 +7,6 @@ mod calls;
 mod faults;
 mod local;
 mod readiness;
-mod rest;
 mod tls;
 
 use std::net::SocketAddr;
@@ -19,11 +18,14 @@ use facequality_transformer::context::RequestContext;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::predictor::{
-    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature, Target,
+    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature,
 };
+use facequality_transformer::service;
+use facequality_transformer::settings::ServeArgs;
+use facequality_transformer::settings::Settings;
 use facequality_transformer::wire::tensor::{Tensor, fp32};
 
-use crate::world::fake_triton::{FakeTriton, Script};
+use crate::world::triton::{FakeTriton, Script};
 
 const ROW: [i64; 3] = [3, 2, 2];
 
@@ -42,19 +44,87 @@ fn small(script: &mut Script) {
     script.input_row = ROW.to_vec();
 }
 
+/// Speaks both protocols.
 async fn triton() -> FakeTriton {
     FakeTriton::start_with(small).await
 }
 
-/// Over gRPC.
-fn settings(hosts: &str) -> RemoteSettings {
-    let mut settings = RemoteSettings::new(Target::parse_list(hosts, false).unwrap());
-    settings.protocol = Protocol::Grpc;
+/// Tests whose body takes the protocol, once for each.
+macro_rules! over_both_protocols {
+    ($($test:ident),+ $(,)?) => {
+        mod grpc {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Protocol::Grpc).await;
+            })+
+        }
+        mod rest {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Protocol::Rest).await;
+            })+
+        }
+    };
+}
+use over_both_protocols;
+
+/// The flags' defaults, over this protocol.
+fn settings_over(protocol: Protocol, hosts: &str) -> RemoteSettings {
+    let mut settings = settings(hosts);
+    settings.protocol = protocol;
     settings
 }
 
+/// A Triton and a predictor in front of it that is ready.
+async fn pair(protocol: Protocol) -> (FakeTriton, Arc<Predictor>) {
+    let triton = triton().await;
+    let predictor = ready(&settings_over(protocol, &triton.host())).await;
+    (triton, predictor)
+}
+
+/// Two of them behind one predictor, both ready.
+async fn twins(protocol: Protocol) -> Twins {
+    let (a, b) = (triton().await, triton().await);
+    let metrics = metrics();
+    let settings = settings_over(protocol, &format!("{},{}", a.host(), b.host()));
+    let predictor = Predictor::remote(&settings, signature(), Arc::clone(&metrics)).unwrap();
+    // A call finds out whether both are in use.
+    wait_ready(&predictor).await;
+    while a.observed().calls == 0 || b.observed().calls == 0 {
+        scores(&predictor, 1, 1).await.unwrap();
+    }
+    Twins {
+        a,
+        b,
+        predictor,
+        metrics,
+    }
+}
+
+struct Twins {
+    a: FakeTriton,
+    b: FakeTriton,
+    predictor: Predictor,
+    metrics: Arc<Metrics>,
+}
+
+/// Calls to the predictor that ended so.
+fn outcomes(metrics: &Metrics, outcome: &str) -> u64 {
+    metrics.calls.with_label_values(&[outcome]).get()
+}
+
+/// The flags' defaults, over gRPC.
+fn settings(hosts: &str) -> RemoteSettings {
+    let flags = [
+        format!("--predictor_host={hosts}"),
+        "--predictor_protocol=grpc-v2".to_owned(),
+    ];
+    let args = ServeArgs::from_flags(&flags).unwrap();
+    service::remote_settings(&Settings::new(&args).unwrap())
+}
+
 fn metrics() -> Arc<Metrics> {
-    Arc::new(Metrics::new("test", &[]).unwrap())
+    Arc::new(Metrics::new(&[]).unwrap())
 }
 
 fn connecting(settings: &RemoteSettings) -> Predictor {

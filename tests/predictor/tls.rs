@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use facequality_transformer::predictor::{Resolver, TlsSettings};
+use facequality_transformer::predictor::{Resolver, Target, TlsSettings};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
-use crate::world::fake_triton::Speaks;
+use crate::world::triton::Speaks;
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -75,7 +75,7 @@ async fn a_failed_handshake_names_its_cause() {
     let address = triton.address;
     let mut other_name = over_tls(&triton, "localhost", Protocol::Grpc);
     other_name.targets = Target::parse_list("dns:///other.test:8001", true).unwrap();
-    other_name.resolver = Resolver::scripted(move |_, _| async move { Ok(vec![address]) });
+    other_name.resolver = Resolver::from_fn(move |_, _| async move { Ok(vec![address]) });
     let predictor = connecting(&other_name);
     let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
     assert!(reason.contains("other.test"), "{reason}");

@@ -52,7 +52,7 @@ async fn twenty_kinds_of_bad_input() {
             "instances[0]: expected a string or an object",
         ),
         (single("hello"), "data:, path: or http(s)://"),
-        (single("data:image/png;base64,"), "no payload"),
+        (single("data:image/png;base64,"), "payload is empty"),
         (single("data:image/png;base64,AA*A"), "at byte"),
         (single("data:image/png,AAAA"), ";base64"),
         (single(&item(b"not an image at all")), "data.item: "),

@@ -14,7 +14,7 @@ async fn requests_in_flight_survive_the_drain() {
         let response = request.body(single(&item(&grey(7)))).send().await.unwrap();
         crate::world::read(response).await
     });
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     let address = world.service.http;
     let drain = tokio::spawn(world.service.drain());
     // The listener closes though a request still runs.
@@ -35,10 +35,10 @@ async fn out_of_time_what_runs_is_cut_off() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let call = tokio::spawn(request.body(single(&item(&grey(7)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     world.service.drain().await;
     assert!(call.await.unwrap().is_err());
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    world.triton.wait(|observed| observed.canceled == 1).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use reqwest::Method;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::world::fake_triton::Fault;
+use crate::world::triton::Fault;
 use crate::world::{Answer, World, grey, item, single};
 
 pub(crate) async fn grpc(world: &World) -> GrpcInferenceServiceClient<Channel> {
@@ -210,7 +210,7 @@ async fn a_full_queue_and_no_predictor() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let held = tokio::spawn(request.body(single(&item(&grey(1)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     let rest = world.predict(single(&item(&grey(1)))).await;
     row(
         Kind::Overloaded,
@@ -229,7 +229,7 @@ async fn a_full_queue_and_no_predictor() {
     let host = triton.address;
     drop(triton);
     let world = World {
-        triton: crate::world::fake_triton::FakeTriton::start().await,
+        triton: crate::world::triton::FakeTriton::start().await,
         service,
         client,
     };
@@ -274,7 +274,7 @@ async fn grpc_timeout_is_the_deadline_and_resets_the_predictors_stream() {
     let response = sender.send_request(request).await.unwrap();
     let code = Status::from_header_map(response.headers()).unwrap().code();
     assert_eq!(code, Code::DeadlineExceeded);
-    let seen = world.triton.wait(|seen| seen.canceled == 1).await;
-    let timeout = parse_timeout(&seen.headers["grpc-timeout"]).unwrap();
+    let observed = world.triton.wait(|observed| observed.canceled == 1).await;
+    let timeout = parse_timeout(&observed.headers["grpc-timeout"]).unwrap();
     assert!(timeout <= Duration::from_millis(50), "{timeout:?}");
 }

@@ -14,7 +14,7 @@ async fn a_batch_beyond_the_predictors_is_split_and_stays_in_order() {
     let images: Vec<_> = (0..33).map(grey).collect();
     let expected: Vec<_> = (0..33).map(score_of_grey).collect();
     assert_eq!(world.scores(&images).await, expected);
-    let mut batches = world.triton.seen().batches;
+    let mut batches = world.triton.observed().batches;
     batches.sort();
     assert_eq!(batches, [1, 32]);
 }
@@ -32,8 +32,8 @@ async fn never_more_calls_than_permits() {
         assert_eq!(response.status, 200, "{}", response.text);
         assert_eq!(response.scores(), [score_of_grey((n % 250) as u8)]);
     }
-    let seen = world.triton.seen();
-    assert_eq!((seen.calls, seen.max_in_flight), (500, 8));
+    let observed = world.triton.observed();
+    assert_eq!((observed.calls, observed.max_in_flight), (500, 8));
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_full_queue_refuses_at_once_and_an_empty_one_takes_any_batch() {
             .post(world.url("/v1/models/facequality:predict"));
         async move { request.body(multi(&images)).send().await.unwrap().status() }
     });
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     let response = world.predict(single(&item(&grey(1)))).await;
     assert_eq!(response.status, 429);
     assert!(response.error().contains("--queue 4"), "{}", response.text);
@@ -62,8 +62,8 @@ async fn the_deadline_is_kept_and_the_call_cancelled() {
     let world = World::with(&flags, |script| script.hold = true).await;
     let response = world.predict(single(&item(&grey(1)))).await;
     assert_eq!(response.status, 504, "{}", response.text);
-    world.triton.wait(|seen| seen.canceled == 1).await;
-    assert!(world.triton.seen().grpc_timeout().is_some());
+    world.triton.wait(|observed| observed.canceled == 1).await;
+    assert!(world.triton.observed().grpc_timeout().is_some());
 }
 
 #[tokio::test]
@@ -73,9 +73,9 @@ async fn a_caller_who_leaves_cancels_the_call() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let call = tokio::spawn(request.body(single(&item(&grey(1)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     call.abort();
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    world.triton.wait(|observed| observed.canceled == 1).await;
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn under_overload_what_is_admitted_is_served() {
     }
     // Two seconds of load and the queue of half a second: a hundred at best.
     assert!(served >= 50, "{served} were served");
-    let calls = world.triton.seen().calls;
+    let calls = world.triton.observed().calls;
     assert_eq!(
         calls, served,
         "what is refused is not sent to the predictor"

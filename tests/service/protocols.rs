@@ -20,9 +20,17 @@ fn tensor(image: &[u8]) -> Bytes {
     let options = pixel::Options {
         max_pixels: 1_000_000,
         exif_orientation: pixel::ExifOrientation::Ignore,
+        formats: pixel::Formats::DEFAULT,
     };
-    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(pixel::PLANE_BYTES));
-    pixel::to_planes(image, &options, &mut pixel::Scratch::default(), &mut planes).unwrap();
+    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(112 * 112 * 4));
+    pixel::to_planes(
+        image,
+        [112; 2],
+        &options,
+        &mut pixel::Scratch::default(),
+        &mut planes,
+    )
+    .unwrap();
     planes.concat().into()
 }
 
@@ -105,7 +113,7 @@ async fn every_protocol_gives_the_same_score() {
 #[tokio::test]
 async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command() {
     use clap::Parser;
-    use facequality_transformer::command::predictor::{Args, Serving};
+    use facequality_transformer::command::predictor::{Args, PredictorServer};
 
     #[derive(Parser)]
     struct Line {
@@ -114,7 +122,9 @@ async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command()
     }
 
     let flags = ["x", "--host=127.0.0.1", "--grpc_port=0", "--http_port=0"];
-    let behind = Serving::start(Line::parse_from(flags).args).await.unwrap();
+    let behind = PredictorServer::start(Line::parse_from(flags).args)
+        .await
+        .unwrap();
     let mut scores = Vec::new();
     for flags in [
         vec![],
@@ -128,7 +138,7 @@ async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command()
         ],
     ] {
         let world = World {
-            triton: crate::world::fake_triton::FakeTriton::start().await,
+            triton: crate::world::triton::FakeTriton::start().await,
             service: crate::world::service(&flags).await,
             client: reqwest::Client::new(),
         };
@@ -154,7 +164,7 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
         let response = request.body(single(&item(&face()))).send().await.unwrap();
         assert_eq!(response.status(), 200);
         let mut over_grpc = tonic::Request::new(image_request("facequality", &face()));
-        let rest = world.triton.seen().headers;
+        let rest = world.triton.observed().headers;
         for (name, value) in [
             ("x-request-id", "r"),
             ("traceparent", "t"),
@@ -168,9 +178,9 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
                 .insert(name, value.parse().unwrap());
         }
         grpc(&world).await.model_infer(over_grpc).await.unwrap();
-        let grpc = world.triton.seen().headers;
+        let grpc = world.triton.observed().headers;
         for headers in [rest, grpc] {
-            let mut seen: Vec<_> = headers
+            let mut received: Vec<_> = headers
                 .keys()
                 .map(|name| name.as_str())
                 // What every call of the protocol carries.
@@ -188,9 +198,9 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
                     .contains(name)
                 })
                 .collect();
-            seen.sort_unstable();
+            received.sort_unstable();
             assert_eq!(
-                seen,
+                received,
                 [
                     "authorization",
                     "traceparent",

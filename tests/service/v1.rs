@@ -156,7 +156,7 @@ async fn every_response_names_its_request_and_its_times() {
         read(request.send().await.unwrap()).await.headers["x-request-id"],
         "mine"
     );
-    assert_eq!(world.triton.seen().id, "mine");
+    assert_eq!(world.triton.observed().id, "mine");
 }
 
 #[tokio::test]

@@ -1,15 +1,14 @@
 //! A service on free ports in front of a scripted Triton, and a client.
 
-pub(crate) mod fake_rest;
-pub(crate) mod fake_triton;
+pub(crate) mod triton;
 
 use facequality_transformer::service::Service;
+use facequality_transformer::settings::ServeArgs;
 use facequality_transformer::settings::Settings;
-use facequality_transformer::settings::args::ServeArgs;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::world::fake_triton::{FakeTriton, Script};
+use crate::world::triton::{FakeTriton, Script};
 
 /// All that a test needs.
 pub(crate) struct World {

@@ -1,8 +1,8 @@
 //! A golden set: what OpenCV made of images, and how this program's tensors compare with it.
 //!
 //! `data/golden/write_golden.py` writes one: a folder with `manifest.json`, and for each image the
-//! tensor (`NAME.tensor.f32`, FP32 little-endian, red, green and blue plane) unless it was told to
-//! leave it at the hashes.
+//! tensor (`NAME.tensor.f32`, FP32 little-endian, red, green and blue plane) unless only hashes were
+//! asked for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,15 +13,17 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
+use crate::faces::{PLANE_BYTES, SIDE};
+use crate::pixel::{self, ExifOrientation, Formats, Options, Scratch};
 
-/// What one grey level is in a tensor.
+/// The difference between two neighbouring grey levels in a tensor.
 const GREY_LEVEL: f32 = 1.0 / 128.0;
 
-/// The files are the user's own, so that no limit but memory is of use.
+/// The files are the user's own: memory is the only limit they need.
 const OPTIONS: Options = Options {
     max_pixels: u64::MAX,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::ALL,
 };
 
 /// A golden set.
@@ -38,15 +40,15 @@ struct Manifest {
     files: BTreeMap<String, Entry>,
 }
 
-/// What is known of one image.
+/// What the set records of one image.
 #[derive(Debug, Deserialize)]
 pub struct Entry {
-    /// Why OpenCV refused it; then nothing else is known.
+    /// Why OpenCV rejected it; then there is nothing else.
     error: Option<String>,
-    /// Of the image's file, so that a wrong one is noticed.
+    /// The hash of the image's file, so that another file of that name is noticed.
     file_sha256: Option<String>,
     tensor_sha256: Option<String>,
-    /// What the predictor made of the tensor.
+    /// The predictor's score of the tensor.
     pub score: Option<f32>,
 }
 
@@ -55,19 +57,19 @@ pub struct Entry {
 pub enum Tensor {
     /// All bits are equal.
     Equal,
-    /// Both refuse the image.
-    RefusedAlike,
+    /// Both reject the image.
+    BothRejected,
     /// Values differ.
     Differs(Difference),
-    /// Its hash differs, and the set does not hold the values.
-    AnotherHash,
-    /// Only this program refuses the image, and why.
-    RefusedHere(String),
-    /// Only OpenCV refuses the image.
-    TakenHere,
+    /// Its hash differs, and the set has no values to compare.
+    HashMismatch,
+    /// Only this program rejects the image, for this reason.
+    RejectedHere(String),
+    /// Only OpenCV rejects the image.
+    AcceptedHere,
 }
 
-/// How far a tensor is from the golden one, and where most.
+/// How a tensor differs from the golden one.
 #[derive(Debug, PartialEq)]
 pub struct Difference {
     /// Values that differ.
@@ -91,7 +93,7 @@ impl Golden {
         let name = || file.display().to_string();
         let text = std::fs::read(&file).with_context(name)?;
         let manifest: Manifest = serde_json::from_slice(&text).with_context(name)?;
-        ensure!(!manifest.files.is_empty(), "{} names no images", name());
+        ensure!(!manifest.files.is_empty(), "{} lists no images", name());
         Ok(Self {
             folder: folder.to_owned(),
             images: images.unwrap_or(folder).to_owned(),
@@ -99,12 +101,12 @@ impl Golden {
         })
     }
 
-    /// The version of OpenCV that made it.
+    /// The version of OpenCV that wrote it.
     pub fn opencv(&self) -> &str {
         &self.manifest.opencv
     }
 
-    /// The names of the images, in order, and what is known of each.
+    /// The names of the images, in order, each with what the set records of it.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         let entries = self.manifest.files.iter();
         entries.map(|(name, entry)| (name.as_str(), entry))
@@ -115,7 +117,7 @@ impl Golden {
         self.images.join(name)
     }
 
-    /// Makes the tensor of an image and compares it.
+    /// Computes the tensor of an image and compares it.
     ///
     /// # Errors
     ///
@@ -136,28 +138,28 @@ impl Golden {
             );
         }
         let mut planes: [BytesMut; 3] = Default::default();
-        let made = pixel::to_planes(&image, &OPTIONS, scratch, &mut planes);
+        let made = pixel::to_planes(&image, [SIDE; 2], &OPTIONS, scratch, &mut planes);
         match (made, &entry.error) {
-            (Err(_), Some(_)) => return Ok(Tensor::RefusedAlike),
-            (Err(why), None) => return Ok(Tensor::RefusedHere(why.to_string())),
-            (Ok(()), Some(_)) => return Ok(Tensor::TakenHere),
+            (Err(_), Some(_)) => return Ok(Tensor::BothRejected),
+            (Err(why), None) => return Ok(Tensor::RejectedHere(why.to_string())),
+            (Ok(()), Some(_)) => return Ok(Tensor::AcceptedHere),
             (Ok(()), None) => {}
         }
         let here = planes.concat();
         let values = self.folder.join(format!("{name}.tensor.f32"));
-        if let Some(golden) = read_if_there(&values)? {
+        if let Some(golden) = read_if_exists(&values)? {
             ensure!(
                 golden.len() == 3 * PLANE_BYTES,
-                "{} is no tensor of 3 × {SIDE} × {SIDE} values",
+                "{} is not a tensor of 3 × {SIDE} × {SIDE} values",
                 values.display()
             );
             return Ok(difference(&golden, &here).map_or(Tensor::Equal, Tensor::Differs));
         }
         match &entry.tensor_sha256 {
             Some(hash) if *hash == sha256(&here) => Ok(Tensor::Equal),
-            Some(_) => Ok(Tensor::AnotherHash),
+            Some(_) => Ok(Tensor::HashMismatch),
             None => bail!(
-                "the golden set has neither {} nor a tensor_sha256 for it",
+                "the golden set has neither {} nor its tensor_sha256",
                 values.display()
             ),
         }
@@ -178,7 +180,7 @@ fn difference(golden: &[u8], here: &[u8]) -> Option<Difference> {
         let pairs = golden.iter().zip(&here).enumerate();
         pairs.filter(|(_, (golden, here))| golden.to_bits() != here.to_bits())
     };
-    // A NaN is further away than any number.
+    // A NaN sorts as further away than any number.
     let distance = |(_, (golden, here)): &(usize, (&f32, &f32))| (*golden - *here).abs();
     let farthest = different().max_by(|a, b| distance(a).total_cmp(&distance(b)))?;
     let (index, (&golden, &here)) = farthest;
@@ -210,7 +212,7 @@ impl fmt::Display for Difference {
     }
 }
 
-fn read_if_there(file: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+fn read_if_exists(file: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match std::fs::read(file) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -1,6 +1,6 @@
-//! `verify`: holds tensors and scores against a golden set that the predecessor's environment wrote.
+//! `verify`: compares tensors and scores with a golden set recorded in the predecessor's environment.
 //!
-//! The tensors are those of this program, whoever gives the scores.
+//! The tensors are always computed in this process, wherever the scores come from.
 
 pub mod golden;
 
@@ -12,13 +12,11 @@ use anyhow::{Context, bail};
 use futures_util::StreamExt;
 
 use self::golden::{Golden, Tensor};
+use super::Exit;
 use super::predict::{IN_FLIGHT, Scorer, Scoring};
-use crate::pixel::{JPEG_DECODER, Scratch};
+use crate::pixel::Scratch;
 
-/// A threshold was missed.
-const MISSED: u8 = 2;
-
-/// Faults of tensors that are listed; the others are counted.
+/// Tensors that are listed with their difference; the others are counted.
 const LISTED: usize = 20;
 
 /// Flags of `verify`.
@@ -28,21 +26,21 @@ pub struct Args {
     /// Folder with the manifest.json that data/golden/write_golden.py wrote
     #[arg(value_name = "DIR")]
     pub golden: PathBuf,
-    /// Folder of the images, if they are not beside the manifest
+    /// Folder of the images, if they are not in the manifest's
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// Largest difference of a score; beyond it the exit code is 2
+    /// Largest allowed difference of a score; beyond it the exit code is 2
     #[arg(long, default_value_t = 0.001)]
     pub max_difference: f64,
-    /// Largest difference of a tensor's value in grey levels; beyond it the exit code is 2
+    /// Largest allowed difference of a tensor's value, in grey levels; beyond it the exit code is 2
     #[arg(long, default_value_t = 0.0)]
     pub max_grey_levels: f32,
-    /// Who gives the scores that are compared with those of the set
+    /// What computes the scores that are compared with those of the set
     #[command(flatten)]
     pub scoring: Scoring,
 }
 
-/// Compares all images of the set and prints what was found.
+/// Compares all images of the set and prints the differences.
 ///
 /// # Errors
 ///
@@ -50,36 +48,24 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let golden = Golden::open(&args.golden, args.images.as_deref())?;
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "golden set of OpenCV {}, JPEG decoder here {JPEG_DECODER}",
-        golden.opencv()
-    )?;
+    writeln!(out, "golden set of OpenCV {}", golden.opencv())?;
     let tensors = Tensors::compare(&golden, args.max_grey_levels)?;
     write!(out, "{}", tensors.report())?;
-    if !tensors.faults.is_empty() && JPEG_DECODER != "libjpeg-turbo" {
-        writeln!(
-            out,
-            "  (of progressive, CMYK and other uncommon JPEGs {JPEG_DECODER} makes other pixels than \
-             OpenCV by a few grey levels: build with the feature turbojpeg, or allow them with \
-             --max_grey_levels)"
-        )?;
-    }
     let scores = Scores::compare(&golden, &args.scoring).await?;
     writeln!(out, "{}", scores.report())?;
-    let kept = tensors.missed == 0 && scores.within(args.max_difference);
-    Ok(if kept {
+    let held = tensors.missed == 0 && scores.within(args.max_difference);
+    Ok(if held {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(MISSED)
+        Exit::ThresholdMissed.into()
     })
 }
 
-/// What became of the tensors.
+/// The result for the tensors.
 #[derive(Debug, Default)]
 struct Tensors {
     equal: usize,
-    refused_alike: usize,
+    both_rejected: usize,
     /// Not equal, but within the limit.
     near: usize,
     /// Beyond the limit.
@@ -98,8 +84,8 @@ impl Tensors {
                     found.equal += 1;
                     continue;
                 }
-                Tensor::RefusedAlike => {
-                    found.refused_alike += 1;
+                Tensor::BothRejected => {
+                    found.both_rejected += 1;
                     continue;
                 }
                 Tensor::Differs(difference) => {
@@ -111,12 +97,12 @@ impl Tensors {
                     found.faults.push(format!("{name}: {difference}"));
                     continue;
                 }
-                Tensor::AnotherHash => {
-                    "the tensor has another hash; where, only a golden set with tensors can tell"
+                Tensor::HashMismatch => {
+                    "the tensor's hash differs; a golden set with tensors would show where"
                         .to_owned()
                 }
-                Tensor::RefusedHere(why) => format!("refused here: {why}"),
-                Tensor::TakenHere => "taken here, though OpenCV refuses it".to_owned(),
+                Tensor::RejectedHere(why) => format!("rejected here but accepted by OpenCV: {why}"),
+                Tensor::AcceptedHere => "accepted here but rejected by OpenCV".to_owned(),
             };
             found.missed += 1;
             found.faults.push(format!("{name}: {fault}"));
@@ -127,11 +113,11 @@ impl Tensors {
     fn report(&self) -> String {
         let total = self.equal + self.near + self.missed;
         let mut text = format!("tensors bit-equal on {} of {total}", self.equal);
-        if self.refused_alike > 0 {
-            text += &format!("; refused alike {}", self.refused_alike);
+        if self.both_rejected > 0 {
+            text += &format!("; rejected by both: {}", self.both_rejected);
         }
         if self.near > 0 {
-            text += &format!("; within --max_grey_levels {}", self.near);
+            text += &format!("; within --max_grey_levels: {}", self.near);
         }
         text.push('\n');
         for fault in self.faults.iter().take(LISTED) {
@@ -144,7 +130,7 @@ impl Tensors {
     }
 }
 
-/// What became of the scores.
+/// The result for the scores.
 #[derive(Debug, Default)]
 struct Scores {
     compared: usize,
@@ -159,7 +145,7 @@ impl Scores {
             .filter_map(|(name, entry)| Some((name.to_owned(), f64::from(entry.score?))))
             .collect();
         if known.is_empty() {
-            if scoring.names_one() {
+            if scoring.has_backend() {
                 bail!(
                     "the golden set has no scores to compare: write it with --predictor (see \
                      data/golden/write_golden.py)"
@@ -195,7 +181,7 @@ impl Scores {
     }
 
     fn within(&self, max_difference: f64) -> bool {
-        // So written a NaN is not within.
+        // Written this way, a NaN is not within.
         self.farthest
             .as_ref()
             .is_none_or(|(_, golden, here)| (golden - here).abs() <= max_difference)

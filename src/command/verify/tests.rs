@@ -1,4 +1,4 @@
-//! Golden sets made here from an image without loss, as the script would, and then tampered with.
+//! Golden sets made here from a lossless image, as the script would, and then altered.
 
 use std::path::Path;
 
@@ -22,9 +22,17 @@ impl Set {
         let options = Options {
             max_pixels: u64::MAX,
             exif_orientation: ExifOrientation::Ignore,
+            formats: pixel::Formats::DEFAULT,
         };
         let mut planes = Default::default();
-        pixel::to_planes(&face, &options, &mut Scratch::default(), &mut planes).unwrap();
+        pixel::to_planes(
+            &face,
+            [112; 2],
+            &options,
+            &mut Scratch::default(),
+            &mut planes,
+        )
+        .unwrap();
         let tensor = planes.concat();
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);
@@ -66,7 +74,7 @@ impl Set {
 #[test]
 fn equal_by_values_and_by_hash() {
     let set = Set::new();
-    let expected = "tensors bit-equal on 1 of 1; refused alike 1\n";
+    let expected = "tensors bit-equal on 1 of 1; rejected by both: 1\n";
     assert_eq!(set.tensors(0.0).report(), expected);
     std::fs::remove_file(set.tensor()).unwrap();
     assert_eq!(set.tensors(0.0).report(), expected);
@@ -102,31 +110,31 @@ fn other_ways_to_differ() {
     let mut set = Set::new();
     std::fs::remove_file(set.tensor()).unwrap();
     set.manifest["files"][FACE]["tensor_sha256"] = json!("0000");
-    assert!(set.tensors(0.0).report().contains("another hash"));
+    assert!(set.tensors(0.0).report().contains("hash differs"));
     set.manifest["files"][FACE] = json!({"error": "undecodable"});
-    assert!(set.tensors(0.0).report().contains("taken here"));
+    assert!(set.tensors(0.0).report().contains("accepted here"));
     set.manifest["files"]["broken.png"] = json!({"tensor_sha256": "0000"});
-    assert!(set.tensors(0.0).report().contains("refused here"));
+    assert!(set.tensors(0.0).report().contains("rejected here"));
     assert_eq!(set.tensors(0.0).missed, 2);
 }
 
 #[test]
-fn what_makes_a_set_useless() {
+fn sets_that_cannot_be_compared() {
     let mut set = Set::new();
-    let refused = |set: &Set| {
+    let error_of = |set: &Set| {
         let error = Tensors::compare(&set.golden(), 0.0).unwrap_err();
         format!("{error:#}")
     };
     std::fs::write(set.tensor(), b"short").unwrap();
-    assert!(refused(&set).contains("is no tensor"));
+    assert!(error_of(&set).contains("is not a tensor"));
     set.manifest["files"][FACE]["file_sha256"] = json!("0000");
-    assert!(refused(&set).contains("is not the image"));
+    assert!(error_of(&set).contains("is not the image"));
     set.manifest["files"] = json!({"missing.png": {}});
-    assert!(refused(&set).contains("missing.png"));
+    assert!(error_of(&set).contains("missing.png"));
 }
 
 #[test]
-fn the_farthest_score_is_told() {
+fn the_largest_difference_of_a_score_is_reported() {
     let mut scores = Scores::default();
     for (name, golden, here) in [("a", 0.5, 0.5), ("b", 0.9, 0.8), ("c", 0.25, 0.3)] {
         scores.add((name.to_owned(), golden, here));

@@ -60,7 +60,7 @@ async fn start(scripted: Scripted) -> Server {
 
 /// The settings of tests, with this limit of bytes per message.
 fn settings(max_bytes: usize) -> Settings {
-    let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
     Settings {
         body: BodyLimits {
             max_bytes,
@@ -80,7 +80,7 @@ fn settings(max_bytes: usize) -> Settings {
 fn routes_of(scripted: &Arc<Scripted>, settings: Settings) -> GrpcRoutes {
     let service = Arc::clone(scripted) as Arc<dyn InferenceService>;
     let pool = settings.body.pool.clone();
-    let oip = OpenInference::new(service, "1+none".to_owned(), pool);
+    let oip = OpenInference::new(service, pool);
     routes(&oip, Arc::new(settings)).unwrap()
 }
 

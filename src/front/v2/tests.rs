@@ -50,7 +50,7 @@ async fn server(scripted: Scripted) -> Server {
     // The process does it in main; a second time is an error that means nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let scripted = Arc::new(scripted);
-    let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
     let pool = CpuPool::start(1).unwrap();
     let settings = Arc::new(Settings {
         body: BodyLimits {
@@ -65,7 +65,7 @@ async fn server(scripted: Scripted) -> Server {
         metrics,
     });
     let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
-    let oip = OpenInference::new(service, "1+none".to_owned(), pool);
+    let oip = OpenInference::new(service, pool);
     let grpc = grpc::routes(&oip, Arc::clone(&settings)).unwrap();
     let router = Router::new(None, oip, grpc, settings);
     let connections = ConnectionSettings {

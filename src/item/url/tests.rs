@@ -12,7 +12,7 @@ const LIMIT: usize = 1000;
 const PATIENT: Duration = Duration::from_secs(30);
 
 /// A server that does the same with each connection, after it has read the request's head.
-async fn server<F, Done>(answer: F) -> SocketAddr
+async fn server<F, Done>(response: F) -> SocketAddr
 where
     F: Fn(TcpStream, String) -> Done + Send + 'static,
     Done: Future<Output = ()> + Send + 'static,
@@ -28,19 +28,22 @@ where
                     Err(_) => break,
                 }
             }
-            tokio::spawn(answer(stream, String::from_utf8_lossy(&head).into_owned()));
+            tokio::spawn(response(
+                stream,
+                String::from_utf8_lossy(&head).into_owned(),
+            ));
         }
     });
     address
 }
 
-/// A server that always gives this answer.
-async fn answering(answer: impl Into<String>) -> SocketAddr {
-    let answer = Arc::new(answer.into());
+/// A server that always sends this response.
+async fn responding(response: impl Into<String>) -> SocketAddr {
+    let response = Arc::new(response.into());
     server(move |mut stream, _| {
-        let answer = Arc::clone(&answer);
+        let response = Arc::clone(&response);
         async move {
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
         }
     })
     .await
@@ -71,7 +74,7 @@ impl Resolve for Scripted {
     }
 }
 
-fn urls(names: &[(&'static str, &[&str])], allow: &[&str], timeout: Duration) -> Urls {
+fn urls(names: &[(&'static str, &[&str])], allow: &[&str], timeout: Duration) -> UrlFetcher {
     let names = names
         .iter()
         .map(|(name, addresses)| {
@@ -81,39 +84,39 @@ fn urls(names: &[(&'static str, &[&str])], allow: &[&str], timeout: Duration) ->
             )
         })
         .collect();
-    let allow: Vec<Allow> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
-    Urls::resolving(Arc::new(Scripted(names)), &allow, timeout).unwrap()
+    let allow: Vec<AllowRule> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
+    UrlFetcher::resolving(Arc::new(Scripted(names)), &allow, None, timeout).unwrap()
 }
 
-fn on_loopback() -> Urls {
+fn on_loopback() -> UrlFetcher {
     urls(&[], &["127.0.0.1"], PATIENT)
 }
 
-async fn fetch(urls: &Urls, url: &str) -> Result<Vec<u8>, Error> {
+async fn fetch(urls: &UrlFetcher, url: &str) -> Result<Vec<u8>, Error> {
     urls.read(urls.get(url, LIMIT).await?, LIMIT).await
 }
 
-async fn failure(urls: &Urls, url: &str) -> (ErrorKind, String) {
+async fn failure(urls: &UrlFetcher, url: &str) -> (ErrorKind, String) {
     let error = fetch(urls, url).await.unwrap_err();
     (error.kind(), error.to_string())
 }
 
 #[tokio::test]
 async fn an_image_comes_back() {
-    let address = answering(ok("a face")).await;
+    let address = responding(ok("a face")).await;
     let urls = on_loopback();
-    let answer = urls
+    let response = urls
         .get(&format!("http://{address}/face.jpg"), LIMIT)
         .await
         .unwrap();
-    assert_eq!(answer.length(), Some(6));
-    assert_eq!(urls.read(answer, LIMIT).await.unwrap(), b"a face");
+    assert_eq!(response.length(), Some(6));
+    assert_eq!(urls.read(response, LIMIT).await.unwrap(), b"a face");
 }
 
 #[tokio::test]
 async fn chunked_bodies_too() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    let address = answering(format!("{head}3\r\na f\r\n3\r\nace\r\n0\r\n\r\n")).await;
+    let address = responding(format!("{head}3\r\na f\r\n3\r\nace\r\n0\r\n\r\n")).await;
     let bytes = fetch(&on_loopback(), &format!("http://{address}/"))
         .await
         .unwrap();
@@ -122,8 +125,8 @@ async fn chunked_bodies_too() {
 
 #[tokio::test]
 async fn addresses_that_are_not_public_in_all_their_spellings() {
-    // Were a connection tried, it would be answered.
-    let port = answering(ok("secret")).await.port();
+    // Were a connection tried, it would succeed.
+    let port = responding(ok("secret")).await.port();
     let urls = urls(&[], &[], PATIENT);
     for host in [
         "127.0.0.1",
@@ -155,8 +158,8 @@ async fn addresses_that_are_not_public_in_all_their_spellings() {
         "127.0.0.1#@example.org",
         "127.0.0.1\\@example.org",
     ] {
-        let (cause, text) = failure(&urls, &format!("http://{host}:{port}/secret?secret")).await;
-        assert_eq!(cause, ErrorKind::Refused, "{host}: {text}");
+        let (kind, text) = failure(&urls, &format!("http://{host}:{port}/secret?secret")).await;
+        assert_eq!(kind, ErrorKind::Refused, "{host}: {text}");
         assert!(text.contains("--item_url_allow"), "{host}: {text}");
         assert!(!text.contains("secret"), "{host}: {text}");
     }
@@ -164,7 +167,7 @@ async fn addresses_that_are_not_public_in_all_their_spellings() {
 
 #[tokio::test]
 async fn names_by_what_they_resolve_to() {
-    let port = answering(ok("a face")).await.port();
+    let port = responding(ok("a face")).await.port();
     let names: &[(&str, &[&str])] = &[
         ("inside.test", &["127.0.0.1"]),
         ("mapped.test", &["::ffff:127.0.0.1", "169.254.169.254"]),
@@ -173,9 +176,12 @@ async fn names_by_what_they_resolve_to() {
     ];
     let closed = urls(names, &["opened.test"], PATIENT);
     for host in ["inside.test", "INSIDE.test", "mapped.test", "both.test"] {
-        let (cause, text) = failure(&closed, &format!("http://{host}:{port}/")).await;
-        assert_eq!(cause, ErrorKind::Refused, "{host}: {text}");
-        assert!(text.contains("is not a public address"), "{host}: {text}");
+        let (kind, text) = failure(&closed, &format!("http://{host}:{port}/")).await;
+        assert_eq!(kind, ErrorKind::Refused, "{host}: {text}");
+        assert!(
+            text.contains("does not have a public address"),
+            "{host}: {text}"
+        );
     }
     let opened = fetch(&closed, &format!("http://opened.test:{port}/")).await;
     assert_eq!(opened.unwrap(), b"a face");
@@ -183,18 +189,18 @@ async fn names_by_what_they_resolve_to() {
     let by_address = urls(names, &["127.0.0.0/8"], PATIENT);
     let both = fetch(&by_address, &format!("http://both.test:{port}/")).await;
     assert_eq!(both.unwrap(), b"a face");
-    let (cause, text) = failure(&by_address, "http://nowhere.test/").await;
-    assert_eq!(cause, ErrorKind::Unreachable);
-    assert!(text.contains("nowhere.test has no address"), "{text}");
+    let (kind, text) = failure(&by_address, "http://nowhere.test/").await;
+    assert_eq!(kind, ErrorKind::Unreachable);
+    assert!(text.contains("nowhere.test cannot be resolved"), "{text}");
 }
 
 #[tokio::test]
 async fn localhost_as_the_system_resolves_it() {
-    let port = answering(ok("a face")).await.port();
+    let port = responding(ok("a face")).await.port();
     let url = format!("http://localhost:{port}/");
-    let (cause, text) = failure(&Urls::new(&[], PATIENT).unwrap(), &url).await;
-    assert_eq!(cause, ErrorKind::Refused, "{text}");
-    let opened = Urls::new(&["localhost".parse().unwrap()], PATIENT).unwrap();
+    let (kind, text) = failure(&UrlFetcher::new(&[], None, PATIENT).unwrap(), &url).await;
+    assert_eq!(kind, ErrorKind::Refused, "{text}");
+    let opened = UrlFetcher::new(&["localhost".parse().unwrap()], None, PATIENT).unwrap();
     assert_eq!(fetch(&opened, &url).await.unwrap(), b"a face");
 }
 
@@ -215,17 +221,17 @@ async fn redirects_are_checked_like_the_first_url() {
         "http://inside.test/secret",
         "//169.254.169.254/secret",
     ] {
-        let address = answering(redirect_to(location)).await;
-        let (cause, text) = failure(&urls, &format!("http://{address}/")).await;
-        assert_eq!(cause, ErrorKind::Refused, "{location}: {text}");
+        let address = responding(redirect_to(location)).await;
+        let (kind, text) = failure(&urls, &format!("http://{address}/")).await;
+        assert_eq!(kind, ErrorKind::Refused, "{location}: {text}");
         assert!(
-            text.contains("is not a public address"),
+            text.contains("does not have a public address"),
             "{location}: {text}"
         );
         assert!(!text.contains("secret"), "{location}: {text}");
     }
-    let face = answering(ok("a face")).await;
-    let address = answering(redirect_to(&format!("http://opened.test:{}/", face.port()))).await;
+    let face = responding(ok("a face")).await;
+    let address = responding(redirect_to(&format!("http://opened.test:{}/", face.port()))).await;
     assert_eq!(
         fetch(&urls, &format!("http://{address}/")).await.unwrap(),
         b"a face"
@@ -233,30 +239,29 @@ async fn redirects_are_checked_like_the_first_url() {
 }
 
 #[tokio::test]
-async fn redirects_to_nowhere() {
+async fn redirects_to_other_schemes() {
     for location in [
         "file:///etc/passwd",
         "data:,secret",
         "gopher://127.0.0.1/",
         "http://",
     ] {
-        let address = answering(redirect_to(location)).await;
-        let (cause, text) = failure(&on_loopback(), &format!("http://{address}/")).await;
-        assert_eq!(cause, ErrorKind::Unreachable, "{location}: {text}");
+        let address = responding(redirect_to(location)).await;
+        let (kind, text) = failure(&on_loopback(), &format!("http://{address}/")).await;
+        assert_eq!(kind, ErrorKind::Unreachable, "{location}: {text}");
     }
 }
 
-/// `/N` redirects to `/N-1`, and `/0` is the image. Whatever it was told of where the caller came
-/// from it puts into the image.
+/// `/N` redirects to `/N-1`, and `/0` is the image, or says so if a referer was sent.
 async fn countdown() -> SocketAddr {
     server(|mut stream, head| async move {
         let left: u32 = head[5..].split(' ').next().unwrap().parse().unwrap();
-        let answer = match left.checked_sub(1) {
+        let response = match left.checked_sub(1) {
             Some(next) => redirect_to(&format!("/{next}")),
             None if head.to_lowercase().contains("referer") => ok("a referer"),
             None => ok("a face"),
         };
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(response.as_bytes()).await.unwrap();
     })
     .await
 }
@@ -269,13 +274,13 @@ async fn three_redirects_and_no_more() {
         fetch(&urls, &format!("http://{address}/3")).await.unwrap(),
         b"a face"
     );
-    let (cause, text) = failure(&urls, &format!("http://{address}/4")).await;
-    assert_eq!(cause, ErrorKind::Unreachable);
-    assert!(text.contains("once more after 3 redirects"), "{text}");
+    let (kind, text) = failure(&urls, &format!("http://{address}/4")).await;
+    assert_eq!(kind, ErrorKind::Unreachable);
+    assert!(text.contains("again after 3 redirects"), "{text}");
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_left_at_the_limit() {
+async fn an_endless_body_is_read_up_to_the_limit_only() {
     for head in ["transfer-encoding: chunked", "connection: close"] {
         let (left, mut hung_up) = tokio::sync::mpsc::channel(1);
         let address = server(move |mut stream, _| {
@@ -290,16 +295,16 @@ async fn a_body_without_end_is_left_at_the_limit() {
             }
         })
         .await;
-        let (cause, text) = failure(&on_loopback(), &format!("http://{address}/")).await;
-        assert_eq!(cause, ErrorKind::TooLarge, "{text}");
+        let (kind, text) = failure(&on_loopback(), &format!("http://{address}/")).await;
+        assert_eq!(kind, ErrorKind::TooLarge, "{text}");
         assert!(text.contains("--max_item_bytes"), "{text}");
         hung_up.recv().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn an_announced_length_is_enough_to_refuse() {
-    let address = answering("HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n").await;
+async fn an_announced_length_above_the_limit_is_refused_before_the_body() {
+    let address = responding("HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n").await;
     let error = on_loopback()
         .get(&format!("http://{address}/"), LIMIT)
         .await
@@ -308,19 +313,19 @@ async fn an_announced_length_is_enough_to_refuse() {
 }
 
 #[tokio::test]
-async fn what_a_host_can_do_wrong() {
-    for (answer, words) in [
+async fn responses_that_hold_no_image() {
+    for (response, words) in [
         (
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
-            "answered 404",
+            "responded with 404",
         ),
         (
             "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
-            "answered 503",
+            "responded with 503",
         ),
         (
             "HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n",
-            "answered 302",
+            "responded with 302",
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
@@ -328,36 +333,39 @@ async fn what_a_host_can_do_wrong() {
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nface",
-            "in the middle of its answer",
+            "within its response",
         ),
-        ("SSH-2.0-OpenSSH_9.6\r\n", "broke off before its answer"),
-        ("", "broke off before its answer"),
+        (
+            "SSH-2.0-OpenSSH_9.6\r\n",
+            "closed the connection before its response",
+        ),
+        ("", "closed the connection before its response"),
     ] {
-        let address = answering(answer).await;
+        let address = responding(response).await;
         let url = format!("http://me:secret@{address}/secret?secret#secret");
-        let (cause, text) = failure(&on_loopback(), &url).await;
-        assert_eq!(cause, ErrorKind::Unreachable, "{answer}: {text}");
-        assert!(text.contains(words), "{answer}: {text}");
-        assert!(text.contains(&address.to_string()), "{answer}: {text}");
-        assert!(!text.contains("secret"), "{answer}: {text}");
+        let (kind, text) = failure(&on_loopback(), &url).await;
+        assert_eq!(kind, ErrorKind::Unreachable, "{response}: {text}");
+        assert!(text.contains(words), "{response}: {text}");
+        assert!(text.contains(&address.to_string()), "{response}: {text}");
+        assert!(!text.contains("secret"), "{response}: {text}");
     }
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn a_port_that_nothing_listens_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = listener.local_addr().unwrap();
+    let closed = listener.local_addr().unwrap();
     drop(listener);
-    let behind = answering(redirect_to(&format!("http://{nobody}/"))).await;
-    for address in [nobody, behind] {
-        let (cause, text) = failure(&on_loopback(), &format!("http://{address}/")).await;
-        assert_eq!(cause, ErrorKind::Unreachable);
+    let redirecting = responding(redirect_to(&format!("http://{closed}/"))).await;
+    for address in [closed, redirecting] {
+        let (kind, text) = failure(&on_loopback(), &format!("http://{address}/")).await;
+        assert_eq!(kind, ErrorKind::Unreachable);
         assert!(text.contains("connection refused"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn tls_towards_what_does_not_speak_it() {
+async fn tls_to_a_plain_text_port() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -368,8 +376,8 @@ async fn tls_towards_what_does_not_speak_it() {
             .unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
-    let (cause, text) = failure(&on_loopback(), &format!("https://{address}/")).await;
-    assert_eq!(cause, ErrorKind::Unreachable);
+    let (kind, text) = failure(&on_loopback(), &format!("https://{address}/")).await;
+    assert_eq!(kind, ErrorKind::Unreachable);
     assert!(text.contains("failed the TLS handshake"), "{text}");
 }
 
@@ -383,10 +391,10 @@ async fn slow_hosts_before_and_within_the_body() {
         })
         .await;
         let hasty = urls(&[], &["127.0.0.1"], Duration::from_millis(50));
-        let (cause, text) = failure(&hasty, &format!("http://{address}/")).await;
-        assert_eq!(cause, ErrorKind::Unreachable);
+        let (kind, text) = failure(&hasty, &format!("http://{address}/")).await;
+        assert_eq!(kind, ErrorKind::Unreachable);
         assert!(
-            text.contains("within 50 ms (--item_url_timeout_ms)"),
+            text.contains("respond within 50 ms (--item_url_timeout_ms)"),
             "{text}"
         );
     }
@@ -402,9 +410,64 @@ async fn malformed_urls() {
         "http://a:secret/",
         &long,
     ] {
-        let (cause, text) = failure(&on_loopback(), url).await;
-        assert_eq!(cause, ErrorKind::Refused, "{text}");
+        let (kind, text) = failure(&on_loopback(), url).await;
+        assert_eq!(kind, ErrorKind::Refused, "{text}");
         assert!(text.contains("malformed"), "{text}");
         assert!(!text.contains("secret"), "{text}");
     }
+}
+
+/// A fetcher that goes through a proxy, which is named so that it must be resolved.
+fn through_proxy(proxy: SocketAddr, allow: &[&str]) -> UrlFetcher {
+    let names = HashMap::from([("proxy.test", vec![proxy.ip()])]);
+    let allow: Vec<AllowRule> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
+    let proxy = UrlProxy::parse(&format!("http://me:secret@proxy.test:{}", proxy.port())).unwrap();
+    UrlFetcher::resolving(Arc::new(Scripted(names)), &allow, Some(&proxy), PATIENT).unwrap()
+}
+
+#[tokio::test]
+async fn a_proxy_resolves_the_hosts() {
+    let proxy = server(|mut stream, head| async move {
+        let is_proxied = head.starts_with("GET http://images.test/face.jpg HTTP/1.1\r\n")
+            && head.to_lowercase().contains("proxy-authorization: basic ");
+        let response = ok(if is_proxied { "a face" } else { "not proxied" });
+        stream.write_all(response.as_bytes()).await.unwrap();
+    })
+    .await;
+    let urls = through_proxy(proxy, &[]);
+    let bytes = fetch(&urls, "http://images.test/face.jpg").await.unwrap();
+    assert_eq!(bytes, b"a face");
+    // Addresses in the URL itself are still checked here.
+    let (kind, text) = failure(&urls, "http://169.254.169.254/").await;
+    assert_eq!(kind, ErrorKind::Refused, "{text}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses() {
+    let proxy = responding("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
+    let urls = through_proxy(proxy, &[]);
+    let (kind, text) = failure(&urls, "http://images.test/").await;
+    assert_eq!(kind, ErrorKind::Unreachable);
+    assert!(text.contains("responded with 403"), "{text}");
+    let (kind, text) = failure(&urls, "https://images.test/").await;
+    assert_eq!(kind, ErrorKind::Unreachable);
+    assert!(text.contains("through --item_url_proxy"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_are_bounded_even_when_their_callers_have_gone() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let running = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&running);
+    let names = SystemNames::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<std::io::Result<std::vec::IntoIter<SocketAddr>>>()
+    });
+    for _ in 0..3 * MAX_LOOKUPS {
+        let lookup = names.resolve("slow.test".parse().unwrap());
+        assert!(timeout(Duration::from_secs(1), lookup).await.is_err());
+    }
+    assert_eq!(running.load(Ordering::Relaxed), MAX_LOOKUPS);
 }

@@ -8,91 +8,98 @@ use tokio::sync::{Notify, watch};
 
 use crate::predictor::Error;
 use crate::predictor::address::Address;
-use crate::predictor::pool::Shared;
-use crate::predictor::signature::Terms;
-use crate::predictor::triton::Link;
+use crate::predictor::signature::BatchLimits;
+use crate::predictor::triton::Connection;
 
-/// One connection, through all its losses.
+/// A place of the pool, whose connection is opened again whenever it is lost. Calls lease it, its
+/// supervisor sets its state, and both tell the other what they found out.
 #[derive(Debug)]
-pub(in crate::predictor) struct Member {
+pub(in crate::predictor) struct PooledConnection {
     pub(in crate::predictor) address: Address,
+    /// The address in messages.
     pub(in crate::predictor) label: String,
     /// Which of the address's connections; the first one writes the log.
     pub(in crate::predictor) number: usize,
     state: RwLock<State>,
-    pub(in crate::predictor) in_flight: AtomicUsize,
+    in_flight: AtomicUsize,
     begin: Instant,
-    /// Milliseconds from `begin` to the last answer, or to the call that ended idleness.
-    heard: AtomicU64,
-    /// Calls race against it: it changes when the predictor was found silent.
-    pub(in crate::predictor) silenced: watch::Sender<()>,
-    /// A call found the connection broken: it is looked at before others get it.
-    pub(in crate::predictor) suspected: Notify,
-    /// An answer made it doubtful that the model is still the right one.
-    pub(in crate::predictor) doubted: Notify,
+    /// Milliseconds from `begin` to the last response, or to the call that ended idleness.
+    last_response: AtomicU64,
+    /// Calls race against it: it changes when the predictor was found unresponsive.
+    unresponsive: watch::Sender<()>,
+    /// A call found the connection broken: it is checked before others get it.
+    recheck_connection: Notify,
+    /// A response made it doubtful that the model is still the right one.
+    recheck_model: Notify,
+    /// The pool's: changes with every state of every connection, and when a full one has room.
+    changed: Arc<watch::Sender<()>>,
 }
 
+/// What a connection is good for. The supervisor makes every change but one:
+///
+/// | state | event | new state |
+/// |---|---|---|
+/// | `Connecting` | opened, and the model fits | `Ready` |
+/// | `Connecting` | refused, unanswered, or the model does not fit | `Failed` |
+/// | `Ready` | a call found it broken (the call's lease says so) | `Connecting` |
+/// | `Ready` | lost, or the model does not fit any more | `Connecting` |
+/// | `Ready` | no sign of life | `Failed` |
+/// | `Failed` | opened in the background, and the model fits | `Ready` |
 #[derive(Debug)]
 pub(in crate::predictor) enum State {
     /// Being opened for the first time or after a loss: worth waiting for.
-    Opening,
-    Up {
-        link: Link,
-        terms: Terms,
-        /// Calls at once: the predictor's stream limit, less one for the sign of life.
-        room: usize,
-        /// Tells this time of being up from others.
-        epoch: u64,
-    },
-    /// Opening it failed; it is tried again, but nobody waits for it.
-    Down(Reason),
+    Connecting,
+    /// Calls may use it.
+    Ready(Ready),
+    /// Opening it failed; it is tried again, but no call waits for it.
+    Failed(Reason),
 }
 
+/// A connection that stands.
+#[derive(Clone, Debug)]
+pub(in crate::predictor) struct Ready {
+    pub(in crate::predictor) connection: Connection,
+    pub(in crate::predictor) limits: BatchLimits,
+    /// Calls at once: the predictor's stream limit, less one for the sign of life.
+    pub(in crate::predictor) max_in_flight: usize,
+    /// Tells this time of being ready from others.
+    pub(in crate::predictor) generation: u64,
+}
+
+/// Why a connection is `Failed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::predictor) enum Reason {
     Unreachable(String),
-    Misfit(String),
+    ContractMismatch(String),
 }
 
 impl Reason {
     pub(in crate::predictor) fn text(&self) -> &str {
         match self {
-            Self::Unreachable(text) | Self::Misfit(text) => text,
+            Self::Unreachable(text) | Self::ContractMismatch(text) => text,
         }
     }
 }
 
-/// A connection lent to one call.
-#[derive(Debug)]
-pub(in crate::predictor) struct Lease {
-    shared: Arc<Shared>,
-    member: Arc<Member>,
-    epoch: u64,
-    room: usize,
-    silenced: watch::Receiver<()>,
-    pub(in crate::predictor) link: Link,
-    pub(in crate::predictor) terms: Terms,
-}
-
-/// The connection that a failed call had, to be avoided by its retry.
-#[derive(Clone, Debug)]
-pub(in crate::predictor) struct Avoid {
-    pub(in crate::predictor) member: Arc<Member>,
-}
-
-impl Member {
-    pub(in crate::predictor) fn new(address: Address, number: usize) -> Self {
+impl PooledConnection {
+    /// Not opened yet. `changed` is told of every change of state.
+    pub(in crate::predictor) fn new(
+        address: Address,
+        number: usize,
+        changed: Arc<watch::Sender<()>>,
+    ) -> Self {
         Self {
             label: address.to_string(),
             address,
             number,
-            state: RwLock::new(State::Opening),
+            state: RwLock::new(State::Connecting),
             in_flight: AtomicUsize::new(0),
             begin: Instant::now(),
-            heard: AtomicU64::new(0),
-            silenced: watch::Sender::new(()),
-            suspected: Notify::new(),
-            doubted: Notify::new(),
+            last_response: AtomicU64::new(0),
+            unresponsive: watch::Sender::new(()),
+            recheck_connection: Notify::new(),
+            recheck_model: Notify::new(),
+            changed,
         }
     }
 
@@ -100,31 +107,52 @@ impl Member {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Calls that have leased it.
+    pub(in crate::predictor) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The error of a call that finds it `Failed`.
     pub(in crate::predictor) fn error(&self, reason: &Reason) -> Error {
         match reason {
             Reason::Unreachable(text) => Error::Unreachable {
                 address: self.label.clone(),
                 reason: text.clone(),
             },
-            Reason::Misfit(text) => Error::NotReady(format!("{}: {text}", self.label)),
+            Reason::ContractMismatch(text) => Error::NotReady(format!("{}: {text}", self.label)),
         }
     }
 
-    pub(in crate::predictor) fn heard(&self) {
+    pub(in crate::predictor) fn record_response(&self) {
         let now = self.begin.elapsed().as_millis() as u64;
-        self.heard.store(now, Ordering::Relaxed);
+        self.last_response.store(now, Ordering::Relaxed);
     }
 
-    /// How long calls have waited for any answer.
-    pub(in crate::predictor) fn quiet(&self) -> Duration {
-        if self.in_flight.load(Ordering::Relaxed) == 0 {
+    /// How long calls have waited for any response.
+    pub(in crate::predictor) fn silent_for(&self) -> Duration {
+        if self.in_flight() == 0 {
             return Duration::ZERO;
         }
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.begin.elapsed().saturating_sub(heard)
+        let last = Duration::from_millis(self.last_response.load(Ordering::Relaxed));
+        self.begin.elapsed().saturating_sub(last)
     }
 
-    pub(in crate::predictor) fn set(&self, shared: &Shared, state: State) {
+    /// Ends the calls that wait for a predictor which gives no sign of life.
+    pub(in crate::predictor) fn set_unresponsive(&self) {
+        self.unresponsive.send_replace(());
+    }
+
+    /// Ends when a call found the connection broken.
+    pub(in crate::predictor) async fn recheck_connection(&self) {
+        self.recheck_connection.notified().await;
+    }
+
+    /// Ends when a response made the model doubtful.
+    pub(in crate::predictor) async fn recheck_model(&self) {
+        self.recheck_model.notified().await;
+    }
+
+    pub(in crate::predictor) fn set(&self, state: State) {
         let old = {
             let mut own = self.state.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *own, state)
@@ -132,19 +160,19 @@ impl Member {
         if self.number == 0 {
             self.log(&old);
         }
-        shared.state_changed();
+        self.changed.send_replace(());
     }
 
     /// One line for each change, not for each attempt.
     fn log(&self, old: &State) {
         let address = &self.label;
         match (&*self.state(), old) {
-            (State::Down(new), State::Down(old)) if new == old => (),
-            (State::Down(reason), _) => {
+            (State::Failed(new), State::Failed(old)) if new == old => (),
+            (State::Failed(reason), _) => {
                 tracing::warn!(%address, reason = reason.text(), "predictor not usable");
             }
-            (State::Up { terms, .. }, State::Opening | State::Down(_)) => {
-                let max_batch = match terms.max_batch {
+            (State::Ready(ready), State::Connecting | State::Failed(_)) => {
+                let max_batch = match ready.limits.max_batch {
                     usize::MAX => "any".to_owned(),
                     rows => rows.to_string(),
                 };
@@ -155,83 +183,109 @@ impl Member {
     }
 }
 
+/// A connection lent to one call; dropped, it is given back.
+#[derive(Debug)]
+pub(in crate::predictor) struct Lease {
+    pooled: Arc<PooledConnection>,
+    ready: Ready,
+    unresponsive: watch::Receiver<()>,
+}
+
+/// The connection that a failed call had, to be excluded from its retry.
+#[derive(Clone, Debug)]
+pub(in crate::predictor) struct Exclude(Arc<PooledConnection>);
+
+/// How much a retry wants to have nothing to do with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::predictor) enum Exclusion {
+    OtherAddress,
+    SameAddress,
+    SameConnection,
+}
+
+impl Exclude {
+    pub(in crate::predictor) fn exclusion(&self, other: &Arc<PooledConnection>) -> Exclusion {
+        if Arc::ptr_eq(&self.0, other) {
+            Exclusion::SameConnection
+        } else if self.0.address == other.address {
+            Exclusion::SameAddress
+        } else {
+            Exclusion::OtherAddress
+        }
+    }
+}
+
 impl Lease {
-    /// Nothing when the member is not up.
-    pub(in crate::predictor) fn of(shared: &Arc<Shared>, member: &Arc<Member>) -> Option<Self> {
-        let state = member.state();
-        let State::Up {
-            link,
-            terms,
-            room,
-            epoch,
-        } = &*state
-        else {
+    /// Nothing when the connection is not ready.
+    pub(in crate::predictor) fn new(pooled: &Arc<PooledConnection>) -> Option<Self> {
+        let state = pooled.state();
+        let State::Ready(ready) = &*state else {
             return None;
         };
-        if member.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
-            // Idleness is no silence.
-            member.heard();
+        if pooled.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
+            // Idleness is not silence.
+            pooled.record_response();
         }
         Some(Self {
-            shared: Arc::clone(shared),
-            member: Arc::clone(member),
-            epoch: *epoch,
-            room: *room,
-            silenced: member.silenced.subscribe(),
-            link: link.clone(),
-            terms: *terms,
+            pooled: Arc::clone(pooled),
+            ready: ready.clone(),
+            unresponsive: pooled.unresponsive.subscribe(),
         })
     }
 
     /// The address in messages.
     pub(in crate::predictor) fn label(&self) -> &str {
-        &self.member.label
+        &self.pooled.label
     }
 
-    /// The predictor has answered something.
-    pub(in crate::predictor) fn heard(&self) {
-        self.member.heard();
+    pub(in crate::predictor) fn connection(&self) -> &Connection {
+        &self.ready.connection
     }
 
-    /// Ends when the predictor was found silent.
-    pub(in crate::predictor) async fn silenced(&mut self) {
-        if self.silenced.changed().await.is_err() {
+    pub(in crate::predictor) fn limits(&self) -> BatchLimits {
+        self.ready.limits
+    }
+
+    /// The predictor has sent something.
+    pub(in crate::predictor) fn record_response(&self) {
+        self.pooled.record_response();
+    }
+
+    /// Ends when the predictor was found unresponsive.
+    pub(in crate::predictor) async fn unresponsive(&mut self) {
+        if self.unresponsive.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The call found the connection broken: nobody else gets it until it has been looked at.
-    pub(in crate::predictor) fn suspect(&self) {
-        let mut state = self
-            .member
-            .state
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*state, State::Up { epoch, .. } if *epoch == self.epoch) {
-            *state = State::Opening;
+    /// The call found the connection broken: no other call gets it until it has been checked.
+    pub(in crate::predictor) fn recheck_connection(&self) {
+        let pooled = &self.pooled;
+        let mut state = pooled.state.write().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.ready.generation;
+        if matches!(&*state, State::Ready(ready) if ready.generation == generation) {
+            *state = State::Connecting;
             drop(state);
-            self.member.suspected.notify_one();
+            pooled.recheck_connection.notify_one();
         }
     }
 
-    /// The answer makes it doubtful that the model is still the right one.
-    pub(in crate::predictor) fn doubt(&self) {
-        self.member.doubted.notify_one();
+    /// The response makes it doubtful that the model is still the right one.
+    pub(in crate::predictor) fn recheck_model(&self) {
+        self.pooled.recheck_model.notify_one();
     }
 
-    /// What a retry is to avoid.
-    pub(in crate::predictor) fn avoid(&self) -> Avoid {
-        Avoid {
-            member: Arc::clone(&self.member),
-        }
+    /// What a retry is to exclude.
+    pub(in crate::predictor) fn exclude(&self) -> Exclude {
+        Exclude(Arc::clone(&self.pooled))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let before = self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if before >= self.room {
-            self.shared.changed.send_replace(());
+        let before = self.pooled.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if before >= self.ready.max_in_flight {
+            self.pooled.changed.send_replace(());
         }
     }
 }

@@ -1,136 +1,170 @@
-//! Keeps one connection of the pool up. It is up when it stands, has answered, and its predictor
-//! has the right model; until then it is opened again and again in the background, so that no call
-//! has to find out. While it is up it is watched: for its loss, for silence, and for doubts that
-//! calls have.
+//! Keeps one connection of the pool ready. It is ready when it stands, has answered, and its
+//! predictor has the right model; until then it is opened again and again in the background, so
+//! that no call has to find out. While it is ready it is monitored: for its loss, for silence, and
+//! for doubts that calls have.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::predictor::Signature;
 use crate::predictor::address::Address;
-use crate::predictor::pool::connection::{Member, Reason, State};
-use crate::predictor::pool::{Plan, Shared};
-use crate::predictor::signature::Terms;
-use crate::predictor::triton::{Closed, Link};
+use crate::predictor::pool::connection::{PooledConnection, Ready, Reason, State};
+use crate::predictor::signature::BatchLimits;
+use crate::predictor::triton::{Closed, ConnectOptions, Connection};
+
+/// What all connections of a pool have in common.
+#[derive(Debug)]
+pub(in crate::predictor) struct PoolSettings {
+    /// What the predictor's model must be.
+    pub(in crate::predictor) signature: Signature,
+    /// Connections to each address.
+    pub(in crate::predictor) connections: usize,
+    /// Until a connection stands.
+    pub(in crate::predictor) connect_timeout: Duration,
+    /// Rows in one call where the predictor has no model configurations.
+    pub(in crate::predictor) default_max_batch: usize,
+    pub(in crate::predictor) options: ConnectOptions,
+}
 
 /// Between two attempts to open a connection. A predictor that has become right is found within
 /// two seconds: this, connecting, and asking.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Before a connection that was lost soon after it was opened is opened again.
 const SHORT_PAUSE: Duration = Duration::from_millis(50);
-/// Calls may wait so long for any answer before the predictor is asked for a sign of life.
+/// How long calls may wait for any response before the predictor is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(1);
 /// A sign of life, and what the predictor says about its model, must come within this time.
 const PROBE: Duration = Duration::from_secs(2);
 
 /// How a connection ended.
-enum End {
+enum Disconnected {
     /// It is to be opened again at once.
     Lost,
     /// It is of no use for now.
-    Useless(Reason),
+    Failed(Reason),
 }
 
-/// Opens a member's connection, watches over it, and opens it again, for as long as the pool lives.
-pub(in crate::predictor) async fn keep_up(shared: Arc<Shared>, member: Arc<Member>) {
-    let mut epoch = 0;
+/// Opens a connection, monitors it, and opens it again, until the pool aborts it.
+pub(in crate::predictor) async fn supervise(settings: &PoolSettings, pooled: &PooledConnection) {
+    let mut generation = 0;
     loop {
-        let reason = match open(&shared.plan, &member.address).await {
-            Ok((link, closed, terms)) => {
-                epoch += 1;
+        let reason = match open(settings, &pooled.address).await {
+            Ok(opened) => {
+                generation += 1;
                 let begin = Instant::now();
-                match watch_over(&shared, &member, link, closed, terms, epoch).await {
-                    End::Lost => {
-                        member.set(&shared, State::Opening);
+                match monitor(settings, pooled, opened, generation).await {
+                    Disconnected::Lost => {
+                        pooled.set(State::Connecting);
                         if begin.elapsed() < PAUSE {
                             sleep(SHORT_PAUSE).await;
                         }
                         continue;
                     }
-                    End::Useless(reason) => reason,
+                    Disconnected::Failed(reason) => reason,
                 }
             }
             Err(reason) => reason,
         };
-        member.set(&shared, State::Down(reason));
+        pooled.set(State::Failed(reason));
         sleep(PAUSE).await;
     }
 }
 
+/// A new connection, and what its predictor says of the model.
+struct Opened {
+    connection: Connection,
+    closed: Closed,
+    limits: BatchLimits,
+}
+
 /// Connects and asks about the model. That is also the one call that goes before many on a new
 /// HTTP/2 connection: before the peer's settings are known, more could exceed its stream limit.
-async fn open(plan: &Plan, address: &Address) -> Result<(Link, Closed, Terms), Reason> {
-    let opened = timeout(plan.connect_timeout, Link::open(address, &plan.access)).await;
-    let (link, mut closed) = opened
-        .map_err(|_| {
-            Reason::Unreachable(format!(
-                "no connection within {} ms",
-                plan.connect_timeout.as_millis()
-            ))
-        })?
-        .map_err(Reason::Unreachable)?;
-    let asked = timeout(PROBE, link.terms(&plan.signature, plan.default_max_batch));
-    let terms = tokio::select! {
-        asked = asked => asked.map_err(|_| Reason::Unreachable(silence()))?.map_err(Reason::Misfit)?,
+async fn open(settings: &PoolSettings, address: &Address) -> Result<Opened, Reason> {
+    let opened = timeout(
+        settings.connect_timeout,
+        Connection::open(address, &settings.options),
+    );
+    let opened = opened.await.map_err(|_| {
+        let time = settings.connect_timeout.as_millis();
+        Reason::Unreachable(format!("no connection within {time} ms"))
+    })?;
+    let (connection, mut closed) = opened.map_err(Reason::Unreachable)?;
+    let checked = timeout(PROBE, check_model(settings, &connection));
+    let limits = tokio::select! {
+        checked = checked => checked
+            .map_err(|_| unresponsive())?
+            .map_err(Reason::ContractMismatch)?,
         reason = &mut closed => return Err(Reason::Unreachable(reason)),
     };
-    Ok((link, closed, terms))
+    Ok(Opened {
+        connection,
+        closed,
+        limits,
+    })
 }
 
-fn silence() -> String {
-    format!("it does not answer within {} s", PROBE.as_secs())
+async fn check_model(
+    settings: &PoolSettings,
+    connection: &Connection,
+) -> Result<BatchLimits, String> {
+    connection
+        .check_model(&settings.signature, settings.default_max_batch)
+        .await
 }
 
-async fn watch_over(
-    shared: &Shared,
-    member: &Member,
-    link: Link,
-    mut closed: Closed,
-    mut terms: Terms,
-    epoch: u64,
-) -> End {
+fn unresponsive() -> Reason {
+    Reason::Unreachable(format!("it does not answer within {} s", PROBE.as_secs()))
+}
+
+/// Keeps a connection ready for as long as it is.
+async fn monitor(
+    settings: &PoolSettings,
+    pooled: &PooledConnection,
+    opened: Opened,
+    generation: u64,
+) -> Disconnected {
+    let Opened {
+        connection,
+        mut closed,
+        mut limits,
+    } = opened;
     let mut next_question = Instant::now();
     loop {
-        let room = link.max_calls().saturating_sub(1).max(1);
-        let up = State::Up {
-            link: link.clone(),
-            terms,
-            room,
-            epoch,
-        };
-        member.set(shared, up);
-        let doubted = async {
+        pooled.set(State::Ready(Ready {
+            connection: connection.clone(),
+            limits,
+            max_in_flight: connection.max_calls().saturating_sub(1).max(1),
+            generation,
+        }));
+        let recheck_model = async {
             sleep_until(next_question).await;
-            member.doubted.notified().await;
+            pooled.recheck_model().await;
         };
         tokio::select! {
             reason = &mut closed => {
-                tracing::debug!(address = member.label, reason, "connection lost");
-                return End::Lost;
+                tracing::debug!(address = pooled.label, reason, "connection lost");
+                return Disconnected::Lost;
             }
-            () = found_silent(member, &link) => {
-                member.silenced.send_replace(());
-                return End::Useless(Reason::Unreachable(silence()));
+            () = detect_unresponsive(pooled, &connection) => {
+                pooled.set_unresponsive();
+                return Disconnected::Failed(unresponsive());
             }
             // Perhaps one call was reset and the connection is well.
-            () = member.suspected.notified() => (),
-            () = doubted => (),
+            () = pooled.recheck_connection() => (),
+            () = recheck_model => (),
         }
-        let plan = &shared.plan;
-        let asked = timeout(PROBE, link.terms(&plan.signature, plan.default_max_batch));
-        let asked = tokio::select! {
-            asked = asked => asked,
-            _ = &mut closed => return End::Lost,
+        let checked = tokio::select! {
+            checked = timeout(PROBE, check_model(settings, &connection)) => checked,
+            _ = &mut closed => return Disconnected::Lost,
         };
-        match asked {
-            Ok(Ok(now)) => terms = now,
+        match checked {
+            Ok(Ok(now)) => limits = now,
             // Opening it again finds out what to say.
-            Ok(Err(_)) => return End::Lost,
+            Ok(Err(_)) => return Disconnected::Lost,
             Err(_) => {
-                member.silenced.send_replace(());
-                return End::Useless(Reason::Unreachable(silence()));
+                pooled.set_unresponsive();
+                return Disconnected::Failed(unresponsive());
             }
         }
         next_question = Instant::now() + PAUSE;
@@ -138,16 +172,16 @@ async fn watch_over(
 }
 
 /// Ends when calls wait and the predictor gives no sign of life either.
-async fn found_silent(member: &Member, link: &Link) {
+async fn detect_unresponsive(pooled: &PooledConnection, connection: &Connection) {
     loop {
         sleep(QUIET / 2).await;
         // A predictor with a stream limit of one has no room for the question.
-        let full = member.in_flight.load(Ordering::Relaxed) >= link.max_calls();
-        if member.quiet() < QUIET || full {
+        let full = pooled.in_flight() >= connection.max_calls();
+        if pooled.silent_for() < QUIET || full {
             continue;
         }
-        match timeout(PROBE, link.live()).await {
-            Ok(Ok(())) => member.heard(),
+        match timeout(PROBE, connection.check_live()).await {
+            Ok(Ok(())) => pooled.record_response(),
             // An error comes from a connection that is being closed.
             Ok(Err(_)) => (),
             Err(_) => return,

@@ -1,4 +1,4 @@
-//! A request body whose bytes are there already, in at most two pieces.
+//! A request body that is encoded already, in at most two pieces.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,34 +9,32 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::wire::tensor::EncodedTensor;
 
-/// A message as a body.
+/// The message of a call as a body.
 #[derive(Debug)]
-pub(in crate::predictor) struct ReadyMade {
+pub(in crate::predictor) struct EncodedBody {
     message: EncodedTensor,
-    tells_size: bool,
+    known_length: bool,
 }
 
-impl ReadyMade {
-    /// One that ends when it ends, as gRPC messages do.
+impl EncodedBody {
+    /// One that is sent without a content-length, as gRPC messages are.
     pub(in crate::predictor) fn new(message: EncodedTensor) -> Self {
-        let tells_size = false;
         Self {
             message,
-            tells_size,
+            known_length: false,
         }
     }
 
-    /// One that has a content-length.
+    /// One that is sent with a content-length.
     pub(in crate::predictor) fn with_length(message: EncodedTensor) -> Self {
-        let tells_size = true;
         Self {
             message,
-            tells_size,
+            known_length: true,
         }
     }
 }
 
-impl Body for ReadyMade {
+impl Body for EncodedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -57,9 +55,10 @@ impl Body for ReadyMade {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.tells_size {
-            true => SizeHint::with_exact(self.message.byte_len() as u64),
-            false => SizeHint::default(),
+        if self.known_length {
+            SizeHint::with_exact(self.message.byte_len() as u64)
+        } else {
+            SizeHint::default()
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::predictor::address::{Address, Place};
+use crate::predictor::address::{Address, Endpoint};
 
 /// A connected stream of any kind.
 pub(in crate::predictor) struct Stream {
@@ -34,10 +34,10 @@ impl Stream {
         tls: Option<&Tls>,
         protocol: &[u8],
     ) -> io::Result<Self> {
-        let io: Pin<Box<dyn ReadWrite>> = match &address.place {
-            Place::Unix(path) => Box::pin(UnixStream::connect(path).await?),
-            Place::Name(host, port) => tcp(TcpStream::connect((host.as_str(), *port))).await?,
-            Place::Socket(address) => tcp(TcpStream::connect(address)).await?,
+        let io: Pin<Box<dyn ReadWrite>> = match &address.endpoint {
+            Endpoint::Unix(path) => Box::pin(UnixStream::connect(path).await?),
+            Endpoint::Name(host, port) => tcp(TcpStream::connect((host.as_str(), *port))).await?,
+            Endpoint::Socket(address) => tcp(TcpStream::connect(address)).await?,
         };
         match tls {
             Some(tls) => Ok(Self {
@@ -48,7 +48,7 @@ impl Stream {
         }
     }
 
-    /// Whether TLS lies over it.
+    /// Whether it is encrypted.
     pub(in crate::predictor) fn is_tls(&self) -> bool {
         self.tls
     }
@@ -63,7 +63,7 @@ async fn tcp(
     Ok(Box::pin(stream))
 }
 
-/// `--predictor_use_ssl`: whom to believe besides the system's roots.
+/// `--predictor_use_ssl`: whose certificates are trusted besides the system's roots.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
     /// `--predictor_ca_file`, or what `REQUESTS_CA_BUNDLE` names: PEM certificates.
@@ -125,33 +125,19 @@ impl Tls {
 }
 
 fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
-    let wrong = |what: &dyn fmt::Display| format!("--predictor_ca_file {}: {what}", file.display());
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
-    let mut added = 0;
+    let invalid =
+        |what: &dyn fmt::Display| format!("--predictor_ca_file {}: {what}", file.display());
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| invalid(&error))?;
+    let mut is_empty = true;
     for certificate in certificates {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate).map_err(|error| wrong(&error))?;
-        added += 1;
+        let certificate = certificate.map_err(|error| invalid(&error))?;
+        roots.add(certificate).map_err(|error| invalid(&error))?;
+        is_empty = false;
     }
-    match added {
-        0 => Err(wrong(&"no certificate in it")),
-        _ => Ok(()),
+    if is_empty {
+        return Err(invalid(&"it holds no certificate"));
     }
-}
-
-/// An error and what it was caused by.
-pub(in crate::predictor) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause.
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
+    Ok(())
 }
 
 impl fmt::Debug for Stream {

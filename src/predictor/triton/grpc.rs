@@ -1,6 +1,6 @@
 //! One HTTP/2 connection to a predictor that speaks gRPC.
 //!
-//! ModelInfer goes out as one ready-made body: gRPC header, protobuf of everything but the raw
+//! ModelInfer goes out as one body that is encoded already: gRPC header, protobuf of everything but the raw
 //! contents, and the tensor behind it, in the memory in which the tensor was filled. The generated
 //! client would copy the tensor twice; it is used for the small calls, and is the tests' oracle.
 //!
@@ -23,13 +23,14 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use crate::context::RequestContext;
+use crate::error_chain::error_chain;
 use crate::predictor::Error;
 use crate::predictor::address::Address;
 use crate::predictor::retry::{Failure, Retry};
-use crate::predictor::triton::body::ReadyMade;
-use crate::predictor::triton::dial::{Stream, causes};
+use crate::predictor::triton::EncodedCall;
+use crate::predictor::triton::body::EncodedBody;
+use crate::predictor::triton::dial::Stream;
 use crate::wire::grpc::{self, code_name, error_status, format_timeout};
-use crate::wire::tensor::EncodedTensor;
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::wire::triton::{
     MODEL_INFER, ModelConfig, ModelConfigRequest, ModelInferResponse, ModelMetadataRequest,
@@ -38,7 +39,7 @@ use crate::wire::triton::{
 
 /// A connection.
 #[derive(Debug)]
-pub(in crate::predictor) struct Link {
+pub(in crate::predictor) struct GrpcConnection {
     sender: http2::SendRequest<Body>,
     /// `http://authority`; the scheme is `https` with TLS.
     origin: Uri,
@@ -48,7 +49,7 @@ pub(in crate::predictor) struct Link {
     address: String,
 }
 
-impl Link {
+impl GrpcConnection {
     /// Speaks HTTP/2 on a new stream. The future ends when the connection takes no more calls, and
     /// says why; those under way may still be answered.
     pub(in crate::predictor) async fn open(
@@ -67,7 +68,7 @@ impl Link {
             .timer(TokioTimer::new())
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| causes(&error))?;
+            .map_err(|error| error_chain(&error))?;
         let max_calls = Arc::new(AtomicUsize::new(usize::MAX));
         let current = Arc::clone(&max_calls);
         let ended = poll_fn(move |cx| {
@@ -78,17 +79,17 @@ impl Link {
         let closed = async move {
             match ended.await {
                 Ok(()) => "the predictor closed the connection".to_owned(),
-                Err(error) => causes(&error),
+                Err(error) => error_chain(&error),
             }
         };
-        let link = Self {
+        let connection = Self {
             sender,
             origin,
             infer,
             max_calls,
             address: address.to_string(),
         };
-        Ok((link, closed))
+        Ok((connection, closed))
     }
 
     /// Streams that the predictor allows at once.
@@ -96,16 +97,19 @@ impl Link {
         self.max_calls.load(Ordering::Relaxed)
     }
 
-    fn client(&self) -> GrpcInferenceServiceClient<Generated> {
-        GrpcInferenceServiceClient::with_origin(Generated(self.sender.clone()), self.origin.clone())
+    fn client(&self) -> GrpcInferenceServiceClient<GeneratedChannel> {
+        GrpcInferenceServiceClient::with_origin(
+            GeneratedChannel(self.sender.clone()),
+            self.origin.clone(),
+        )
     }
 
-    /// Asks for a sign of life. Any answer is one.
-    pub(in crate::predictor) async fn live(&self) -> Result<(), String> {
+    /// Asks for a sign of life. Any response is one.
+    pub(in crate::predictor) async fn check_live(&self) -> Result<(), String> {
         match self.client().server_live(ServerLiveRequest {}).await {
             Ok(_) => Ok(()),
             Err(status) if status.code() == Code::Unimplemented => Ok(()),
-            Err(status) => Err(text(&status)),
+            Err(status) => Err(status_text(&status)),
         }
     }
 
@@ -119,7 +123,9 @@ impl Link {
             version: String::new(),
         };
         let metadata = self.client().model_metadata(request).await;
-        let metadata = metadata.map_err(|status| text(&status))?.into_inner();
+        let metadata = metadata
+            .map_err(|status| status_text(&status))?
+            .into_inner();
         let request = ModelConfigRequest {
             name: model.to_owned(),
             version: String::new(),
@@ -127,49 +133,44 @@ impl Link {
         match self.client().model_config(request).await {
             Ok(response) => Ok((metadata, response.into_inner().config)),
             Err(status) if status.code() == Code::Unimplemented => Ok((metadata, None)),
-            Err(status) => Err(text(&status)),
+            Err(status) => Err(status_text(&status)),
         }
     }
 
-    /// Sends a message and reads the answer, of at most `limit` bytes. Dropped, it resets the
-    /// stream.
+    /// Sends a call and reads its response. Dropped, it resets the stream.
     pub(in crate::predictor) async fn infer(
         &self,
-        message: EncodedTensor,
+        call: EncodedCall,
         context: &RequestContext,
-        limit: usize,
     ) -> Result<ModelInferResponse, Failure> {
         // Without a content-length, as gRPC messages go.
         let mut request = Request::post(self.infer.clone())
-            .body(Body::new(ReadyMade::new(message)))
+            .body(Body::new(EncodedBody::new(call.message)))
             .map_err(|error| Failure::never(Error::Internal(error.to_string())))?;
         set_headers(request.headers_mut(), context);
-        let lost = |error: &(dyn std::error::Error + 'static)| Failure {
-            error: Error::Unreachable {
-                address: self.address.clone(),
-                reason: causes(error),
-            },
-            retry: Retry::Transport,
+        let lost = |error: &(dyn std::error::Error + 'static)| {
+            Failure::lost(&self.address, error_chain(error))
         };
         let mut sender = self.sender.clone();
         let response = sender.send_request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
         // An error may come with the headers alone, without a body.
         if let Some(status) = error_status(&parts.headers) {
-            return Err(answered(&status, &self.address));
+            return Err(error_response(&status, &self.address));
         }
         if parts.status != StatusCode::OK {
             return Err(not_grpc(parts.status, &self.address));
         }
-        let collected = Limited::new(body, limit).collect().await;
+        let collected = Limited::new(body, call.response_limit).collect().await;
         let collected = collected.map_err(|error| match error.downcast::<hyper::Error>() {
             Ok(error) => lost(&*error),
-            Err(_) => invalid_response(format!("it is longer than {limit} bytes")),
+            Err(_) => Failure::too_long(call.response_limit),
         })?;
         if let Some(status) = collected.trailers().and_then(error_status) {
-            return Err(answered(&status, &self.address));
+            return Err(error_response(&status, &self.address));
         }
-        grpc::decode(collected.to_bytes()).map_err(|error| invalid_response(error.to_string()))
+        grpc::decode(collected.to_bytes())
+            .map_err(|error| Failure::invalid_response(error.to_string()))
     }
 }
 
@@ -180,19 +181,15 @@ fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
     grpc::set_request_headers(headers);
     headers.insert(
         header::USER_AGENT,
-        HeaderValue::from_static(crate::predictor::AGENT),
+        HeaderValue::from_static(crate::USER_AGENT),
     );
     if let Ok(value) = HeaderValue::from_str(&format_timeout(context.deadline.remaining())) {
         headers.insert(grpc::TIMEOUT, value);
     }
 }
 
-fn invalid_response(text: String) -> Failure {
-    Failure::never(Error::InvalidResponse(text))
-}
-
 /// The failure that a gRPC status stands for.
-fn answered(status: &Status, address: &str) -> Failure {
+fn error_response(status: &Status, address: &str) -> Failure {
     let address = address.to_owned();
     let message = status.message().to_owned();
     match status.code() {
@@ -208,9 +205,9 @@ fn answered(status: &Status, address: &str) -> Failure {
     }
 }
 
-/// An answer without a gRPC status: a proxy's, or that of a server which is none.
+/// A response without a gRPC status: a proxy's, or that of a server which does not speak gRPC.
 fn not_grpc(status: StatusCode, address: &str) -> Failure {
-    let message = format!("HTTP status {status} instead of a gRPC answer");
+    let message = format!("HTTP status {status} instead of a gRPC response");
     match status.as_u16() {
         429 | 502..=504 => Failure {
             error: Error::Unavailable {
@@ -219,22 +216,22 @@ fn not_grpc(status: StatusCode, address: &str) -> Failure {
             },
             retry: Retry::Unavailable,
         },
-        _ => invalid_response(message),
+        _ => Failure::invalid_response(message),
     }
 }
 
-fn text(status: &Status) -> String {
+fn status_text(status: &Status) -> String {
     match std::error::Error::source(status) {
-        Some(source) => causes(source),
+        Some(source) => error_chain(source),
         None => format!("{}: {}", code_name(status.code()), status.message()),
     }
 }
 
 /// The connection as the generated client takes it.
 #[derive(Clone)]
-struct Generated(http2::SendRequest<Body>);
+struct GeneratedChannel(http2::SendRequest<Body>);
 
-impl Service<Request<Body>> for Generated {
+impl Service<Request<Body>> for GeneratedChannel {
     type Response = Response<Incoming>;
     type Error = hyper::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;

@@ -1,4 +1,4 @@
-//! A way to one predictor, in the protocol it speaks.
+//! A connection to one predictor, in the protocol it speaks.
 
 mod body;
 pub(in crate::predictor) mod detect;
@@ -9,104 +9,136 @@ mod rest;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::context::RequestContext;
+use crate::error_chain::error_chain;
 use crate::predictor::Signature;
 use crate::predictor::address::Address;
 use crate::predictor::retry::Failure;
-use crate::predictor::signature::{self, Terms};
+use crate::predictor::signature::{self, BatchLimits};
 use crate::predictor::triton::detect::Protocol;
-use crate::predictor::triton::dial::{Stream, Tls, causes};
-use crate::wire::grpc::encode_head;
-use crate::wire::tensor::EncodedTensor;
+use crate::predictor::triton::dial::{Stream, Tls};
+use crate::predictor::triton::grpc::GrpcConnection;
+use crate::predictor::triton::rest::RestConnection;
+use crate::wire;
+use crate::wire::tensor::{EncodedTensor, Tensor};
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::wire::triton::{ModelInferRequest, ModelInferResponse};
-use crate::wire::v2;
 
-/// How to open a link.
+/// What a response may be longer than its tensor: names, parameters, typed contents.
+const RESPONSE_SLACK: usize = 64 * 1024;
+
+/// How to open a connection.
 #[derive(Debug)]
-pub(in crate::predictor) struct Access {
+pub(in crate::predictor) struct ConnectOptions {
     pub(in crate::predictor) protocol: Protocol,
     pub(in crate::predictor) tls: Option<Tls>,
 }
 
-/// Ends when a link takes no more calls, and says why.
+/// Ends when a connection takes no more calls, and says why.
 pub(in crate::predictor) type Closed = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// Clones share the connection.
 #[derive(Clone, Debug)]
-pub(in crate::predictor) enum Link {
-    Grpc(Arc<grpc::Link>),
-    Rest(Arc<rest::Link>),
+pub(in crate::predictor) enum Connection {
+    Grpc(Arc<GrpcConnection>),
+    Rest(Arc<RestConnection>),
 }
 
-impl Link {
+/// A call ready to be sent.
+#[derive(Debug)]
+pub(in crate::predictor) struct EncodedCall {
+    message: EncodedTensor,
+    /// Bytes of the message in front of the tensor's values.
+    head_bytes: usize,
+    /// Bytes of a response at most.
+    response_limit: usize,
+}
+
+impl EncodedCall {
+    /// The tensor's values, which share their memory with what is sent.
+    pub(in crate::predictor) fn values(&self) -> Bytes {
+        if self.message.tail.is_empty() {
+            self.message.head.slice(self.head_bytes..)
+        } else {
+            self.message.tail.clone()
+        }
+    }
+}
+
+impl Connection {
     /// Connects.
     pub(in crate::predictor) async fn open(
         address: &Address,
-        access: &Access,
+        options: &ConnectOptions,
     ) -> Result<(Self, Closed), String> {
-        let tls = access.tls.as_ref();
-        match access.protocol.at(address, tls).await? {
+        let tls = options.tls.as_ref();
+        match options.protocol.detect(address, tls).await? {
             Protocol::Rest => {
-                let link = rest::Link::open(address, tls).await?;
-                let link = Arc::new(link);
-                let closed = rest::Link::closed(Arc::clone(&link));
-                Ok((Self::Rest(link), Box::pin(closed)))
+                let connection = Arc::new(RestConnection::open(address, tls).await?);
+                let closed = RestConnection::closed(Arc::clone(&connection));
+                Ok((Self::Rest(connection), Box::pin(closed)))
             }
             Protocol::Grpc | Protocol::Auto => {
                 let stream = Stream::connect(address, tls, b"h2").await;
-                let stream = stream.map_err(|error| causes(&error))?;
-                let (link, closed) = grpc::Link::open(stream, address).await?;
-                Ok((Self::Grpc(Arc::new(link)), Box::pin(closed)))
+                let stream = stream.map_err(|error| error_chain(&error))?;
+                let (connection, closed) = GrpcConnection::open(stream, address).await?;
+                Ok((Self::Grpc(Arc::new(connection)), Box::pin(closed)))
             }
         }
     }
 
-    /// Calls that the predictor takes on this link at once.
+    /// Calls that the predictor takes on this connection at once.
     pub(in crate::predictor) fn max_calls(&self) -> usize {
         match self {
-            Self::Grpc(link) => link.max_calls(),
-            // Each call has a connection of its own.
+            Self::Grpc(connection) => connection.max_calls(),
+            // Each call has an HTTP connection of its own.
             Self::Rest(_) => usize::MAX,
         }
     }
 
     /// Asks for a sign of life.
-    pub(in crate::predictor) async fn live(&self) -> Result<(), String> {
+    pub(in crate::predictor) async fn check_live(&self) -> Result<(), String> {
         match self {
-            Self::Grpc(link) => link.live().await,
-            Self::Rest(link) => link.live().await,
+            Self::Grpc(connection) => connection.check_live().await,
+            Self::Rest(connection) => connection.check_live().await,
         }
     }
 
-    /// Asks about the model.
-    pub(in crate::predictor) async fn terms(
+    /// Asks about the model, and how it takes rows if it fits the signature.
+    pub(in crate::predictor) async fn check_model(
         &self,
         signature: &Signature,
         default_max_batch: usize,
-    ) -> Result<Terms, String> {
+    ) -> Result<BatchLimits, String> {
         let (metadata, config) = match self {
-            Self::Grpc(link) => link.describe(&signature.model).await?,
-            Self::Rest(link) => link.describe(&signature.model).await?,
+            Self::Grpc(connection) => connection.describe(&signature.model).await?,
+            Self::Rest(connection) => connection.describe(&signature.model).await?,
         };
-        signature::terms(signature, &metadata, config.as_ref(), default_max_batch)
+        signature::batch_limits(signature, &metadata, config.as_ref(), default_max_batch)
     }
 
-    /// What comes before the tensor in a call's message.
-    pub(in crate::predictor) fn header(
+    /// Puts the head of a message in front of a tensor.
+    pub(in crate::predictor) fn encode(
         &self,
         signature: &Signature,
-        shape: &[i64],
-        id: &str,
-        tensor: usize,
-    ) -> Vec<u8> {
+        limits: BatchLimits,
+        input: Tensor,
+        context: &RequestContext,
+    ) -> EncodedCall {
+        let shape = if limits.batch_axis {
+            input.shape().to_vec()
+        } else {
+            signature.input_row.clone()
+        };
         let request = ModelInferRequest {
             model_name: signature.model.clone(),
-            id: id.to_owned(),
+            id: context.id.clone(),
             inputs: vec![InferInputTensor {
                 name: signature.input.clone(),
                 datatype: "FP32".to_owned(),
-                shape: shape.to_vec(),
+                shape,
                 ..InferInputTensor::default()
             }],
             outputs: vec![InferRequestedOutputTensor {
@@ -115,28 +147,29 @@ impl Link {
             }],
             ..ModelInferRequest::default()
         };
-        match self {
-            Self::Grpc(_) => encode_head(&request, tensor),
-            Self::Rest(_) => v2::request::to_json(&request, &[tensor]),
+        let head = match self {
+            Self::Grpc(_) => wire::grpc::encode_head(&request, input.byte_len()),
+            Self::Rest(_) => wire::v2::request::to_json(&request, &[input.byte_len()]),
+        };
+        let values = input.rows() * signature.output_row.iter().product::<i64>() as usize;
+        EncodedCall {
+            head_bytes: head.len(),
+            // As binary data each value has four bytes, in typed contents as well.
+            response_limit: RESPONSE_SLACK + 8 * values,
+            message: input.into_message(&head),
         }
     }
 
-    /// Sends a message that `header` begins, with `header_bytes`. Reads an answer of at most
-    /// `limit` bytes. Dropped, it takes the call back.
+    /// Sends a call and reads its response. Dropped, it takes the call back.
     pub(in crate::predictor) async fn infer(
         &self,
         signature: &Signature,
-        message: EncodedTensor,
-        header_bytes: usize,
+        call: EncodedCall,
         context: &RequestContext,
-        limit: usize,
     ) -> Result<ModelInferResponse, Failure> {
         match self {
-            Self::Grpc(link) => link.infer(message, context, limit).await,
-            Self::Rest(link) => {
-                link.infer(signature, message, header_bytes, context, limit)
-                    .await
-            }
+            Self::Grpc(connection) => connection.infer(call, context).await,
+            Self::Rest(connection) => connection.infer(signature, call, context).await,
         }
     }
 }

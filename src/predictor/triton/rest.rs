@@ -16,33 +16,35 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower_service::Service;
 
 use crate::context::RequestContext;
+use crate::error_chain::error_chain;
 use crate::predictor::address::Address;
 use crate::predictor::retry::{Failure, Retry};
-use crate::predictor::triton::body::ReadyMade;
-use crate::predictor::triton::dial::{Stream, Tls, causes};
+use crate::predictor::triton::EncodedCall;
+use crate::predictor::triton::body::EncodedBody;
+use crate::predictor::triton::dial::{Stream, Tls};
 use crate::predictor::{Error, Signature};
 use crate::wire::tensor::EncodedTensor;
 use crate::wire::triton::{ModelConfig, ModelInferResponse, ModelMetadataResponse};
 use crate::wire::{error_body, v2};
 
-/// A connection that nobody uses keeps a Triton from ending.
-const IDLE: Duration = Duration::from_secs(15);
+/// A connection without calls keeps a Triton from ending.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two questions whether an idle predictor is there: no connection tells.
-const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of an answer that is not a tensor.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of a response that is not a tensor.
 const TEXT_LIMIT: usize = 1024 * 1024;
 
 /// Kept connections to one address, one for each call in flight.
 #[derive(Debug)]
-pub(in crate::predictor) struct Link {
-    client: Client<Connector, ReadyMade>,
+pub(in crate::predictor) struct RestConnection {
+    client: Client<Connector, EncodedBody>,
     /// `http://authority`; the scheme is `https` with TLS.
     origin: String,
     address: String,
 }
 
-impl Link {
-    /// Makes sure that somebody answers.
+impl RestConnection {
+    /// Makes sure that the predictor answers.
     pub(in crate::predictor) async fn open(
         address: &Address,
         tls: Option<&Tls>,
@@ -53,30 +55,30 @@ impl Link {
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let link = Self {
+        let connection = Self {
             client,
             origin: format!("{scheme}://{}", address.authority()),
             address: address.to_string(),
         };
-        link.live().await?;
-        Ok(link)
+        connection.check_live().await?;
+        Ok(connection)
     }
 
     /// Ends when the predictor is gone.
     pub(in crate::predictor) async fn closed(self: Arc<Self>) -> String {
         loop {
-            tokio::time::sleep(LOOK).await;
-            if let Err(reason) = self.live().await {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            if let Err(reason) = self.check_live().await {
                 return reason;
             }
         }
     }
 
-    /// Asks for a sign of life. Any answer is one.
-    pub(in crate::predictor) async fn live(&self) -> Result<(), String> {
+    /// Asks for a sign of life. Any response is one.
+    pub(in crate::predictor) async fn check_live(&self) -> Result<(), String> {
         self.get("/v2/health/live").await.map(|_| ())
     }
 
@@ -124,62 +126,56 @@ impl Link {
             tail: Bytes::new(),
         };
         let request = Request::get(format!("{}{path}", self.origin))
-            .header(header::USER_AGENT, crate::predictor::AGENT)
-            .body(ReadyMade::with_length(nothing))
+            .header(header::USER_AGENT, crate::USER_AGENT)
+            .body(EncodedBody::with_length(nothing))
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await;
-        let (parts, body) = response.map_err(|error| causes(&error))?.into_parts();
+        let (parts, body) = response.map_err(|error| error_chain(&error))?.into_parts();
         let body = Limited::new(body, TEXT_LIMIT).collect().await;
-        let body = body.map_err(|error| causes(&*error))?;
+        let body = body.map_err(|error| error_chain(&*error))?;
         Ok((parts.status, body.to_bytes()))
     }
 
-    /// Sends a message whose first `header_bytes` are JSON and reads the answer. Dropped, it closes
-    /// the connection; Triton does not notice that.
+    /// Sends a call and reads its response. Dropped, it closes the connection; Triton does not
+    /// notice that.
     pub(in crate::predictor) async fn infer(
         &self,
         signature: &Signature,
-        message: EncodedTensor,
-        header_bytes: usize,
+        call: EncodedCall,
         context: &RequestContext,
-        limit: usize,
     ) -> Result<ModelInferResponse, Failure> {
-        let bug = |text: String| Failure::never(Error::Internal(text));
+        let internal = |text: String| Failure::never(Error::Internal(text));
         let path = format!("/v2/models/{}/infer", path_segment(&signature.model));
         let uri = format!("{}{path}", self.origin).parse::<Uri>();
-        let uri = uri.map_err(|error| bug(error.to_string()))?;
+        let uri = uri.map_err(|error| internal(error.to_string()))?;
         let mut request = Request::post(uri)
-            .body(ReadyMade::with_length(message))
-            .map_err(|error| bug(error.to_string()))?;
+            .body(EncodedBody::with_length(call.message))
+            .map_err(|error| internal(error.to_string()))?;
         let headers = request.headers_mut();
         headers.extend(context.headers.clone());
-        headers.insert(v2::JSON_LENGTH, HeaderValue::from(header_bytes));
+        headers.insert(v2::JSON_LENGTH, HeaderValue::from(call.head_bytes));
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
         );
         headers.insert(
             header::USER_AGENT,
-            HeaderValue::from_static(crate::predictor::AGENT),
+            HeaderValue::from_static(crate::USER_AGENT),
         );
-        let lost = |error: &(dyn std::error::Error + 'static)| Failure {
-            error: Error::Unreachable {
-                address: self.address.clone(),
-                reason: causes(error),
-            },
-            retry: Retry::Transport,
+        let lost = |error: &(dyn std::error::Error + 'static)| {
+            Failure::lost(&self.address, error_chain(error))
         };
         let response = self.client.request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
         let limit = if parts.status == StatusCode::OK {
-            limit
+            call.response_limit
         } else {
             TEXT_LIMIT
         };
         let body = Limited::new(body, limit).collect().await;
         let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
             Ok(error) => lost(&*error),
-            Err(_) => invalid_response(format!("it is longer than {limit} bytes")),
+            Err(_) => Failure::too_long(limit),
         })?;
         let body = body.to_bytes();
         match parts.status {
@@ -187,16 +183,16 @@ impl Link {
                 .and_then(|length| {
                     v2::response::parse(&body, length, |name| name == signature.output)
                 })
-                .map_err(|error| invalid_response(error.to_string())),
-            status => Err(self.answered(status, &body)),
+                .map_err(|error| Failure::invalid_response(error.to_string())),
+            status => Err(self.error_response(status, &body)),
         }
     }
 
     /// The failure that a status stands for.
-    fn answered(&self, status: StatusCode, body: &Bytes) -> Failure {
+    fn error_response(&self, status: StatusCode, body: &Bytes) -> Failure {
         let message = error_body::parse(body);
         match status {
-            // A full queue, or a proxy that has nobody behind it.
+            // A full queue, or a proxy without an upstream.
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Failure {
                 error: Error::Unavailable {
                     address: self.address.clone(),
@@ -211,10 +207,6 @@ impl Link {
             }),
         }
     }
-}
-
-fn invalid_response(text: String) -> Failure {
-    Failure::never(Error::InvalidResponse(text))
 }
 
 /// A model's name in a path.

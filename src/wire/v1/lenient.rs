@@ -36,11 +36,11 @@ pub(super) enum Field<T> {
 
 impl<T> Field<T> {
     /// Turns a value of the wanted type into another.
-    pub(super) fn map<U>(self, turn: impl FnOnce(T) -> U) -> Field<U> {
+    pub(super) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Field<U> {
         match self {
             Self::Absent => Field::Absent,
             Self::Null => Field::Null,
-            Self::Is(value) => Field::Is(turn(value)),
+            Self::Is(value) => Field::Is(convert(value)),
             Self::Other(found) => Field::Other(found),
         }
     }
