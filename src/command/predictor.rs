@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long)]
     pub null: bool,
     /// Delay added to each call
-    #[arg(long, default_value_t = 0, value_name = "MS")]
+    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=86_400_000))]
     pub delay_ms: u64,
     /// The max_batch_size that the model reports
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
