@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
-use crate::faces::quality::{self, FaceQuality};
+use crate::faces::quality::FaceQuality;
 use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
@@ -123,7 +123,10 @@ fn embedded(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let file = settings.predictor.embedded_model.clone();
-    let model = file.map_or(EmbeddedModel::Bytes(quality::ONNX), EmbeddedModel::File);
+    let model = file.map_or(
+        EmbeddedModel::Bytes(crate::faces::quality::ONNX),
+        EmbeddedModel::File,
+    );
     let local = LocalSettings {
         concurrency: settings.predictor.concurrency,
         max_batch: settings.predictor.max_batch,

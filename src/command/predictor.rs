@@ -24,7 +24,6 @@ use crate::pixel::SIDE;
 #[cfg(feature = "embedded")]
 use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
-use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::listener::{Connections, serve};
 
@@ -222,7 +221,7 @@ fn embedded(
 ) -> anyhow::Result<Predictor> {
     let file = args.embedded_model.clone();
     let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
-    let threads = resolve_threads(args.threads);
+    let threads = crate::settings::resolve_threads(args.threads);
     Predictor::embedded(&model, threads, local, signature, metrics).map_err(anyhow::Error::msg)
 }
 
