@@ -1,18 +1,18 @@
-# The service with libjpeg-turbo inside (feature turbojpeg), on a small Debian, under a user without rights.
+# The service on a small Debian, under a user without rights.
 #
 #   docker build -t facequality-transformer .
 #   docker run -p 8080:8080 -p 8081:8081 facequality-transformer --predictor_host triton:8001
 
 FROM rust:1.95-slim-bookworm AS build
-# cmake and nasm build libjpeg-turbo with its assembler; make is what cmake drives.
+# make is what builds the allocator.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake make nasm \
+    && apt-get install -y --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --features turbojpeg \
+    cargo build --release --locked \
     && cp target/release/facequality-transformer /facequality-transformer
 
 FROM debian:bookworm-slim

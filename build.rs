@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Tensors are cut from the received message instead of being copied out of it.
         .bytes(".")
+        // Counts what a request holds before it is built.
+        .codec_path("crate::wire::codec::BoundedCodec")
         // An RPC that a server does not write answers UNIMPLEMENTED.
         .generate_default_stubs(true)
         .compile_fds(compiler.file_descriptor_set())?;

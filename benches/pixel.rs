@@ -12,9 +12,10 @@ use std::path::Path;
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
 use facequality_transformer::error::Error;
+use facequality_transformer::faces::{PLANE_BYTES, SIDE};
 use facequality_transformer::item::data_uri;
 use facequality_transformer::pixel::{
-    self, ExifOrientation, Image, JPEG_DECODER, Options, PLANE_BYTES, Resizer, SIDE, Scratch,
+    self, ExifOrientation, Formats, Image, Options, Resizer, Scratch,
 };
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::v1::request;
@@ -24,6 +25,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::DEFAULT,
 };
 
 fn file(path: &str) -> Vec<u8> {
@@ -49,7 +51,7 @@ fn decoded(file: &[u8]) -> (Vec<u8>, usize, usize) {
 }
 
 fn whole(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("to_planes ({JPEG_DECODER})"));
+    let mut group = c.benchmark_group("to_planes");
     let others = ["png", "webp"].map(|end| (end, file(&format!("data/images/face.{end}"))));
     for (name, file) in images().into_iter().chain(others) {
         let mut scratch = Scratch::default();
@@ -57,7 +59,13 @@ fn whole(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 planes.iter_mut().for_each(BytesMut::clear);
-                pixel::to_planes(black_box(&file), &OPTIONS, &mut scratch, &mut planes)
+                pixel::to_planes(
+                    black_box(&file),
+                    [SIDE; 2],
+                    &OPTIONS,
+                    &mut scratch,
+                    &mut planes,
+                )
             });
         });
         assert_eq!(planes[0].len(), PLANE_BYTES);
@@ -66,7 +74,7 @@ fn whole(c: &mut Criterion) {
 }
 
 fn decode(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("decode ({JPEG_DECODER})"));
+    let mut group = c.benchmark_group("decode");
     for (name, file) in images() {
         let mut scratch = Scratch::default();
         group.bench_function(name, |b| {
@@ -105,7 +113,7 @@ fn resize(c: &mut Criterion) {
 
 /// V1 JSON to the tensor on one thread: what a request costs before its tensor is sent.
 fn preprocess(c: &mut Criterion) {
-    let mut group = c.benchmark_group(format!("preprocess ({JPEG_DECODER})"));
+    let mut group = c.benchmark_group("preprocess");
     for (name, file) in images() {
         let text = base64_simd::STANDARD.encode_to_string(&file);
         let item = format!("data:image/jpeg;base64,{text}");
@@ -126,7 +134,7 @@ fn preprocess(c: &mut Criterion) {
                 };
                 data_uri::decode_into(item.as_bytes(), usize::MAX, &mut encoded)?;
                 let (blank, mut rows) = BatchBuilder::rows::<3>(1, PLANE_BYTES);
-                pixel::to_planes(&encoded, &OPTIONS, &mut scratch, &mut rows[0])?;
+                pixel::to_planes(&encoded, [SIDE; 2], &OPTIONS, &mut scratch, &mut rows[0])?;
                 Ok::<_, Error>(blank.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
             });
         });

@@ -1,6 +1,7 @@
 //! What a request carries from its first byte to its last.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use tracing::Span;
@@ -35,5 +36,39 @@ impl RequestContext {
             timings: Arc::new(Timings::start()),
             span: Span::current(),
         }
+    }
+
+    /// Takes the caller's own deadline where it is sooner; `timeout` counts from the arrival.
+    pub fn tighten(&mut self, timeout: Duration) {
+        let remaining = timeout.saturating_sub(self.timings.total());
+        if remaining < self.deadline.remaining() {
+            self.deadline = Deadline::after(remaining);
+        }
+    }
+
+    /// The context of one message of a streaming call, whose time is measured apart.
+    pub fn for_message(&self, deadline: Deadline) -> Self {
+        Self {
+            deadline,
+            timings: Arc::new(Timings::start()),
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sooner_deadline_is_taken() {
+        let minute = Duration::from_secs(60);
+        let mut context = RequestContext::new("id".to_owned(), Deadline::after(minute));
+        context.tighten(minute * 2);
+        assert!(context.deadline.remaining() <= minute);
+        context.tighten(minute / 2);
+        assert!(context.deadline.remaining() <= minute / 2);
+        let message = context.for_message(Deadline::after(minute));
+        assert!(!Arc::ptr_eq(&message.timings, &context.timings));
     }
 }

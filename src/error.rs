@@ -7,7 +7,7 @@ use http::StatusCode;
 use tonic::Code;
 
 use crate::quote::truncate;
-use crate::{admission, item, pixel, predictor, wire, workers};
+use crate::{admission, item, pixel, predictor, transport, wire, workers};
 
 /// The kinds of failure a caller can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Kind {
     WrongMethod(&'static str),
     /// A body or image above its byte limit.
     TooLarge,
+    /// A body that did not arrive in time.
+    SlowBody,
     /// An unknown content-encoding.
     UnsupportedEncoding,
     /// Too many images in flight, or no bytes came free in time.
@@ -41,11 +43,12 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Invalid,
         Self::NotFound,
         Self::WrongMethod("GET"),
         Self::TooLarge,
+        Self::SlowBody,
         Self::UnsupportedEncoding,
         Self::Overloaded,
         Self::BadGateway,
@@ -63,6 +66,7 @@ impl Kind {
             Self::NotFound => (StatusCode::NOT_FOUND, Code::NotFound),
             Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
             Self::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
             Self::BadGateway => (StatusCode::BAD_GATEWAY, Code::Internal),
@@ -101,6 +105,7 @@ impl Kind {
             | Self::NotFound
             | Self::WrongMethod(_)
             | Self::TooLarge
+            | Self::SlowBody
             | Self::UnsupportedEncoding
             | Self::Unimplemented => Origin::Caller,
         }
@@ -230,6 +235,20 @@ impl Classify for admission::Refusal {
     }
 }
 
+impl Classify for transport::BodyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::TooSlow { .. } => Kind::SlowBody,
+            Self::CutShort(_) | Self::Damaged { .. } => Kind::Invalid,
+            Self::DeadlinePassed => Kind::Deadline,
+            Self::UnsupportedEncoding => Kind::UnsupportedEncoding,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Panicked(panicked) => panicked.kind(),
+        }
+    }
+}
+
 impl Classify for workers::Panicked {
     fn kind(&self) -> Kind {
         Kind::Internal
@@ -267,6 +286,7 @@ mod tests {
             (Kind::NotFound, 404, Code::NotFound),
             (Kind::WrongMethod("GET"), 405, Code::Unimplemented),
             (Kind::TooLarge, 413, Code::ResourceExhausted),
+            (Kind::SlowBody, 408, Code::DeadlineExceeded),
             (Kind::UnsupportedEncoding, 415, Code::Unimplemented),
             (Kind::Overloaded, 429, Code::ResourceExhausted),
             (Kind::BadGateway, 502, Code::Internal),

@@ -1,18 +1,35 @@
 //! A KServe transformer between clients and NVIDIA Triton: face images in, quality scores out.
 //!
-//! The tree is the diagram; a module uses only what its arrows lead to.
+//! The map: each module with what it uses, the users first, so that every arrow points down.
+//! `tests/layers.rs` reads it here and holds the code to it.
 //!
 //! ```text
-//! main → command → config → cli
-//!            │        └────→ (the settings of what stands below)
-//!            ├→ front → engine → admission
-//!            │             └───→ transformer → item
-//!            │                        ├──────→ pixel            (imports nothing of ours)
-//!            │                        └──────→ predictor → wire (imports nothing of ours)
-//!            └→ loadtest → predictor, wire    front → predictor, wire
+//! main → command observe settings
+//! command → admission context engine faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
+//! service → admission engine error faces front item observe oip pixel predictor settings shutdown transformer transport workers
+//! settings → admission engine faces item observe pixel predictor transformer transport
+//! loadtest → wire
+//! front → context engine error observe oip predictor transformer transport wire
+//! oip → context engine error observe predictor transformer wire workers
+//! engine → admission context error observe predictor transformer
+//! faces → error pixel predictor transformer
+//! transformer → context error item observe pixel predictor wire workers
+//! error → admission item pixel predictor transport wire workers
+//! transport → admission shutdown wire workers
+//! predictor → context error_chain observe wire workers
+//! context → observe
+//! admission → observe
+//! item → error_chain
+//! observe
+//! pixel
+//! wire
+//! workers
+//! shutdown
+//! error_chain
 //! ```
 //!
-//! `error`, `timing`, `metrics`, `statistics`, `workers`, `telemetry` and `shutdown` serve all of them.
+//! A request goes `transport` → `front` → (`oip`) → `engine` → `transformer` → `predictor`, and its
+//! rows the same way back; docs/ARCHITECTURE.md tells it step by step.
 
 pub mod admission;
 pub mod command;
@@ -23,6 +40,7 @@ mod error_chain;
 pub mod faces;
 pub mod front;
 pub mod item;
+#[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod observe;
 pub mod oip;
@@ -37,6 +55,10 @@ pub mod transformer;
 pub mod transport;
 pub mod wire;
 pub mod workers;
+
+/// The service's short name: the default name of its model, and what environment variables and
+/// metrics begin with.
+pub(crate) const NAME: &str = "facequality";
 
 /// How this service names itself to the servers it calls.
 pub(crate) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

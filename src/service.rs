@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -13,21 +13,22 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
-use crate::faces::quality::FaceQuality;
-use crate::front::{self, App};
+use crate::error::Error;
+#[cfg(feature = "embedded")]
+use crate::faces;
+use crate::faces::FaceQuality;
+use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
-use crate::oip::InferenceService;
-use crate::pixel::JPEG_DECODER;
+use crate::oip::{InferenceService, OpenInference};
+use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
 #[cfg(feature = "embedded")]
 use crate::predictor::{EmbeddedModel, LocalSettings};
-use crate::predictor::{Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transformer::Transformer;
-use crate::transformer::batch::{Model, PixelThreads, WorkerScratch};
-use crate::transport::listener::Connections;
-use crate::transport::tls;
+use crate::transformer::{Model, PixelThreads, Transformer, WorkerScratch};
+use crate::transport::{self, BodyLimits, ConnectionSettings};
+use crate::workers::CpuPool;
 
 /// Jobs waiting for each pixel thread. `--queue` bounds the images; this bounds only how many of
 /// them stand in line as jobs.
@@ -36,6 +37,9 @@ const JOBS_PER_THREAD: usize = 256;
 /// How long a connection to a predictor may take to be opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often [`wait_ready`] looks again.
+const READY_POLL: Duration = Duration::from_millis(20);
+
 /// A service that runs.
 pub struct Service {
     /// Where REST and gRPC are served.
@@ -43,17 +47,17 @@ pub struct Service {
     /// Where gRPC alone is served.
     pub grpc: Option<SocketAddr>,
     engine: Arc<Engine>,
-    control: ShutdownHandle,
+    shutdown: ShutdownHandle,
     servers: JoinSet<()>,
     notice: Duration,
     grace: Duration,
 }
 
-/// The engine of the settings; `predict` uses it without any door.
+/// The engine of the settings; `predict` uses it without any port.
 ///
 /// # Errors
 ///
-/// When a folder, a model or a thread cannot be had.
+/// When a folder, a model or a thread is not available.
 pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
     let names = &settings.predictor;
     let transformer = FaceQuality::new(
@@ -69,23 +73,38 @@ pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc
         settings.pixel_threads * JOBS_PER_THREAD,
         WorkerScratch::default,
     );
-    let pixels = Arc::new(pixels.context("pixel threads cannot be started")?);
-    let model = Model {
-        transformer: Arc::new(transformer),
-        predictor: Arc::new(predictor(settings, signature, metrics)?),
-        pixels: Arc::clone(&pixels),
-        fetcher: Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
-    };
+    let pixels = Arc::new(pixels.context("cannot start the pixel threads")?);
+    let model = Model::new(
+        Arc::new(transformer),
+        Arc::new(start_predictor(settings, signature, metrics)?),
+        pixels,
+        Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
+    );
     Ok(Arc::new(Engine::new(
         BTreeMap::from([(settings.model_name.clone(), model)]),
-        Admission::new(settings.admission, Arc::clone(metrics)),
+        Admission::new(settings.admission, metrics),
         settings.engine,
-        pixels,
         Arc::clone(metrics),
     )))
 }
 
-fn predictor(
+/// Waits until all models take requests.
+///
+/// # Errors
+///
+/// When they still do not after `patience`; the reason.
+pub async fn wait_ready(service: &dyn InferenceService, patience: Duration) -> Result<(), Error> {
+    let end = Instant::now() + patience;
+    while let Some(reason) = service.not_ready() {
+        if Instant::now() > end {
+            return Err(predictor::Error::NotReady(reason).into());
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+    Ok(())
+}
+
+fn start_predictor(
     settings: &Settings,
     signature: Signature,
     metrics: &Arc<Metrics>,
@@ -123,10 +142,7 @@ fn embedded(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let file = settings.predictor.embedded_model.clone();
-    let model = file.map_or(
-        EmbeddedModel::Bytes(crate::faces::quality::ONNX),
-        EmbeddedModel::File,
-    );
+    let model = file.map_or(EmbeddedModel::Bytes(faces::ONNX), EmbeddedModel::File);
     let local = LocalSettings {
         concurrency: settings.predictor.concurrency,
         max_batch: settings.predictor.max_batch,
@@ -145,9 +161,9 @@ fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predi
 ///
 /// # Errors
 ///
-/// None but defects.
+/// When two metrics have one name: a defect.
 pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
-    Ok(Arc::new(Metrics::new(JPEG_DECODER, &settings.limits())?))
+    Ok(Arc::new(Metrics::new(&settings.limits())?))
 }
 
 /// Opens what the settings name, as [`Service::start`] does, but no port.
@@ -164,7 +180,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
 fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> {
     let files = settings.front.tls.as_ref();
     files
-        .map(|files| tls::acceptor(&files.certificates, &files.key))
+        .map(|files| transport::tls::acceptor(&files.certificates, &files.key))
         .transpose()
         .map_err(ConfigErrors::from_one)
 }
@@ -174,68 +190,45 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// When a port, a file or a thread cannot be had.
+    /// When a port, a file or a thread is not available.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let metrics = metrics(&settings)?;
         let engine = engine(&settings, &metrics)?;
+        let (router, grpc_routes) = routes(&settings, &engine, metrics)?;
         let tls = server_tls(&settings)?;
-        let door = settings.front;
-        let listen = async |address: SocketAddr| {
-            let listener = TcpListener::bind(address).await;
-            listener.with_context(|| format!("cannot listen on {address}"))
-        };
-        let http = listen(door.http).await?;
-        let grpc = match door.grpc {
+        let front = settings.front;
+        let http = listen(front.http).await?;
+        let grpc = match front.grpc {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let routes = front::grpc::routes(
-            Arc::clone(&engine) as Arc<dyn InferenceService>,
-            front::grpc::Settings {
-                max_body_bytes: door.max_body_bytes,
-                body_read_timeout: door.body_read_timeout,
-                concurrency: settings.predictor.concurrency,
-                forward_headers: door.forward_headers.clone(),
-                metrics: Arc::clone(&metrics),
-            },
-        )?;
-        let (control, shutdown) = shutdown::channel();
-        let app = Arc::new(App {
-            engine: Arc::clone(&engine),
-            metrics,
-            settings: front::Settings {
-                max_body_bytes: door.max_body_bytes,
-                body_read_timeout: door.body_read_timeout,
-                forward_headers: door.forward_headers,
-            },
-            grpc: routes.clone(),
-        });
-        let connections = Connections {
-            permits: Arc::new(Semaphore::new(door.max_connections)),
-            header_read_timeout: door.header_read_timeout,
-            idle_timeout: door.idle_timeout,
+        let http_address = http.local_addr()?;
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        let connections = ConnectionSettings {
+            permits: Arc::new(Semaphore::new(front.max_connections)),
+            header_read_timeout: front.header_read_timeout,
+            idle_timeout: front.idle_timeout,
+            max_header_bytes: front.max_header_bytes,
             max_age: None,
             tls,
         };
+        let (shutdown_handle, shutdown) = shutdown::channel();
         let mut servers = JoinSet::new();
-        let http_address = http.local_addr()?;
-        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(listener) = grpc {
-            let connections = Connections {
-                max_age: door.max_connection_age,
+            let connections = ConnectionSettings {
+                max_age: front.max_connection_age,
                 ..connections.clone()
             };
-            let routes = Arc::new(routes);
-            servers.spawn(crate::transport::listener::serve(
+            servers.spawn(transport::serve(
                 listener,
-                routes,
+                Arc::new(grpc_routes),
                 connections,
                 shutdown.clone(),
             ));
         }
-        servers.spawn(crate::transport::listener::serve(
+        servers.spawn(transport::serve(
             http,
-            app,
+            Arc::new(router),
             connections,
             shutdown,
         ));
@@ -243,10 +236,10 @@ impl Service {
             http: http_address,
             grpc: grpc_address,
             engine,
-            control,
+            shutdown: shutdown_handle,
             servers,
-            notice: door.drain_notice,
-            grace: door.grace,
+            notice: front.drain_notice,
+            grace: front.grace,
         })
     }
 
@@ -255,26 +248,58 @@ impl Service {
     pub async fn drain(mut self) {
         let end = tokio::time::Instant::now() + self.grace;
         self.engine.drain();
+        self.shutdown.enter(Phase::Draining);
         tracing::info!(
             images = self.engine.in_flight(),
             seconds = self.notice.as_secs_f64(),
-            "draining: not ready any more, still answering"
+            "draining: no longer ready, still serving"
         );
         tokio::time::sleep(self.notice).await;
-        self.control.enter(Phase::Closing);
+        self.shutdown.enter(Phase::Closing);
         tracing::info!(
             images = self.engine.in_flight(),
             "draining: no new connections"
         );
         let finish = async { while self.servers.join_next().await.is_some() {} };
         match tokio::time::timeout_at(end, finish).await {
-            Ok(()) => tracing::info!("drained: all is answered"),
+            Ok(()) => tracing::info!("drained: all requests have their response"),
             Err(_) => tracing::warn!(
                 images = self.engine.in_flight(),
-                "drained: out of time (--grace_seconds), what still runs is cut off"
+                "drained: out of time (--grace_seconds), cutting off what still runs"
             ),
         }
-        self.control.enter(Phase::Terminated);
+        self.shutdown.enter(Phase::Terminated);
         self.servers.join_all().await;
     }
+}
+
+/// The protocols of the settings: on the port of all of them, and on that of gRPC alone.
+fn routes(
+    settings: &Settings,
+    engine: &Arc<Engine>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<(Router, GrpcRoutes)> {
+    let pool = CpuPool::start(settings.pixel_threads).context("cannot start the byte threads")?;
+    let service = Arc::clone(engine) as Arc<dyn InferenceService>;
+    let oip = OpenInference::new(service, pool.clone());
+    let shared = Arc::new(front::Settings {
+        body: BodyLimits {
+            max_bytes: settings.front.max_body_bytes,
+            read_timeout: settings.front.body_read_timeout,
+            budget: engine.byte_budget().clone(),
+            pool,
+        },
+        timeout: settings.engine.timeout,
+        stream_concurrency: settings.predictor.concurrency,
+        forward_headers: settings.front.forward_headers.clone(),
+        metrics,
+    });
+    let grpc = front::grpc_routes(&oip, Arc::clone(&shared))?;
+    let router = Router::new(Some(Arc::clone(engine)), oip, grpc.clone(), shared);
+    Ok((router, grpc))
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}"))
 }

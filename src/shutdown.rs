@@ -1,4 +1,4 @@
-//! When to stop: a signal, seen by everyone who holds a [`Shutdown`], and the steps of a drain.
+//! When to stop: a signal, and the steps of a drain, seen by everything that holds a [`Shutdown`].
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -8,6 +8,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving.
     Serving,
+    /// Still serving, but connections are told not to be used again.
+    Draining,
     /// No new connections; what runs is finished.
     Closing,
     /// What still runs is cut off.
@@ -18,7 +20,7 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<Phase>);
 
-/// Sets the phases. When it is dropped, all is over.
+/// Sets the phases. When it is dropped, the last one is reached.
 #[derive(Debug)]
 pub struct ShutdownHandle(watch::Sender<Phase>);
 
@@ -36,9 +38,15 @@ impl ShutdownHandle {
 }
 
 impl Shutdown {
+    /// Whether a phase, or one behind it, is reached.
+    pub fn has_reached(&self, phase: Phase) -> bool {
+        // A dropped handle keeps the last phase that it set; nothing is told apart behind it.
+        *self.0.borrow() >= phase
+    }
+
     /// Waits for a phase, or one behind it.
     pub async fn reached(&self, phase: Phase) {
-        // An error is a dropped control: all is over.
+        // An error is a dropped handle: all phases are reached.
         let _ = self.0.clone().wait_for(|&now| now >= phase).await;
     }
 }
@@ -62,12 +70,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn phases_are_seen_by_all_and_end_with_the_control() {
-        let (control, shutdown) = channel();
+    async fn all_clones_reach_the_phases_and_end_with_the_handle() {
+        let (handle, shutdown) = channel();
         let other = shutdown.clone();
-        control.enter(Phase::Closing);
+        handle.enter(Phase::Closing);
         other.reached(Phase::Closing).await;
-        drop(control);
+        drop(handle);
         shutdown.reached(Phase::Terminated).await;
     }
 }

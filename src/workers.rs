@@ -1,10 +1,17 @@
-//! A fixed set of threads for arithmetic, behind a bounded queue: what lasts longer than half a
+//! Fixed sets of threads for arithmetic, each behind a bounded queue: what lasts longer than half a
 //! millisecond runs here and not on the threads that move bytes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::oneshot;
+
+/// Work on fewer bytes is done where it is: handing it over would cost more than it holds up.
+const OFFLOAD_BYTES: usize = 256 * 1024;
+
+/// Jobs that may wait for the threads of a [`CpuPool`]; more wait outside the queue.
+const POOL_QUEUE: usize = 64;
 
 type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 
@@ -17,6 +24,7 @@ pub struct Panicked;
 #[derive(Debug)]
 pub struct Workers<S> {
     queue: async_channel::Sender<Job<S>>,
+    threads: usize,
 }
 
 impl<S: 'static> Workers<S> {
@@ -47,11 +55,16 @@ impl<S: 'static> Workers<S> {
                     }
                 })?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, threads })
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Runs `work` on one of the threads. Waits for a place in the queue; work whose caller has
-    /// gone by the time its turn comes is skipped.
+    /// left by the time it reaches a thread is skipped.
     ///
     /// # Errors
     ///
@@ -60,20 +73,65 @@ impl<S: 'static> Workers<S> {
         &self,
         work: impl FnOnce(&mut S) -> T + Send + 'static,
     ) -> Result<T, Panicked> {
-        let (answer, answered) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let job: Job<S> = Box::new(move |state| {
-            if !answer.is_closed() {
-                let _ = answer.send(work(state));
+            if !sender.is_closed() {
+                let _ = sender.send(work(state));
             }
         });
         self.queue.send(job).await.map_err(|_| Panicked)?;
-        answered.await.map_err(|_| Panicked)
+        result.await.map_err(|_| Panicked)
+    }
+}
+
+/// Threads for the bytes of requests: parsing, inflating, converting. They are apart from the
+/// threads that decode images, so that a short request does not stand behind the images of a long
+/// one before it is even read.
+#[derive(Clone, Debug)]
+pub struct CpuPool(Arc<Workers<()>>);
+
+impl CpuPool {
+    /// Starts `threads` threads.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(threads: usize) -> std::io::Result<Self> {
+        let workers = Workers::start("bytes", threads, POOL_QUEUE, || ())?;
+        Ok(Self(Arc::new(workers)))
+    }
+
+    /// Runs work on `bytes` bytes: here if they are few, else on one of the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`].
+    pub async fn run<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        if bytes < OFFLOAD_BYTES {
+            return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
+        }
+        self.offload(work).await
+    }
+
+    /// Runs work on one of the threads even if its input is small: its output may not be.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`].
+    pub async fn offload<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        self.0.run(|()| work()).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::FutureExt;
@@ -81,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_costs_one_answer_and_the_state() {
+    async fn a_panic_costs_one_result_and_the_state() {
         let workers = Workers::start("test", 1, 4, || 0).unwrap();
         assert_eq!(workers.run(|n| std::mem::replace(n, 7)).await.unwrap(), 0);
         assert_eq!(workers.run(|n| *n).await.unwrap(), 7);
@@ -90,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_of_a_caller_who_left_is_skipped() {
+    async fn work_whose_caller_left_is_skipped() {
         let workers = Arc::new(Workers::start("test", 1, 4, || ()).unwrap());
         let (begun, wait_begun) = oneshot::channel();
         let (release, gate) = std::sync::mpsc::channel::<()>();
@@ -116,5 +174,17 @@ mod tests {
         blocker.await.unwrap().unwrap();
         workers.run(|()| ()).await.unwrap();
         assert_eq!(ran.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn only_large_work_leaves_its_thread() {
+        let pool = CpuPool::start(1).unwrap();
+        let here = thread::current().id();
+        let ran_on = |bytes| pool.run(bytes, || thread::current().id());
+        assert_eq!(ran_on(OFFLOAD_BYTES - 1).await.unwrap(), here);
+        assert_ne!(ran_on(OFFLOAD_BYTES).await.unwrap(), here);
+        for bytes in [0, OFFLOAD_BYTES] {
+            assert!(pool.run(bytes, || panic!("on purpose")).await.is_err());
+        }
     }
 }

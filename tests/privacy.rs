@@ -109,7 +109,7 @@ async fn nothing_that_was_sent_appears_again() {
         }
         let log = service.log();
         assert!(
-            level != "debug" || log.contains("answered"),
+            level != "debug" || log.contains("response sent"),
             "the log is not at this level: {log}"
         );
         for secret in SECRETS {

@@ -10,13 +10,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use facequality_transformer::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
+use facequality_transformer::faces::{PLANE_BYTES, SIDE};
+use facequality_transformer::pixel::{self, ExifOrientation, Formats, Options, Scratch};
+use facequality_transformer::wire::grpc;
 use facequality_transformer::wire::tensor::BatchBuilder;
 use facequality_transformer::wire::triton::ModelInferRequest;
 use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use prost::Message;
 
 /// Calls on their way at once.
 const CALLS: usize = 8;
@@ -24,6 +25,7 @@ const CALLS: usize = 8;
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::DEFAULT,
 };
 
 /// What one image cost.
@@ -42,15 +44,16 @@ pub(crate) fn image(path: &str) -> Vec<u8> {
 }
 
 /// A, per image.
-pub(crate) fn pixels(image: &[u8], turn: Duration) -> Cost {
+pub(crate) fn pixels(image: &[u8], period: Duration) -> Cost {
     let mut scratch = Scratch::default();
     let mut planes: [BytesMut; 3] = Default::default();
     measured(1, || {
-        let end = Instant::now() + turn;
+        let end = Instant::now() + period;
         let mut rounds = 0;
         while Instant::now() < end {
             planes.iter_mut().for_each(BytesMut::clear);
-            pixel::to_planes(image, &OPTIONS, &mut scratch, &mut planes).expect("a sound image");
+            pixel::to_planes(image, [SIDE; 2], &OPTIONS, &mut scratch, &mut planes)
+                .expect("a sound image");
             rounds += 1;
         }
         rounds
@@ -62,7 +65,7 @@ pub(crate) fn pixels_and_call(
     image: Option<&[u8]>,
     batch: usize,
     predictor: &str,
-    turn: Duration,
+    period: Duration,
 ) -> Cost {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -81,7 +84,7 @@ pub(crate) fn pixels_and_call(
         tokio::spawn(connection);
         let scratch = Rc::new(RefCell::new(Scratch::default()));
         let rounds = Rc::new(Cell::new(0));
-        let end = Instant::now() + turn;
+        let end = Instant::now() + period;
         let local = tokio::task::LocalSet::new();
         for _ in 0..CALLS {
             let (mut sender, uri) = (sender.clone(), uri.clone());
@@ -95,12 +98,9 @@ pub(crate) fn pixels_and_call(
                         .header("te", "trailers")
                         .body(Full::new(message))
                         .expect("a request");
-                    let answer = sender.send_request(request).await.expect("an answer");
-                    let answer = answer.into_body().collect().await.expect("its body");
-                    let status = answer
-                        .trailers()
-                        .and_then(|t| t.get("grpc-status"))
-                        .cloned();
+                    let response = sender.send_request(request).await.expect("a response");
+                    let body = response.into_body().collect().await.expect("its body");
+                    let status = body.trailers().and_then(|t| t.get("grpc-status")).cloned();
                     assert!(status.is_none_or(|status| status == "0"), "a refused call");
                     rounds.set(rounds.get() + 1);
                 }
@@ -116,20 +116,18 @@ pub(crate) fn pixels_and_call(
 /// The tensor of `batch` times the image behind its gRPC and protobuf headers.
 fn message(image: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
     let side = SIDE as i64;
-    let (blank, mut rows) = BatchBuilder::rows::<3>(batch, PLANE_BYTES);
+    let (builder, mut rows) = BatchBuilder::rows::<3>(batch, PLANE_BYTES);
     for planes in &mut rows {
         match image {
-            Some(image) => {
-                pixel::to_planes(image, &OPTIONS, scratch, planes).expect("a sound image")
-            }
+            Some(image) => pixel::to_planes(image, [SIDE; 2], &OPTIONS, scratch, planes)
+                .expect("a sound image"),
             None => planes
                 .iter_mut()
                 .for_each(|plane| plane.resize(PLANE_BYTES, 0)),
         }
     }
-    let tensor = blank.assemble(rows, &[3, side, side]);
-    let length = tensor.byte_len();
-    let protobuf = ModelInferRequest {
+    let tensor = builder.assemble(rows, &[3, side, side]);
+    let request = ModelInferRequest {
         model_name: "face_quality_trt_fp16".to_owned(),
         inputs: vec![InferInputTensor {
             name: "input.1".to_owned(),
@@ -139,15 +137,11 @@ fn message(image: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
         }],
         ..ModelInferRequest::default()
     };
-    let mut tail = vec![7 << 3 | 2];
-    prost::encode_length_delimiter(length, &mut tail).expect("room in a Vec");
-    let protobuf = [protobuf.encode_to_vec(), tail].concat();
-    let frame = ((protobuf.len() + length) as u32).to_be_bytes();
-    let header = [&[0], frame.as_slice(), &protobuf].concat();
-    tensor.into_message(&header).head
+    let head = grpc::encode_head(&request, tensor.byte_len());
+    tensor.into_message(&head).head
 }
 
-/// Cost per image of `work`, which tells how many times it took `batch` images.
+/// Cost per image of `work`, which returns how many times it took `batch` images.
 pub(crate) fn measured(batch: usize, work: impl FnOnce() -> u64) -> Cost {
     let clock = Clock::start();
     let rounds = work();

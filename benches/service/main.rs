@@ -2,7 +2,7 @@
 //! Python transformer: every row of docs/PERFORMANCE.md.
 //!
 //! ```text
-//! cargo bench --bench service --features turbojpeg -- [ROW…] [--peer PYTHON] [--triton HOST:PORT]
+//! cargo bench --bench service -- [ROW…] [--peer PYTHON] [--triton HOST:PORT]
 //! ```
 //!
 //! Both sides of a ratio take turns within one run, since the machine's speed changes from minute
@@ -13,7 +13,9 @@
 // A bench that cannot start its processes has nothing to measure.
 #![allow(clippy::expect_used)]
 
+mod comparisons;
 mod floor;
+mod load;
 #[cfg(feature = "embedded")]
 mod model;
 mod process;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// As in the service, lest the floor be paved with page faults.
+/// As in the service: the system's allocator would add page faults to the floor alone.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -41,7 +43,7 @@ struct Args {
     /// Seconds of each turn
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// A Python with the packages of benches/peer/requirements.txt: the peer takes its turns too
+    /// A Python with the packages of peer/requirements.txt: the peer takes its turns too
     #[arg(long, value_name = "PYTHON")]
     peer: Option<PathBuf>,
     /// gRPC address of a Triton, for the row of latencies; else `predictor` stands in
@@ -50,17 +52,17 @@ struct Args {
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
-    /// Be the bare tonic proxy that a row compares with
+    /// Be the tonic proxy that a row compares with
     #[arg(long, hide = true, num_args = 2, value_names = ["PORT", "PREDICTOR"])]
     proxy: Option<Vec<String>>,
 }
 
 /// How long and how often.
 struct Effort {
-    /// Only to see that it works.
+    /// Only to show that it works.
     brief: bool,
     rounds: usize,
-    turn: Duration,
+    period: Duration,
     warmup: Duration,
     peer: Option<PathBuf>,
     triton: Option<String>,
@@ -72,23 +74,24 @@ fn main() {
     if let Some([port, predictor]) = args.proxy.as_deref() {
         return runtime.block_on(proxy::serve(port, predictor));
     }
-    let effort = match args.bench {
-        true => Effort {
+    let effort = if args.bench {
+        Effort {
             brief: false,
             rounds: args.rounds,
-            turn: Duration::from_secs_f64(args.seconds),
+            period: Duration::from_secs_f64(args.seconds),
             warmup: Duration::from_millis(500),
             peer: args.peer,
             triton: args.triton,
-        },
-        false => Effort {
+        }
+    } else {
+        Effort {
             brief: true,
             rounds: 1,
-            turn: Duration::from_millis(200),
+            period: Duration::from_millis(200),
             warmup: Duration::ZERO,
             peer: None,
             triton: None,
-        },
+        }
     };
     let wanted = |name: &str| {
         args.rows.is_empty() || args.rows.iter().any(|row| name.starts_with(row.as_str()))

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use facequality_transformer::context::RequestContext;
-use facequality_transformer::faces::quality::ONNX;
+use facequality_transformer::faces::{ONNX, SIDE};
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
-use facequality_transformer::pixel::SIDE;
 use facequality_transformer::predictor::{EmbeddedModel, LocalSettings, Predictor, Signature};
 use facequality_transformer::wire::tensor::Tensor;
 use rten::{Model, RunOptions, ThreadPool, ValueView};
@@ -28,7 +27,7 @@ fn values() -> Vec<f32> {
 }
 
 /// The runtime, one image after the other on one thread.
-pub(crate) fn alone(turn: Duration) -> Cost {
+pub(crate) fn alone(period: Duration) -> Cost {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/face_quality.onnx");
     let model = Model::load_file(file).expect("the model");
     let input = model.find_node(INPUT).expect("its input");
@@ -36,7 +35,7 @@ pub(crate) fn alone(turn: Duration) -> Cost {
     let values = values();
     let pool = Arc::new(ThreadPool::with_num_threads(1));
     measured(1, || {
-        let end = Instant::now() + turn;
+        let end = Instant::now() + period;
         let mut rounds = 0;
         while Instant::now() < end {
             let view = ValueView::from_shape(&[1, 3, SIDE, SIDE], &values).expect("a shape");
@@ -49,8 +48,8 @@ pub(crate) fn alone(turn: Duration) -> Cost {
     })
 }
 
-/// The predictor as the service calls it, with so many threads.
-pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
+/// The predictor as the service calls it, with this number of threads.
+pub(crate) async fn predictor(threads: usize, period: Duration) -> Cost {
     let side = SIDE as i64;
     let signature = Signature {
         model: "face_quality".to_owned(),
@@ -59,7 +58,7 @@ pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
         output: OUTPUT.to_owned(),
         output_row: vec![1],
     };
-    let metrics = Arc::new(Metrics::new("none", &[]).expect("metrics"));
+    let metrics = Arc::new(Metrics::new(&[]).expect("metrics"));
     let settings = LocalSettings {
         concurrency: 100,
         max_batch: 32,
@@ -69,7 +68,7 @@ pub(crate) async fn predictor(threads: usize, turn: Duration) -> Cost {
     let predictor = predictor.expect("the model");
     let data: Bytes = values().iter().flat_map(|v| v.to_le_bytes()).collect();
     let context = RequestContext::new(String::new(), Deadline::after(Duration::from_secs(60)));
-    let end = Instant::now() + turn;
+    let end = Instant::now() + period;
     let caller = async || {
         let mut rounds = 0;
         while Instant::now() < end {

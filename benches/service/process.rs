@@ -54,8 +54,8 @@ fn start(mut command: Command, port: u16, grpc_port: u16) -> Process {
     }
 }
 
-/// Whether a GET is answered with 200.
-fn answers_well(port: u16, path: &str) -> bool {
+/// Whether the response to a GET is 200.
+fn is_ok(port: u16, path: &str) -> bool {
     let ask = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
@@ -103,7 +103,7 @@ impl Process {
         let port = free_port();
         let mut command = Command::new(python);
         command
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("peer"))
             .args(["-m", "facequality_transformer", "--enable_grpc", "false"])
             .args(["--http_port", &port.to_string()])
             .args(["--predictor_host", predictor])
@@ -114,7 +114,7 @@ impl Process {
     }
 
     async fn ready(self, path: &str) -> Self {
-        self.once(|port| answers_well(port, path)).await
+        self.once(|port| is_ok(port, path)).await
     }
 
     async fn listening(self) -> Self {

@@ -23,11 +23,22 @@ impl Side {
     }
 }
 
-/// The median, the least and the most.
-fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let edge = |of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap_or(f64::NAN);
-    let median = median(values.to_vec()).unwrap_or(f64::NAN);
-    (median, edge(f64::min), edge(f64::max))
+/// The median of values, with the smallest and the largest.
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Self {
+        let edge = |of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap_or(f64::NAN);
+        Self {
+            median: median(values.to_vec()).unwrap_or(f64::NAN),
+            least: edge(f64::min),
+            most: edge(f64::max),
+        }
+    }
 }
 
 /// The heading of a row.
@@ -37,7 +48,11 @@ pub(crate) fn heading(name: &str, about: &str) {
 
 /// A side's median with its extremes.
 pub(crate) fn side(side: &Side, unit: &str) {
-    let (median, least, most) = spread(&side.values);
+    let Spread {
+        median,
+        least,
+        most,
+    } = Spread::of(&side.values);
     println!(
         "    {:<44} {median:>9.1} {unit:<7} ({least:.1} … {most:.1})",
         side.name
@@ -52,7 +67,11 @@ pub(crate) fn ratio(above: &Side, below: &Side, goal: &str) {
         .zip(&below.values)
         .map(|(above, below)| above / below)
         .collect();
-    let (median, least, most) = spread(&ratios);
+    let Spread {
+        median,
+        least,
+        most,
+    } = Spread::of(&ratios);
     let name = format!("{} / {}", above.name, below.name);
     println!(
         "    {name:<44} {median:>9.2} {:<7} ({least:.2} … {most:.2})  goal {goal}",

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use serde_json::{Map, json};
 
-use crate::pixel::JPEG_DECODER;
 use crate::service;
 use crate::settings::{ServeArgs, Settings};
 
@@ -14,12 +13,6 @@ const NAMES: usize = 36;
 
 /// The width of the column of sources.
 const SOURCES: usize = 14;
-
-/// What `config` prints besides the settings of `serve`.
-const BUILD: [(&str, &str); 2] = [
-    ("version", env!("CARGO_PKG_VERSION")),
-    ("jpeg_decoder", JPEG_DECODER),
-];
 
 /// Flags of `config`.
 #[derive(clap::Args, Debug)]
@@ -51,9 +44,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         writeln!(out, "{:#}", to_json(&settings))?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (name, value) in BUILD {
-        writeln!(out, "{name:<NAMES$}{:<SOURCES$}{value}", "build")?;
-    }
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(out, "{:<NAMES$}{:<SOURCES$}{version}", "version", "build")?;
     for row in settings.effective() {
         let value = row.value.as_deref().unwrap_or("none");
         let source = row.source.name();
@@ -72,7 +64,7 @@ fn to_json(settings: &Settings) -> serde_json::Value {
         (row.flag.to_owned(), value)
     });
     let mut object = Map::new();
-    object.extend(BUILD.map(|(name, value)| (name.to_owned(), value.into())));
+    object.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
     object.insert("settings".to_owned(), rows.collect::<Map<_, _>>().into());
     object.insert("without_effect".to_owned(), json!(settings.without_effect));
     object.into()

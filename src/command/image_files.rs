@@ -1,6 +1,8 @@
 //! Which image files the arguments of a command name: files as they are, folders by the image files
 //! in them.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -35,7 +37,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             walk(&path, files)?;
-        } else if has_image_extension(&path) {
+        } else if has_image_extension(&path) || begins_like_an_image(&path) {
             files.push(path);
         }
     }
@@ -46,6 +48,23 @@ fn has_image_extension(path: &Path) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())
         .is_some_and(|extension| EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
+}
+
+/// Whether a file without such an extension is an image all the same: exports of data sets name
+/// theirs by number or hash.
+fn begins_like_an_image(path: &Path) -> bool {
+    let mut beginning = [0; 12];
+    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    // Only files: a pipe would wait for its writer.
+    if !is_file || path.extension().is_some() {
+        return false;
+    }
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut beginning));
+    read.is_ok()
+        && match beginning {
+            [0xFF, 0xD8, 0xFF, ..] | [0x89, b'P', b'N', b'G', ..] | [b'B', b'M', ..] => true,
+            beginning => beginning.starts_with(b"RIFF") && beginning.ends_with(b"WEBP"),
+        }
 }
 
 #[cfg(test)]
@@ -60,8 +79,10 @@ mod tests {
         for name in ["b.PNG", "a.jpg", "README.md", "sub/c.webp", "sub/d.py"] {
             std::fs::write(at(name), "").unwrap();
         }
+        std::fs::write(at("0017"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+        std::fs::write(at("LICENSE"), "BSD, or the like").unwrap();
         let files = expand(&[at("README.md"), folder.path().to_owned()]).unwrap();
-        let expected = ["README.md", "a.jpg", "b.PNG", "sub/c.webp"].map(at);
+        let expected = ["README.md", "0017", "a.jpg", "b.PNG", "sub/c.webp"].map(at);
         assert_eq!(files, expected);
     }
 

@@ -2,7 +2,9 @@
 //! their errors are read by a person.
 
 pub mod config;
+mod header;
 mod image_files;
+#[cfg(feature = "loadtest")]
 pub mod loadtest;
 pub mod predict;
 pub mod predictor;
@@ -69,6 +71,7 @@ pub enum Command {
     /// Score image files, in this process or with a running service
     Predict(Box<predict::Args>),
     /// Load a running service, or Triton itself, and report how it performed
+    #[cfg(feature = "loadtest")]
     Loadtest(Box<loadtest::Args>),
     /// Compare tensors and scores with those recorded in the predecessor's environment
     Verify(Box<verify::Args>),
@@ -105,6 +108,7 @@ impl Command {
             }
             Self::Predict(args) => predict::run(*args).boxed_local(),
             Self::Predictor(args) => predictor::run(*args).boxed_local(),
+            #[cfg(feature = "loadtest")]
             Self::Loadtest(args) => loadtest::run(*args).boxed_local(),
             Self::Verify(args) => verify::run(*args).boxed_local(),
             Self::Config(args) => config::run(*args).boxed_local(),

@@ -13,11 +13,13 @@ use http::header::CONTENT_TYPE;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::header::{Header, header_map};
 use super::image_files;
-use crate::engine::{Engine, Request};
+use crate::context::RequestContext;
+use crate::engine::Engine;
 use crate::error_chain::error_chain;
 use crate::faces;
-use crate::observe::timing::Timings;
+use crate::observe::timing::Deadline;
 use crate::service;
 use crate::settings::{ConfigErrors, ServeArgs, Settings};
 use crate::transformer::{Image, Input};
@@ -57,8 +59,16 @@ pub struct Scoring {
     /// this process
     #[arg(long, conflicts_with = "predictor_host")]
     pub url: Option<String>,
+    /// Header of every request to --url, as in -H 'Host: face.example'; repeatable
+    #[arg(
+        long = "header",
+        short = 'H',
+        value_name = "NAME: VALUE",
+        requires = "url"
+    )]
+    pub headers: Vec<Header>,
     /// Name of the service's model
-    #[arg(long, default_value = faces::NAME)]
+    #[arg(long, default_value = faces::MODEL_NAME)]
     pub model_name: String,
     /// Address of Triton, as for `serve`; if unset, the embedded model is used
     #[arg(long)]
@@ -185,6 +195,7 @@ impl Scorer {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let client = reqwest::Client::builder()
                 .user_agent(crate::USER_AGENT)
+                .default_headers(header_map(&args.headers))
                 .timeout(TIMEOUT)
                 .build()?;
             let url = format!(
@@ -202,7 +213,7 @@ impl Scorer {
         );
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
         let engine = service::engine(&settings, &service::metrics(&settings)?)?;
-        engine.wait_ready(TIMEOUT).await?;
+        service::wait_ready(&*engine, TIMEOUT).await?;
         Ok(Self::InProcess {
             engine,
             model: settings.model_name,
@@ -214,16 +225,10 @@ impl Scorer {
         let image = Bytes::from(tokio::fs::read(file).await?);
         match self {
             Self::InProcess { engine, model } => {
-                let request = Request {
-                    model: model.clone(),
-                    input: Input::Images(vec![Image::Encoded(image)]),
-                    id: String::new(),
-                    headers: http::HeaderMap::new(),
-                    timeout: None,
-                    image_errors: None,
-                    timings: Arc::new(Timings::start()),
-                };
-                let rows = engine.run(request).await?;
+                let mut context = RequestContext::new(String::new(), Deadline::after(TIMEOUT));
+                context.model.clone_from(model);
+                let input = Input::Images(vec![Image::Encoded(image)]);
+                let rows = engine.run(input, None, &context).await?;
                 let row = rows.into_iter().next().context("no score")?;
                 Ok(f64::from(row?))
             }

@@ -12,20 +12,21 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::faces;
+use crate::admission::ByteBudget;
 #[cfg(feature = "embedded")]
-use crate::faces::quality::ONNX;
-use crate::front;
-use crate::front::grpc::{self, GrpcRoutes};
-use crate::front::tensors::Tensors;
+use crate::faces::ONNX;
+use crate::faces::{self, FaceQuality};
+use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
-use crate::oip::{InferenceService, Passthrough};
-use crate::pixel::SIDE;
+use crate::oip::{Failures, OpenInference, Passthrough};
 #[cfg(feature = "embedded")]
 use crate::predictor::EmbeddedModel;
 use crate::predictor::{LocalSettings, Predictor, Signature};
+#[cfg(feature = "embedded")]
+use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transport::listener::{Connections, serve};
+use crate::transport::{BodyLimits, ConnectionSettings, serve};
+use crate::workers::CpuPool;
 
 /// Calls that run concurrently; more wait, as they do in Triton.
 const CONCURRENCY: usize = 4096;
@@ -38,7 +39,13 @@ const MAX_BODY_BYTES: usize = i32::MAX as usize;
 
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Triton gives a request that names no deadline all the time it needs; this only keeps a lost call
+/// from staying for ever.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
 const MAX_CONNECTIONS: usize = 10_000;
+
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// How long requests in flight may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(25);
@@ -62,6 +69,9 @@ pub struct Args {
     /// Delay added to each call
     #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=86_400_000))]
     pub delay_ms: u64,
+    /// Share of the calls that fail, from 0 to 1, to try how a client handles errors
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = parse_share)]
+    pub fail: f64,
     /// The max_batch_size that the model reports
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch: u32,
@@ -120,27 +130,35 @@ impl PredictorServer {
     ///
     /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new("none", &[])?);
-        let passthrough = Passthrough::new(predictor(&args, &metrics)?)?
+        let metrics = Arc::new(Metrics::new(&[])?);
+        let service = Passthrough::new(predictor(&args, &metrics)?)
             .with_max_batch(args.max_batch as usize)
-            .with_delay(Duration::from_millis(args.delay_ms));
-        let served: Arc<dyn InferenceService> = Arc::new(passthrough);
-        let settings = grpc::Settings {
-            max_body_bytes: MAX_BODY_BYTES,
-            body_read_timeout: BODY_READ_TIMEOUT,
-            concurrency: STREAM_CONCURRENCY,
+            .with_delay(Duration::from_millis(args.delay_ms))
+            .with_failures(Failures::new(args.fail));
+        let pool = CpuPool::start(1)?;
+        let oip = OpenInference::new(Arc::new(service), pool.clone());
+        let settings = Arc::new(front::Settings {
+            body: BodyLimits {
+                max_bytes: MAX_BODY_BYTES,
+                read_timeout: BODY_READ_TIMEOUT,
+                budget: ByteBudget::unlimited(&metrics),
+                pool,
+            },
+            timeout: TIMEOUT,
+            stream_concurrency: STREAM_CONCURRENCY,
             forward_headers: Vec::new(),
-            metrics: Arc::clone(&metrics),
-        };
-        let routes = grpc::routes(Arc::clone(&served), settings)?;
-        let tensors = tensors(served, metrics, routes.clone());
+            metrics,
+        });
+        let routes = front::grpc_routes(&oip, Arc::clone(&settings))?;
+        let router = Router::new(None, oip, routes.clone(), settings);
         let (http, http_address) = listen(args.host, args.http_port).await?;
         let (grpc, grpc_address) = listen(args.host, args.grpc_port).await?;
         let (control, shutdown) = shutdown::channel();
-        let connections = Connections {
+        let connections = ConnectionSettings {
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            max_header_bytes: MAX_HEADER_BYTES,
             max_age: None,
             tls: None,
         };
@@ -151,7 +169,7 @@ impl PredictorServer {
             connections.clone(),
             shutdown.clone(),
         ));
-        servers.spawn(serve(http, Arc::new(tensors), connections, shutdown));
+        servers.spawn(serve(http, Arc::new(router), connections, shutdown));
         Ok(Self {
             http: http_address,
             grpc: grpc_address,
@@ -170,17 +188,11 @@ impl PredictorServer {
     }
 }
 
-fn tensors(served: Arc<dyn InferenceService>, metrics: Arc<Metrics>, grpc: GrpcRoutes) -> Tensors {
-    Tensors {
-        served,
-        metrics,
-        settings: front::Settings {
-            max_body_bytes: MAX_BODY_BYTES,
-            body_read_timeout: BODY_READ_TIMEOUT,
-            forward_headers: Vec::new(),
-        },
-        grpc,
-    }
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a share from 0 to 1, as in 0.1".to_owned())
 }
 
 async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -192,14 +204,11 @@ async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketA
 }
 
 fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predictor>> {
-    let side = SIDE as i64;
-    let signature = Signature {
-        model: args.model_name.clone(),
-        input: args.input.clone(),
-        input_row: vec![3, side, side],
-        output: args.output.clone(),
-        output_row: vec![1],
-    };
+    let signature = FaceQuality::signature_of(
+        args.model_name.clone(),
+        args.input.clone(),
+        args.output.clone(),
+    );
     let metrics = Arc::clone(metrics);
     let local = LocalSettings {
         concurrency: CONCURRENCY,
@@ -221,8 +230,14 @@ fn embedded(
 ) -> anyhow::Result<Predictor> {
     let file = args.embedded_model.clone();
     let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
-    let threads = crate::settings::resolve_threads(args.threads);
-    Predictor::embedded(&model, threads, local, signature, metrics).map_err(anyhow::Error::msg)
+    Predictor::embedded(
+        &model,
+        resolve_threads(args.threads),
+        local,
+        signature,
+        metrics,
+    )
+    .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
 }
 
 #[cfg(not(feature = "embedded"))]
@@ -241,7 +256,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::wire::tensor::fp32;
     use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
     use crate::wire::triton::model_infer_request::InferInputTensor;
     use crate::wire::triton::{ModelConfigRequest, ModelInferRequest};
@@ -301,6 +315,23 @@ mod tests {
         server.stop().await;
     }
 
+    #[tokio::test]
+    async fn a_share_of_the_calls_fails_on_purpose() {
+        let serving = start(&["--null", "--fail", "0.25"]).await;
+        let address = format!("http://{}", serving.grpc);
+        let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
+        let mut failed = 0;
+        for _ in 0..20 {
+            if let Err(status) = client.model_infer(request(1)).await {
+                assert_eq!(status.code(), tonic::Code::Internal);
+                assert!(status.message().contains("--fail"), "{status}");
+                failed += 1;
+            }
+        }
+        assert_eq!(failed, 5);
+        serving.stop().await;
+    }
+
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn the_embedded_model_scores_each_row() {
@@ -308,7 +339,8 @@ mod tests {
         let address = format!("http://{}", server.grpc);
         let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
         let response = client.model_infer(request(3)).await.unwrap().into_inner();
-        let scores: Vec<f32> = fp32(&response.raw_output_contents[0]).collect();
+        let scores: Vec<f32> =
+            crate::wire::tensor::fp32(&response.raw_output_contents[0]).collect();
         assert_eq!(scores.len(), 3);
         assert!(
             scores.iter().all(|score| (0.0..=1.0).contains(score)),

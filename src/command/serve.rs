@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use http::header::AUTHORIZATION;
 
-use crate::pixel::JPEG_DECODER;
 use crate::service::Service;
 use crate::settings::{Settings, display_targets};
 use crate::shutdown;
@@ -35,7 +34,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         grpc = service.grpc.map(tracing::field::display),
         model,
         predictor,
-        jpeg_decoder = JPEG_DECODER,
         "listening"
     );
     let signal = shutdown::signalled().await?;

@@ -2,19 +2,13 @@
 
 use bytes::BytesMut;
 
+use super::{SIDE, SOURCE};
 use crate::error::{Error, Kind};
-use crate::pixel::{self, Options, SIDE, Scratch};
+use crate::pixel::{self, Options, Scratch};
 use crate::predictor::Signature;
-use crate::transformer::{Row, Transformer};
+use crate::transformer::{CHANNELS, Row, Transformer};
 
-/// The demonstration model, an ONNX file, which answers when no predictor is named.
-#[cfg(feature = "embedded")]
-pub static ONNX: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
-
-/// What `extra_info.source` of every response says.
-pub const SOURCE: &str = "face_quality_score";
-
-/// The first transformer: image → 3 × 112 × 112 values → score.
+/// Image → 3 × 112 × 112 values → score.
 #[derive(Debug)]
 pub struct FaceQuality {
     signature: Signature,
@@ -24,16 +18,21 @@ pub struct FaceQuality {
 impl FaceQuality {
     /// For the predictor's model and tensors of these names.
     pub fn new(model: String, input: String, output: String, options: Options) -> Self {
-        let side = SIDE as i64;
         Self {
-            signature: Signature {
-                model,
-                input,
-                input_row: vec![3, side, side],
-                output,
-                output_row: vec![1],
-            },
+            signature: Self::signature_of(model, input, output),
             options,
+        }
+    }
+
+    /// What such a model takes and gives, under these names.
+    pub fn signature_of(model: String, input: String, output: String) -> Signature {
+        let side = SIDE as i64;
+        Signature {
+            model,
+            input,
+            input_row: vec![3, side, side],
+            output,
+            output_row: vec![1],
         }
     }
 }
@@ -43,13 +42,23 @@ impl Transformer for FaceQuality {
         &self.signature
     }
 
+    fn source(&self) -> &'static str {
+        SOURCE
+    }
+
     fn preprocess(
         &self,
         image: &[u8],
         scratch: &mut Scratch,
-        planes: &mut [BytesMut; 3],
+        planes: &mut [BytesMut; CHANNELS],
     ) -> Result<(), Error> {
-        Ok(pixel::to_planes(image, &self.options, scratch, planes)?)
+        Ok(pixel::to_planes(
+            image,
+            [SIDE; 2],
+            &self.options,
+            scratch,
+            planes,
+        )?)
     }
 
     fn postprocess(&self, row: &[f32]) -> Row {
@@ -57,12 +66,12 @@ impl Transformer for FaceQuality {
             [score] if score.is_finite() => Ok(score),
             [score] => Err(Error::new(
                 Kind::BadGateway,
-                format!("the predictor's score is {score}, which is no number to answer"),
+                format!("the predictor returned a non-finite score ({score})"),
             )),
             _ => Err(Error::new(
                 Kind::BadGateway,
                 format!(
-                    "the predictor gave {} values for one image instead of 1",
+                    "the predictor returned {} values for one image; expected 1",
                     row.len()
                 ),
             )),

@@ -1,149 +1,183 @@
-//! The doors: each protocol is converted to the engine's request and the rows back to its answer.
+//! What is served on the ports: each protocol converts its requests to the engine's or to the Open
+//! Inference Protocol's, and the results back to its responses. Nothing is decided here.
 
-pub mod grpc;
-pub mod probes;
-pub mod response;
+mod grpc;
+mod probes;
+mod response;
+mod rest;
 #[cfg(test)]
-pub(crate) mod scripted;
-pub mod tensors;
-pub mod v1;
-pub mod v2;
+mod scripted;
+mod v1;
+mod v2;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
-use self::grpc::GrpcRoutes;
+pub use self::grpc::{GrpcRoutes, routes as grpc_routes};
+use self::rest::RestRequest;
+use self::v1::V1Router;
+use self::v2::V2Router;
+use crate::context::RequestContext;
 use crate::engine::Engine;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::observe::metrics::Metrics;
-use crate::observe::timing::Timings;
-use crate::transport::headers::{Forwarded, REQUEST_ID};
-use crate::transport::listener::{Body, Routes};
+use crate::observe::timing::Deadline;
+use crate::oip::OpenInference;
+use crate::transport::headers::{self, REQUEST_ID};
+use crate::transport::{Body, BodyLimits, Handler, HeaderPattern};
 
-/// What the doors need to know.
-#[derive(Debug)]
+/// What all protocols need to know.
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// `--max_body_bytes`.
-    pub max_body_bytes: usize,
-    /// `--body_read_timeout_seconds`.
-    pub body_read_timeout: Duration,
+    /// What bodies are held to.
+    pub body: BodyLimits,
+    /// `--predictor_request_timeout_seconds`: the deadline of requests that name none.
+    pub timeout: Duration,
+    /// Requests of one stream that are worked on side by side (`--concurrency`).
+    pub stream_concurrency: usize,
     /// `--forward_headers`.
-    pub forward_headers: Vec<Forwarded>,
-}
-
-/// The service as its doors see it.
-pub struct App {
-    /// Who answers.
-    pub engine: Arc<Engine>,
-    /// What is counted.
+    pub forward_headers: Vec<HeaderPattern>,
+    /// Where requests are counted.
     pub metrics: Arc<Metrics>,
-    /// What is asked of requests.
-    pub settings: Settings,
-    /// gRPC, which shares the port.
-    pub grpc: GrpcRoutes,
 }
 
-/// A request on its way through a door.
-pub struct Visit {
-    /// Its id.
-    pub id: String,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Where its time goes.
-    pub timings: Arc<Timings>,
-}
-
-impl Visit {
-    fn new(headers: HeaderMap) -> Self {
-        Self {
-            id: crate::transport::headers::request_id(&headers),
-            headers,
-            timings: Arc::new(Timings::start()),
+impl Settings {
+    /// The context of a request whose head has just been read.
+    fn context(&self, headers: &HeaderMap) -> RequestContext {
+        let id = headers::request_id(headers);
+        let mut forwarded = headers::forwarded(&self.forward_headers, headers);
+        // An id that was made goes on as the caller's would.
+        let name = HeaderName::from_static(REQUEST_ID);
+        if self
+            .forward_headers
+            .iter()
+            .any(|pattern| pattern.matches(&name))
+            && let Ok(id) = HeaderValue::from_str(&id)
+        {
+            forwarded.insert(name, id);
         }
+        let mut context = RequestContext::new(id, Deadline::after(self.timeout));
+        context.headers = forwarded;
+        context
     }
 }
 
-impl Routes for App {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        if grpc::is_grpc(request.headers()) {
-            return Arc::new(self.grpc.clone()).answer(request).await;
+/// The way from a request to its response, on a port that serves REST and gRPC together.
+pub struct Router {
+    engine: Option<Arc<Engine>>,
+    oip: OpenInference,
+    grpc: GrpcRoutes,
+    settings: Arc<Settings>,
+}
+
+impl Router {
+    /// Serves V2 and gRPC for `oip`, and V1 where there is an engine.
+    pub fn new(
+        engine: Option<Arc<Engine>>,
+        oip: OpenInference,
+        grpc: GrpcRoutes,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self {
+            engine,
+            oip,
+            grpc,
+            settings,
         }
-        let (head, mut body) = request.into_parts();
-        let visit = Visit::new(head.headers);
-        let span = tracing::info_span!("request", id = visit.id, method = %head.method, path = head.uri.path());
-        async {
-            let answer = self
-                .route(&head.method, head.uri.path(), &visit, &mut body)
-                .await;
-            if answer.is_err() {
-                crate::transport::http_body::discard(&visit.headers, &mut body).await;
+    }
+
+    async fn route(&self, request: &mut RestRequest) -> Result<Response<Body>, Error> {
+        let method = request.head.method.clone();
+        let path = request.head.uri.path().to_owned();
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let metrics = &self.settings.metrics;
+        match (segments.as_slice(), &self.engine) {
+            ([""], Some(_)) => response::get(&method, || response::json(&v1::alive())),
+            (["metrics"], _) => response::get(&method, || probes::metrics(metrics)),
+            (["v1", rest @ ..], Some(engine)) => {
+                let v1 = V1Router {
+                    engine,
+                    settings: &self.settings,
+                };
+                v1.route(rest, request).await
             }
-            finish(&self.metrics, answer, &visit)
+            (["v2", rest @ ..], _) => {
+                let v2 = V2Router {
+                    oip: &self.oip,
+                    settings: &self.settings,
+                };
+                v2.route(rest, request).await
+            }
+            (_, Some(_)) => Err(v1::unknown_route()),
+            (_, None) => Err(v2::unknown_route()),
+        }
+    }
+
+    /// Counts the response, and adds what every response carries.
+    fn into_response(
+        &self,
+        result: Result<Response<Body>, Error>,
+        request_id: &str,
+        request: &RestRequest,
+    ) -> Response<Body> {
+        let mut response = result.unwrap_or_else(|error| {
+            response::log(&error);
+            response::error(&error)
+        });
+        let code = response.status();
+        let labels = ["http", code.as_str()];
+        self.settings
+            .metrics
+            .requests
+            .with_label_values(&labels)
+            .inc();
+        let timings = &request.context.timings;
+        tracing::debug!(
+            code = code.as_u16(),
+            total_ms = timings.total().as_millis() as u64,
+            "response sent"
+        );
+        let headers = response.headers_mut();
+        for (name, value) in [
+            (REQUEST_ID, request_id),
+            ("server-timing", timings.header().as_str()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+impl Handler for Router {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if grpc::is_grpc(request.headers()) {
+            return Arc::new(self.grpc.clone()).handle(request).await;
+        }
+        let (head, body) = request.into_parts();
+        let mut context = self.settings.context(&head.headers);
+        let id = context.id.clone();
+        let span =
+            tracing::info_span!("request", id, method = %head.method, path = head.uri.path());
+        context.span = span.clone();
+        let mut request = RestRequest {
+            head,
+            body,
+            context,
+        };
+        async {
+            let result = self.route(&mut request).await;
+            if result.is_err() {
+                request.discard_body().await;
+            }
+            self.into_response(result, &id, &request)
         }
         .instrument(span)
         .await
     }
-}
-
-impl App {
-    async fn route(
-        &self,
-        method: &Method,
-        path: &str,
-        visit: &Visit,
-        body: &mut Incoming,
-    ) -> Result<Response<Body>, Error> {
-        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-        match segments.as_slice() {
-            [""] => response::get(method, || response::json(&v1::alive())),
-            ["metrics"] => response::get(method, || probes::metrics(&self.metrics)),
-            ["v2", rest @ ..] => {
-                let door = v2::Door {
-                    served: &*self.engine,
-                    settings: &self.settings,
-                };
-                door.answer(method, rest, visit, body).await
-            }
-            ["v1", "models"] => response::get(method, || v1::models(&self.engine)),
-            ["v1", "models", model] => v1::model(self, method, model, visit, body).await,
-            _ => Err(Error::new(
-                Kind::NotFound,
-                "there is no such route; predictions are POST /v1/models/{model}:predict",
-            )),
-        }
-    }
-}
-
-/// Counts the answer, and adds what every answer carries.
-fn finish(
-    metrics: &Metrics,
-    answer: Result<Response<Body>, Error>,
-    visit: &Visit,
-) -> Response<Body> {
-    let mut answer = answer.unwrap_or_else(|error| {
-        response::log(&error);
-        response::error(&error)
-    });
-    let code = answer.status();
-    metrics
-        .requests
-        .with_label_values(&["http", code.as_str()])
-        .inc();
-    tracing::debug!(
-        code = code.as_u16(),
-        total_ms = visit.timings.total().as_millis() as u64,
-        "answered"
-    );
-    let headers = answer.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&visit.id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    if let Ok(timing) = HeaderValue::from_str(&visit.timings.header()) {
-        headers.insert("server-timing", timing);
-    }
-    answer
 }

@@ -7,7 +7,7 @@ use super::response;
 use crate::error::Error;
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
-use crate::transport::listener::Body;
+use crate::transport::Body;
 
 #[derive(Serialize)]
 struct Live {
@@ -21,25 +21,18 @@ struct Ready {
     reason: Option<String>,
 }
 
-/// `/v2/health/live`: the process answers. KServe's client reads the body, Triton's the status.
-///
-/// # Errors
-///
-/// None but defects.
-pub fn live() -> Result<Response<Body>, Error> {
+/// `/v2/health/live`: the process responds. KServe's client reads the body, Triton's the status.
+pub(super) fn live() -> Result<Response<Body>, Error> {
     response::json(&Live { live: true })
 }
 
 /// `/v2/health/ready`: 503 with the reason while some model takes no requests.
-///
-/// # Errors
-///
-/// None but defects.
-pub fn ready(served: &dyn InferenceService) -> Result<Response<Body>, Error> {
-    let reason = served.not_ready();
-    let status = match reason {
-        None => StatusCode::OK,
-        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+pub(super) fn ready(service: &dyn InferenceService) -> Result<Response<Body>, Error> {
+    let reason = service.not_ready();
+    let status = if reason.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
     response::json_with(
         status,
@@ -51,11 +44,7 @@ pub fn ready(served: &dyn InferenceService) -> Result<Response<Body>, Error> {
 }
 
 /// `/metrics` in Prometheus' text format.
-///
-/// # Errors
-///
-/// None but defects.
-pub fn metrics(metrics: &Metrics) -> Result<Response<Body>, Error> {
+pub(super) fn metrics(metrics: &Metrics) -> Result<Response<Body>, Error> {
     let text = metrics.text().map_err(Error::internal)?;
     Ok(response::bytes(
         StatusCode::OK,

@@ -1,4 +1,4 @@
-//! REST answers: JSON, and errors always as `{"error":"…"}`.
+//! REST responses: JSON, and errors always as `{"error":"…"}`.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
@@ -7,61 +7,48 @@ use http_body_util::{Either, Full};
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
-use crate::transport::listener::Body;
+use crate::transport::Body;
 use crate::wire::error_body;
 
-/// An answer with a body that is there already.
-pub fn bytes(
+/// A response whose body is there already.
+pub(super) fn bytes(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut answer = Response::new(Either::Left(Full::new(body.into())));
-    *answer.status_mut() = status;
-    answer
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
+    *response.status_mut() = status;
+    response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
+    response
 }
 
-/// A JSON answer with a status.
-///
-/// # Errors
-///
-/// When the value cannot be JSON: a defect.
-pub fn json_with(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>, Error> {
+/// A JSON response with a status. It fails only by a defect: a value that cannot be JSON.
+pub(super) fn json_with(
+    status: StatusCode,
+    value: &impl Serialize,
+) -> Result<Response<Body>, Error> {
     let body = serde_json::to_vec(value).map_err(Error::internal)?;
     Ok(bytes(status, "application/json", body))
 }
 
-/// A JSON answer with status 200.
-///
-/// # Errors
-///
-/// When the value cannot be JSON: a defect.
-pub fn json(value: &impl Serialize) -> Result<Response<Body>, Error> {
+/// A JSON response with status 200.
+pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Error> {
     json_with(StatusCode::OK, value)
 }
 
-/// The answer of a route that takes GET only.
-///
-/// # Errors
-///
-/// The route's own, and that of another method.
-pub fn get(
+/// The response of a route that takes GET only.
+pub(super) fn get(
     method: &Method,
-    answer: impl FnOnce() -> Result<Response<Body>, Error>,
+    respond: impl FnOnce() -> Result<Response<Body>, Error>,
 ) -> Result<Response<Body>, Error> {
-    only(method, &Method::GET)?;
-    answer()
+    require_method(method, &Method::GET)?;
+    respond()
 }
 
 /// Refuses other methods than the route's one.
-///
-/// # Errors
-///
-/// Another method.
-pub fn only(method: &Method, allowed: &Method) -> Result<(), Error> {
+pub(super) fn require_method(method: &Method, allowed: &Method) -> Result<(), Error> {
     if method == allowed {
         return Ok(());
     }
@@ -76,11 +63,11 @@ pub fn only(method: &Method, allowed: &Method) -> Result<(), Error> {
     ))
 }
 
-/// The answer to a failure.
-pub fn error(error: &Error) -> Response<Body> {
+/// The response to a failure.
+pub(super) fn error(error: &Error) -> Response<Body> {
     let body = error_body::to_json(&error.text);
-    let mut answer = bytes(error.kind.http_status(), "application/json", body);
-    let headers = answer.headers_mut();
+    let mut response = bytes(error.kind.http_status(), "application/json", body);
+    let headers = response.headers_mut();
     if let Kind::WrongMethod(allowed) = error.kind {
         headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
@@ -90,12 +77,12 @@ pub fn error(error: &Error) -> Response<Body> {
     if let Some(seconds) = error.kind.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    answer
+    response
 }
 
 /// Writes a failure to the log: the service's and the predictor's as warnings. What a caller did wrong
 /// is for debugging only: any caller could fill the log with it, and the metrics count it.
-pub fn log(error: &Error) {
+pub(super) fn log(error: &Error) {
     let status = error.kind.http_status();
     let origin = error.origin.name();
     if status.is_server_error() {

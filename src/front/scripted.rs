@@ -4,56 +4,56 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
-use crate::admission::ByteReservation;
+use crate::context::RequestContext;
 use crate::engine::statistics::Snapshot;
 use crate::error::{Error, Kind};
-use crate::oip::{Context, InferenceService, ModelDescription, TensorSpec};
+use crate::oip::{InferenceService, ModelDescription, TensorSpec};
 use crate::predictor::Readiness;
 use crate::transformer::{Image, Input};
 use crate::wire::tensor::fp32;
 
-/// The script and what was seen.
+/// The script and what was recorded.
 #[derive(Default)]
 pub(crate) struct Scripted {
     pub(crate) not_ready: Mutex<Option<String>>,
     pub(crate) draining: AtomicBool,
     /// A request whose first image is this text fails so.
-    pub(crate) fault: Option<(&'static str, Error)>,
+    pub(crate) failure: Option<(&'static str, Error)>,
     /// Runs wait here until permits are added.
     pub(crate) gate: Option<Semaphore>,
     /// Runs that begin are counted here.
     pub(crate) begun: AtomicUsize,
-    pub(crate) inside: Arc<AtomicUsize>,
-    pub(crate) most_inside: AtomicUsize,
-    pub(crate) reserved: Mutex<Vec<usize>>,
-    pub(crate) contexts: Mutex<Vec<(String, Context)>>,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) most_in_flight: AtomicUsize,
+    /// Of each run: its input, as `Debug` shows it, and its context.
+    pub(crate) runs: Mutex<Vec<(String, RequestContext)>>,
     /// max_batch_size; 0 as the engine has it.
     pub(crate) max_batch: usize,
 }
 
 /// Counts a run until it ends or is given up.
-struct Inside(Arc<AtomicUsize>);
+struct InFlight(Arc<AtomicUsize>);
 
-impl Drop for Inside {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Scripted {
-    fn known(&self, model: &str) -> Result<(), Error> {
+    fn check_name(&self, model: &str) -> Result<(), Error> {
         if model == "faces" {
             return Ok(());
         }
         Err(Error::new(
             Kind::NotFound,
-            format!("model {model:?} is not here; there is faces"),
+            format!("unknown model {model:?}; available: faces"),
         ))
     }
 }
@@ -65,7 +65,7 @@ impl InferenceService for Scripted {
     }
 
     fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
-        self.known(model)?;
+        self.check_name(model)?;
         Ok(ModelDescription {
             name: model.to_owned(),
             platform: "scripted",
@@ -80,21 +80,17 @@ impl InferenceService for Scripted {
                 name: "score".to_owned(),
                 row: vec![1],
             },
-            alias: Some("1346".to_owned()),
+            output_alias: Some("1346".to_owned()),
             always_raw: self.max_batch > 0,
         })
     }
 
     fn readiness(&self, model: &str) -> Result<Readiness, Error> {
-        self.known(model)?;
+        self.check_name(model)?;
         Ok(match &*self.not_ready.lock().unwrap() {
             Some(reason) => Readiness::NotReady(reason.clone()),
             None => Readiness::Ready { max_batch: 32 },
         })
-    }
-
-    fn jpeg_decoder(&self) -> Option<&'static str> {
-        Some("none")
     }
 
     fn draining(&self) -> bool {
@@ -102,7 +98,7 @@ impl InferenceService for Scripted {
     }
 
     fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
-        self.known(model)?;
+        self.check_name(model)?;
         Ok(Snapshot {
             success: 2,
             images: 6,
@@ -111,21 +107,15 @@ impl InferenceService for Scripted {
         })
     }
 
-    async fn run(
-        &self,
-        _model: &str,
-        input: Input,
-        id: String,
-        context: Context,
-    ) -> Result<Bytes, Error> {
+    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_inside.fetch_max(inside, Ordering::SeqCst);
-        let _inside = Inside(Arc::clone(&self.inside));
-        let timeout = context.timeout.unwrap_or(Duration::from_secs(600));
-        self.contexts.lock().unwrap().push((id, context));
+        let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);
+        let _in_flight = InFlight(Arc::clone(&self.in_flight));
+        let run = (format!("{input:?}"), context.clone());
+        self.runs.lock().unwrap().push(run);
         if let Some(gate) = &self.gate {
-            match tokio::time::timeout(timeout, gate.acquire()).await {
+            match timeout_at(context.deadline.instant().into(), gate.acquire()).await {
                 Ok(permit) => permit.unwrap().forget(),
                 Err(_) => return Err(Error::new(Kind::Deadline, "too late")),
             }
@@ -142,7 +132,7 @@ impl InferenceService for Scripted {
             Input::Images(images) => {
                 for (index, image) in images.iter().enumerate() {
                     let (Image::Item(bytes) | Image::Base64(bytes) | Image::Encoded(bytes)) = image;
-                    if let Some((text, error)) = &self.fault
+                    if let Some((text, error)) = &self.failure
                         && bytes == text
                     {
                         return Err(error.clone().with_image(index));
@@ -152,15 +142,5 @@ impl InferenceService for Scripted {
             }
         }
         Ok(values.freeze())
-    }
-
-    async fn reserve(&self, bytes: usize) -> Result<Option<ByteReservation>, Error> {
-        self.reserved.lock().unwrap().push(bytes);
-        Ok(None)
-    }
-
-    async fn run_aside(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
-        work();
-        Ok(())
     }
 }

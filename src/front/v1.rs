@@ -1,150 +1,137 @@
-//! KServe's V1 protocol: liveness, models, predictions as JSON or as the bare image.
+//! KServe's V1 protocol: liveness, models, predictions from JSON or from an image as the body.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 
-use super::{App, Visit, response};
-use crate::engine::{Engine, Request};
+use super::rest::RestRequest;
+use super::{Settings, response};
+use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
 use crate::predictor::Readiness;
-use crate::transformer::batch::ImageErrors;
-use crate::transformer::{Image, Input, Row};
-use crate::transport::headers::forwarded;
-use crate::transport::listener::Body;
+use crate::transformer::{Image, ImageErrors, Input, Row};
+use crate::transport::Body;
 use crate::wire::v1::request::RequestForm;
-use crate::wire::v1::{Alive, ModelStatus, Models};
+use crate::wire::v1::{self, Alive, ModelStatus, Models};
 
-/// Bodies above this size are parsed on a pixel thread: parsing them takes longer than a thread
-/// that moves bytes may be held up.
-const OFFLOAD_BYTES: usize = 512 * 1024;
+/// The routes below `/v1`.
+pub(super) struct V1Router<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) settings: &'a Settings,
+}
 
 /// `GET /`
-pub fn alive() -> Alive {
+pub(super) fn alive() -> Alive {
     Alive { status: "alive" }
 }
 
-/// `GET /v1/models`
-///
-/// # Errors
-///
-/// None but defects.
-pub fn models(engine: &Engine) -> Result<Response<Body>, Error> {
-    response::json(&Models {
-        models: engine.models().collect(),
-    })
+pub(super) fn unknown_route() -> Error {
+    Error::new(
+        Kind::NotFound,
+        "unknown route; predictions are POST /v1/models/{model}:predict",
+    )
 }
 
-/// `/v1/models/{model}` and, behind a colon, what is asked of the model.
-///
-/// # Errors
-///
-/// Everything that a request can fail by.
-pub async fn model(
-    app: &App,
-    method: &Method,
-    segment: &str,
-    visit: &Visit,
-    body: &mut Incoming,
-) -> Result<Response<Body>, Error> {
-    // KServe's clients may encode the colon.
-    let segment = segment.replace("%3A", ":").replace("%3a", ":");
-    match segment.split_once(':') {
-        None => response::get(method, || status(&app.engine, &segment)),
-        Some((model, "predict")) => {
-            response::only(method, &Method::POST)?;
-            predict(app, model, visit, body).await
+impl V1Router<'_> {
+    /// Routes a request to `/v1/…`; `segments` are the path's parts behind `v1`.
+    pub(super) async fn route(
+        &self,
+        segments: &[&str],
+        request: &mut RestRequest,
+    ) -> Result<Response<Body>, Error> {
+        match segments {
+            ["models"] => response::get(&request.head.method, || self.models()),
+            ["models", model] => self.route_model(model, request).await,
+            _ => Err(unknown_route()),
         }
-        Some((model, "explain")) => {
-            response::only(method, &Method::POST)?;
-            app.engine.readiness(model)?;
-            Err(Error::new(
-                Kind::Unimplemented,
-                format!("model {model:?} has no explainer"),
-            ))
+    }
+
+    /// A model and, behind a colon, what is to be done with it.
+    async fn route_model(
+        &self,
+        segment: &str,
+        request: &mut RestRequest,
+    ) -> Result<Response<Body>, Error> {
+        // KServe's clients may encode the colon.
+        let segment = segment.replace("%3A", ":").replace("%3a", ":");
+        match segment.split_once(':') {
+            None => response::get(&request.head.method, || self.status(&segment)),
+            Some((model, "predict")) => {
+                response::require_method(&request.head.method, &Method::POST)?;
+                self.predict(model, request).await
+            }
+            Some((model, "explain")) => {
+                response::require_method(&request.head.method, &Method::POST)?;
+                self.engine.readiness(model)?;
+                Err(Error::new(
+                    Kind::Unimplemented,
+                    format!("model {model:?} has no explainer"),
+                ))
+            }
+            Some(_) => Err(unknown_route()),
         }
-        Some(_) => Err(Error::new(
-            Kind::NotFound,
-            "there is no such route; predictions are POST /v1/models/{model}:predict",
-        )),
+    }
+
+    fn models(&self) -> Result<Response<Body>, Error> {
+        response::json(&Models {
+            models: self.engine.models().collect(),
+        })
+    }
+
+    fn status(&self, name: &str) -> Result<Response<Body>, Error> {
+        let ready = matches!(self.engine.readiness(name)?, Readiness::Ready { .. });
+        let code = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        response::json_with(code, &ModelStatus { name, ready })
+    }
+
+    async fn predict(
+        &self,
+        model: &str,
+        request: &mut RestRequest,
+    ) -> Result<Response<Body>, Error> {
+        // Known before the body is read.
+        self.engine.readiness(model)?;
+        model.clone_into(&mut request.context.model);
+        let body = request.read_body(&self.settings.body).await?;
+        let parsed = {
+            let _timer = request.context.timings.stage(Stage::Parse);
+            let (bytes, max_images) = (body.bytes, self.engine.max_images());
+            let pool = &self.settings.body.pool;
+            pool.run(bytes.len(), move || parse(bytes, max_images))
+                .await??
+        };
+        let form = parsed.form;
+        let input = Input::Images(parsed.images);
+        let rows = self
+            .engine
+            .run(input, parsed.image_errors, &request.context)
+            .await
+            .map_err(|error| match error.image {
+                Some(index) => error.with_location(&form.location(index)),
+                None => error,
+            })?;
+        drop(body.reserved);
+        form.response(rows, self.engine.source(model)?)
     }
 }
 
-fn status(engine: &Engine, name: &str) -> Result<Response<Body>, Error> {
-    let ready = matches!(engine.readiness(name)?, Readiness::Ready { .. });
-    let code = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    response::json_with(code, &ModelStatus { name, ready })
-}
-
-/// What form the answer takes and where its images stood.
+/// What form the response takes and where its images stood.
 #[derive(Clone, Copy)]
-enum Asked {
+enum ResponseForm {
     Json(RequestForm),
     Passthrough,
 }
 
 struct Parsed {
-    asked: Asked,
+    form: ResponseForm,
     images: Vec<Image>,
     image_errors: Option<ImageErrors>,
-}
-
-async fn predict(
-    app: &App,
-    model: &str,
-    visit: &Visit,
-    incoming: &mut Incoming,
-) -> Result<Response<Body>, Error> {
-    // Known before the body is read.
-    app.engine.readiness(model)?;
-    let read =
-        crate::transport::http_body::read(&*app.engine, &app.settings, visit, incoming).await?;
-    let parsed = {
-        let _clock = visit.timings.stage(Stage::Parse);
-        let (bytes, max_images) = (read.bytes, app.engine.max_images());
-        if bytes.len() > OFFLOAD_BYTES {
-            app.engine
-                .offload(move || parse(bytes, max_images))
-                .await??
-        } else {
-            parse(bytes, max_images)?
-        }
-    };
-    let request = Request {
-        model: model.to_owned(),
-        input: Input::Images(parsed.images),
-        id: visit.id.clone(),
-        headers: forwarded(&app.settings.forward_headers, &visit.headers),
-        timeout: None,
-        image_errors: parsed.image_errors,
-        timings: visit.timings.clone(),
-    };
-    let rows = app
-        .engine
-        .run(request)
-        .await
-        .map_err(|error| match error.image {
-            Some(index) => error.with_location(&parsed.asked.place(index)),
-            None => error,
-        })?;
-    drop(read.reserved);
-    answer(parsed.asked, rows)
-}
-
-impl Asked {
-    fn place(self, index: usize) -> String {
-        match self {
-            Self::Json(form) => form.place(index),
-            Self::Passthrough => {
-                "the body, which does not begin with { and so is taken for an image".to_owned()
-            }
-        }
-    }
 }
 
 /// Cuts the images out of a body without copying them, unless they are escaped.
@@ -152,43 +139,54 @@ fn parse(body: Bytes, max_images: usize) -> Result<Parsed, Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|&byte| byte != b'{') {
         return Ok(Parsed {
-            asked: Asked::Passthrough,
+            form: ResponseForm::Passthrough,
             images: vec![Image::Encoded(body)],
             image_errors: None,
         });
     }
-    let parsed = crate::wire::v1::request::parse(&body, max_images)?;
-    let cut = |text: std::borrow::Cow<'_, str>| match text {
-        std::borrow::Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
-        std::borrow::Cow::Owned(text) => Bytes::from(text),
+    let parsed = v1::request::parse(&body, max_images)?;
+    let cut = |text: Cow<'_, str>| match text {
+        Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
     };
-    let images = parsed
-        .images
-        .into_iter()
-        .map(|image| match image {
-            crate::wire::v1::request::Image::Item(text) => Image::Item(cut(text)),
-            crate::wire::v1::request::Image::Base64(text) => Image::Base64(cut(text)),
-        })
-        .collect();
+    let images = parsed.images.into_iter().map(|image| match image {
+        v1::request::Image::Item(text) => Image::Item(cut(text)),
+        v1::request::Image::Base64(text) => Image::Base64(cut(text)),
+    });
     Ok(Parsed {
-        asked: Asked::Json(parsed.form),
-        images,
-        image_errors: parsed.report_image_errors.map(|report| match report {
-            true => ImageErrors::Report,
-            false => ImageErrors::Fail,
+        form: ResponseForm::Json(parsed.form),
+        images: images.collect(),
+        image_errors: parsed.report_image_errors.map(|report| {
+            if report {
+                ImageErrors::Report
+            } else {
+                ImageErrors::Fail
+            }
         }),
     })
 }
 
-fn answer(asked: Asked, rows: Vec<Row>) -> Result<Response<Body>, Error> {
-    let rows = rows
-        .into_iter()
-        .map(|row| row.map_err(|error| error.text))
-        .collect();
-    let body = match asked {
-        Asked::Json(RequestForm::Instances) => crate::wire::v1::response::predictions(rows),
-        _ => crate::wire::v1::response::multi_response(rows, crate::faces::quality::SOURCE),
-    };
-    let body = body.map_err(Error::internal)?;
-    Ok(response::bytes(StatusCode::OK, "application/json", body))
+impl ResponseForm {
+    /// Where an image stood in the request.
+    fn location(self, index: usize) -> String {
+        match self {
+            Self::Json(form) => form.place(index),
+            Self::Passthrough => {
+                "the body, which does not begin with { and so is treated as an image".to_owned()
+            }
+        }
+    }
+
+    fn response(self, rows: Vec<Row>, source: &'static str) -> Result<Response<Body>, Error> {
+        let rows = rows
+            .into_iter()
+            .map(|row| row.map_err(|error| error.text))
+            .collect();
+        let body = match self {
+            Self::Json(RequestForm::Instances) => v1::response::predictions(rows),
+            _ => v1::response::multi_response(rows, source),
+        };
+        let body = body.map_err(Error::internal)?;
+        Ok(response::bytes(StatusCode::OK, "application/json", body))
+    }
 }

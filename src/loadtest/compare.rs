@@ -2,25 +2,25 @@
 
 use serde::Serialize;
 
-use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::error::Error;
+use crate::loadtest::measure::summary::{Side, Summary};
 use crate::loadtest::run::Runner;
-use crate::loadtest::{Error, Load, Settings};
+use crate::loadtest::settings::{Load, Settings};
 
 /// Two targets side by side.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// The address of A.
+    /// Address and protocol of A.
     pub a: String,
-    /// The address of B.
     pub b: String,
-    /// One line for each figure.
+    /// One for each figure that both have.
     pub ratios: Vec<Ratio>,
 }
 
-/// A figure of both.
+/// A figure of both targets.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ratio {
-    /// What it is, with its unit.
+    /// The figure with its unit.
     pub name: &'static str,
     /// The median of A's turns.
     pub a: f64,
@@ -28,15 +28,14 @@ pub struct Ratio {
     pub b: f64,
     /// The median of A / B within each round.
     pub ratio: f64,
-    /// The least A / B of a round.
+    /// The smallest A / B of a round.
     pub least: f64,
-    /// The greatest A / B of a round.
+    /// The largest A / B of a round.
     pub greatest: f64,
 }
 
-/// A figure that is compared.
-#[derive(Clone, Copy, Debug)]
-pub struct Figure {
+/// A figure that is compared, with its unit.
+struct Figure {
     name: &'static str,
     of: fn(&Summary) -> Option<f64>,
 }
@@ -72,27 +71,36 @@ const FIGURES: [Figure; 7] = [
     },
 ];
 
-/// Runs both `rounds` times and compares them round by round.
-pub(super) async fn alternate(
+/// Runs both targets `rounds` times. `finish` takes each run as it ends.
+pub(crate) async fn alternate(
     settings: &Settings,
     a: &Runner,
     b: &Runner,
-) -> Result<(Vec<Summary>, Comparison), Error> {
+    finish: impl Fn(Summary) -> Summary,
+) -> Result<Vec<Summary>, Error> {
     let mut runs = Vec::new();
     for round in 1..=settings.rounds.max(1) {
-        for (letter, runner) in [("A", a), ("B", b)] {
+        for (side, runner) in [(Side::A, a), (Side::B, b)] {
             let mut run = once(settings.load, runner).await?;
             let url = &runner.target.endpoint.url;
-            run.label = format!("{letter}{round} {url}, {}", run.label);
-            runs.push(run);
+            run.label = format!("{side:?}{round} {url}, {}", run.label);
+            run.side = Some(side);
+            runs.push(finish(run));
+            if runner.give_up.is_given_up() {
+                return Ok(runs);
+            }
         }
     }
-    let comparison = Comparison {
+    Ok(runs)
+}
+
+/// Compares the runs of both round by round.
+pub(crate) fn comparison(a: &Runner, b: &Runner, runs: &[Summary]) -> Comparison {
+    Comparison {
         a: describe(a),
         b: describe(b),
-        ratios: FIGURES.iter().filter_map(|f| ratio(f, &runs)).collect(),
-    };
-    Ok((runs, comparison))
+        ratios: FIGURES.iter().filter_map(|f| ratio(f, runs)).collect(),
+    }
 }
 
 async fn once(load: Load, runner: &Runner) -> Result<Summary, Error> {
@@ -105,17 +113,17 @@ async fn once(load: Load, runner: &Runner) -> Result<Summary, Error> {
             ..
         } if rates.from == rates.to => Ok(runner.open(rates.from, arrival, length).await),
         _ => Err(Error::Usage(
-            "--compare works with one load: --concurrency, or one --rate".to_owned(),
+            "--compare takes one load: --concurrency, or a --rate without a ramp".to_owned(),
         )),
     }
 }
 
 fn describe(runner: &Runner) -> String {
     let endpoint = &runner.target.endpoint;
-    format!("{} ({})", endpoint.url, endpoint.protocol.name())
+    format!("{} ({})", endpoint.url, endpoint.protocol)
 }
 
-/// `runs` are those of A and B by turns. None if one of them has no such figure.
+/// The ratio over `runs`, which are those of A and B in turn. None if one of them lacks the figure.
 fn ratio(figure: &Figure, runs: &[Summary]) -> Option<Ratio> {
     let values: Vec<_> = runs.iter().map(figure.of).collect::<Option<_>>()?;
     let rounds = values.chunks_exact(2);
@@ -135,7 +143,7 @@ fn ratio(figure: &Figure, runs: &[Summary]) -> Option<Ratio> {
     })
 }
 
-/// The middle one, or the mean of the middle two; nothing of no values.
+/// The middle value, or the mean of the middle two; none of no values.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -148,12 +156,12 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// Says so when the two do not give the same scores.
-pub(super) fn different_scores(a: &Runner, b: &Runner) -> Option<String> {
+pub(crate) fn different_scores(a: &Runner, b: &Runner) -> Option<String> {
     if a.target.endpoint.protocol.sends_tensors() != b.target.endpoint.protocol.sends_tensors() {
         return None;
     }
-    let (of_a, of_b) = (a.check.scores(), b.check.scores());
-    let pairs = of_a.iter().zip(&of_b).zip(&a.plan.names);
+    let (of_a, of_b) = (a.verifier.scores(), b.verifier.scores());
+    let pairs = of_a.iter().zip(&of_b).zip(&a.workload.names);
     let (difference, name) = pairs
         .filter_map(|((a, b), name)| Some((((*a)? - (*b)?).abs(), name)))
         .max_by(|x, y| x.0.total_cmp(&y.0))?;

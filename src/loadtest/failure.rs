@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use tonic::Code;
 
 use crate::wire::grpc::code_name;
 
 /// The kinds of failure, one line of the report each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
+pub enum FailureKind {
     /// An HTTP status other than 200.
     Http(u16),
     /// A gRPC status other than OK.
@@ -17,21 +18,21 @@ pub(super) enum Fault {
     StreamError,
     /// No connection.
     Connect,
-    /// The connection ended before the answer was complete.
+    /// The connection ended before the response was complete.
     Broken,
-    /// No answer within `--timeout`.
+    /// No response within `--timeout`.
     Timeout,
     /// It waited for a free connection until its time was up, and was never sent.
     NeverSent,
-    /// The answer was not what the protocol says.
+    /// The response was not what the protocol says.
     Malformed,
-    /// The answer reports an image that could not be scored.
+    /// The response reports an image that could not be scored.
     ImageError,
-    /// The score is another than before, or than the golden one.
+    /// The score is another than before, or than the expected one.
     WrongScore,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(status) => write!(f, "http {status}"),
@@ -44,30 +45,36 @@ impl fmt::Display for Fault {
             Self::Broken => f.write_str("connection broken"),
             Self::Timeout => f.write_str("timeout"),
             Self::NeverSent => f.write_str("timeout before sending"),
-            Self::Malformed => f.write_str("malformed answer"),
+            Self::Malformed => f.write_str("malformed response"),
             Self::ImageError => f.write_str("image error"),
             Self::WrongScore => f.write_str("wrong score"),
         }
     }
 }
 
-/// A failure with the target's own words, of which the report shows the first of each kind.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) fault: Fault,
-    pub(super) text: String,
-}
-
-impl Failure {
-    pub(super) fn new(fault: Fault, text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS) {
-            text.truncate(end);
-            text.push('…');
-        }
-        Self { fault, text }
+impl Serialize for FailureKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
 /// Characters kept of a target's error text.
 const TEXT_CHARS: usize = 160;
+
+/// A failure with the target's own words, of which the report shows the first of each kind.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS) {
+            text.truncate(end);
+            text.push('…');
+        }
+        Self { kind, text }
+    }
+}

@@ -4,12 +4,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How the moments of an open loop lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use clap::ValueEnum;
+
+/// How the requests of an open loop are spaced. The texts are those of `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Arrival {
-    /// Equally far apart.
+    /// Equally far apart
     Constant,
-    /// Independently of each other, as many callers who know nothing of each other send.
+    /// Independent of each other, as from many callers
     Poisson,
 }
 
@@ -44,7 +46,7 @@ impl FromStr for Rates {
                 Ok(Self { from, to })
             }
             _ => Err(format!(
-                "{text:?} is not a rate; write requests per second, as in 200 or 100..2000"
+                "invalid rate {text:?}: expected requests per second, as in 200 or 100..2000"
             )),
         }
     }
@@ -52,7 +54,7 @@ impl FromStr for Rates {
 
 /// The intended moments of requests, in order.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     arrival: Arrival,
     rate: f64,
     length: f64,
@@ -64,7 +66,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// `rate` requests per second for the time `length`. A seed gives the same moments every time.
-    pub(super) fn new(arrival: Arrival, rate: f64, length: Duration, seed: u64) -> Self {
+    pub(crate) fn new(arrival: Arrival, rate: f64, length: Duration, seed: u64) -> Self {
         Self {
             arrival,
             rate,
@@ -93,10 +95,10 @@ impl Iterator for Schedule {
 
 /// The splitmix64 generator: enough for arrivals and for noise in tensors, and the same every run.
 #[derive(Debug)]
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -105,7 +107,7 @@ impl Random {
     }
 
     /// In [0, 1).
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 }

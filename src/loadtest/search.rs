@@ -3,34 +3,36 @@
 /// The search ends when the rates that hold and that do not are this close.
 const PRECISION: f64 = 1.03;
 
-/// Rates below which, and above which, nothing is searched.
-const LIMITS: (f64, f64) = (0.5, 1e6);
+/// Below this rate nothing is searched.
+const LOWEST: f64 = 0.5;
+
+/// Above this rate nothing is searched.
+const HIGHEST: f64 = 1e6;
 
 /// How a rate did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trial {
-    /// It held.
+pub(crate) enum Probe {
     Held,
-    /// It did not, perhaps for a hiccup of the machine: another try decides.
+    /// Perhaps for a hiccup of the machine: another try decides.
     Missed,
-    /// It did not by far.
-    FarOff,
+    /// The rate is so far above the capacity that another try is a waste of time.
+    Overloaded,
 }
 
 /// Finds the highest rate that holds; none if there is none.
-pub(super) async fn highest<E>(
+pub(crate) async fn highest<E>(
     start: f64,
-    mut probe: impl AsyncFnMut(f64) -> Result<Trial, E>,
+    mut probe: impl AsyncFnMut(f64) -> Result<Probe, E>,
 ) -> Result<Option<f64>, E> {
     let mut good = None;
     let mut bad = None;
-    let mut rate = start.clamp(LIMITS.0, LIMITS.1);
+    let mut rate = start.clamp(LOWEST, HIGHEST);
     loop {
-        let mut trial = probe(rate).await?;
-        if trial == Trial::Missed {
-            trial = probe(rate).await?;
+        let mut outcome = probe(rate).await?;
+        if outcome == Probe::Missed {
+            outcome = probe(rate).await?;
         }
-        if trial == Trial::Held {
+        if outcome == Probe::Held {
             good = Some(rate);
         } else {
             bad = Some(rate);
@@ -38,9 +40,9 @@ pub(super) async fn highest<E>(
         rate = match (good, bad) {
             (Some(good), Some(bad)) if bad / good <= PRECISION => return Ok(Some(good)),
             (Some(good), Some(bad)) => (good * bad).sqrt(),
-            (Some(good), None) if good >= LIMITS.1 => return Ok(Some(good)),
-            (Some(good), None) => (good * 2.0).min(LIMITS.1),
-            (None, Some(bad)) if bad <= LIMITS.0 => return Ok(None),
+            (Some(good), None) if good >= HIGHEST => return Ok(Some(good)),
+            (Some(good), None) => (good * 2.0).min(HIGHEST),
+            (None, Some(bad)) if bad <= LOWEST => return Ok(None),
             (None, bad) => bad.unwrap_or(rate) / 2.0,
         };
     }
@@ -54,12 +56,12 @@ mod tests {
         let mut probes = 0;
         let found = highest(start, async |rate| {
             probes += 1;
-            let trial = if holds(rate) {
-                Trial::Held
+            let outcome = if holds(rate) {
+                Probe::Held
             } else {
-                Trial::Missed
+                Probe::Missed
             };
-            Ok::<_, ()>(trial)
+            Ok::<_, ()>(outcome)
         })
         .await
         .unwrap();
@@ -90,6 +92,6 @@ mod tests {
     #[tokio::test]
     async fn a_target_that_never_holds_has_no_rate() {
         assert_eq!(search(100.0, |_| false).await.0, None);
-        assert_eq!(search(100.0, |_| true).await.0, Some(LIMITS.1));
+        assert_eq!(search(100.0, |_| true).await.0, Some(HIGHEST));
     }
 }

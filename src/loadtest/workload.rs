@@ -4,318 +4,235 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
-use clap::ValueEnum;
+use bytes::Bytes;
+use serde::Serialize;
 
-use crate::loadtest::Error;
+use crate::loadtest::bodies::{self, Body};
+use crate::loadtest::error::Error;
+use crate::loadtest::protocol::Protocol;
 use crate::loadtest::schedule::Random;
-use crate::wire::bytes_tensor::put_element;
-use crate::wire::grpc;
-use crate::wire::triton::ModelInferRequest;
-use crate::wire::triton::model_infer_request::InferInputTensor;
-use crate::wire::{v1, v2};
+use crate::loadtest::settings::{Endpoint, Settings};
 
-/// Bodies above this are not built; the images left over are said to be unused.
-const PLAN_BYTES: usize = 512 << 20;
+/// Images and bodies are kept in memory, so that reading and writing them costs nothing while the
+/// clock runs. Beyond this the load test would compete with what it measures, or be killed.
+const MAX_BYTES: u64 = 512 << 20;
 
-/// Different tensors where images are not what is sent.
+/// Different tensors, where tensors are sent instead of images.
 const TENSORS: usize = 8;
 
-/// The shape of one image as the quality model takes it.
-const TENSOR_ROW: [i64; 3] = [3, 112, 112];
-
-/// How the target is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// V1 JSON with base64 images.
-    V1,
-    /// The image itself as the body of a V1 predict.
-    Raw,
-    /// V2 REST with the binary tensor extension, input `image`.
-    V2,
-    /// ModelInfer, input `image` BYTES.
-    GrpcBytes,
-    /// ModelInfer, input `input.1` FP32.
-    GrpcTensor,
-    /// ModelStreamInfer, input `image` BYTES, one request after the other on each stream.
-    GrpcStream,
-    /// ModelInfer of the predictor's own model: Triton without the transformer.
-    Triton,
-}
-
-impl Protocol {
-    /// Whether it goes over HTTP/2 as gRPC.
-    pub fn is_grpc(self) -> bool {
-        !matches!(self, Self::V1 | Self::Raw | Self::V2)
-    }
-
-    /// Whether tensors are sent instead of images.
-    pub fn sends_tensors(self) -> bool {
-        matches!(self, Self::GrpcTensor | Self::Triton)
-    }
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::Raw => "raw",
-            Self::V2 => "v2",
-            Self::GrpcBytes => "grpc-bytes",
-            Self::GrpcTensor => "grpc-tensor",
-            Self::GrpcStream => "grpc-stream",
-            Self::Triton => "triton",
-        }
-    }
-}
-
-/// An encoded image.
+/// An encoded image, or a tensor in its place.
 #[derive(Clone, Debug)]
-pub(super) struct Image {
+pub(crate) struct Image {
     /// The file's name without its folder: the key in a golden file.
-    pub(super) name: String,
-    pub(super) bytes: Bytes,
+    pub(crate) name: String,
+    pub(crate) bytes: Bytes,
 }
 
-/// Reads the named files, and the files of the named folders by name.
-pub(super) fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Error> {
-    let failed = |path: &Path, error: std::io::Error| {
-        Error::Usage(format!("--images: {}: {error}", path.display()))
-    };
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let mut inside = fs::read_dir(path)
-                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-                .map_err(|error| failed(path, error))
-                .map(|found: Vec<PathBuf>| found)?;
-            inside.retain(|file| file.is_file());
-            inside.sort();
-            files.append(&mut inside);
-        } else {
-            files.push(path.clone());
-        }
-    }
-    files
-        .into_iter()
-        .map(|file| {
-            let bytes = fs::read(&file).map_err(|error| failed(&file, error))?;
-            let name = file.file_name().unwrap_or(file.as_os_str());
-            Ok(Image {
-                name: name.to_string_lossy().into_owned(),
-                bytes: bytes.into(),
-            })
+fn read_images(paths: &[PathBuf]) -> Result<Vec<Image>, Error> {
+    let read = |path: &PathBuf| {
+        let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        Ok(Image {
+            name: name.to_string_lossy().into_owned(),
+            bytes: bytes.into(),
         })
-        .collect()
+    };
+    paths.iter().map(read).collect()
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Usage(format!("--images: {}: {error}", path.display()))
+}
+
+fn file_sizes(paths: &[PathBuf]) -> Result<Vec<u64>, Error> {
+    let size = |path: &PathBuf| match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) => Err(unreadable(path, &error)),
+    };
+    paths.iter().map(size).collect()
 }
 
 /// A request ready to be sent.
 #[derive(Debug)]
-pub(super) struct Request {
-    /// The HTTP body; for gRPC the message with its five bytes in front.
-    pub(super) body: Bytes,
-    /// The value of `inference-header-content-length`, for V2.
-    pub(super) json_length: Option<usize>,
+pub(crate) struct Request {
+    pub(crate) body: Body,
     /// The numbers of its images, in order.
-    pub(super) images: Vec<usize>,
+    pub(crate) images: Vec<usize>,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ImageSet {
+    pub count: usize,
+    /// Bytes of all of them together.
+    pub bytes: u64,
+    /// Whether they are tensors of noise instead of encoded images.
+    pub tensors: bool,
 }
 
 /// All requests; they are sent in turn.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) requests: Vec<Request>,
+pub(crate) struct Workload {
+    pub(crate) requests: Vec<Request>,
     /// The images' names, by number.
-    pub(super) names: Vec<String>,
-    /// Images of `--images` that did not fit.
-    pub(super) unused: usize,
+    pub(crate) names: Vec<String>,
+    image_set: ImageSet,
 }
 
-impl Plan {
-    /// Builds requests of `batch` images each. Every image is in one of them.
-    pub(super) fn build(
-        protocol: Protocol,
-        model: &str,
-        images: &[Image],
-        batch: usize,
-    ) -> Result<Self, Error> {
+impl Workload {
+    /// Builds requests of `--batch` images each. Every image is in one of them.
+    pub(crate) fn build(endpoint: &Endpoint, settings: &Settings) -> Result<Self, Error> {
+        let batch = settings.batch;
+        let tensors = endpoint.protocol.sends_tensors();
+        let row = &settings.tensors.row;
         if batch == 0 {
             return Err(Error::Usage("--batch must be at least 1".to_owned()));
         }
-        if protocol == Protocol::Raw && batch > 1 {
+        if endpoint.protocol == Protocol::Raw && batch > 1 {
             return Err(Error::Usage(
-                "--protocol raw sends one image per request; leave --batch at 1".to_owned(),
+                "--protocol raw sends one image per request: leave --batch at 1".to_owned(),
             ));
         }
-        let names: Vec<_> = if protocol.sends_tensors() {
-            (0..TENSORS).map(|i| format!("noise-{i}")).collect()
+        let sizes = if tensors {
+            let bytes = row.iter().product::<i64>().unsigned_abs() * size_of::<f32>() as u64;
+            vec![bytes; TENSORS]
         } else {
-            images.iter().map(|p| p.name.clone()).collect()
+            file_sizes(&settings.images)?
         };
-        if names.is_empty() {
+        if sizes.is_empty() {
             return Err(Error::Usage(
-                "there are no images to send; name files or a folder with --images".to_owned(),
+                "no images to send: name files or a folder with --images".to_owned(),
             ));
         }
-        let tensors: Vec<_> = if protocol.sends_tensors() {
-            (0..TENSORS).map(|i| noise(i as u64)).collect()
+        check_memory(endpoint.protocol, &sizes, batch)?;
+        let elements = if tensors {
+            noise_images(row)
         } else {
-            Vec::new()
+            read_images(&settings.images)?
         };
-        let mut requests = Vec::new();
-        let mut bytes = 0;
-        let mut used = 0;
-        while used < names.len() && bytes < PLAN_BYTES {
-            let chosen: Vec<_> = (used..used + batch).map(|i| i % names.len()).collect();
-            let parts = |all: &[Bytes]| chosen.iter().map(|&i| all[i].clone()).collect();
-            let encoded = || chosen.iter().map(|&i| images[i].bytes.clone()).collect();
-            let (body, json_length) = match protocol {
-                Protocol::V1 => (v1(encoded()), None),
-                Protocol::Raw => (images[chosen[0]].bytes.clone(), None),
-                Protocol::V2 => {
-                    let (body, length) = v2(encoded())?;
-                    (body, Some(length))
-                }
-                Protocol::GrpcBytes | Protocol::GrpcStream => {
-                    (infer_bytes(model, encoded())?, None)
-                }
-                Protocol::GrpcTensor | Protocol::Triton => {
-                    (infer_tensor(model, parts(&tensors)), None)
-                }
-            };
-            bytes += body.len();
-            used += batch;
-            requests.push(Request {
-                body,
-                json_length,
-                images: chosen,
-            });
-        }
+        let request = |images: Vec<usize>| {
+            let chosen: Vec<_> = images.iter().map(|&i| elements[i].bytes.clone()).collect();
+            let body = bodies::write(endpoint, &settings.tensors, &chosen)?;
+            Ok(Request { body, images })
+        };
         Ok(Self {
-            requests,
-            unused: names.len().saturating_sub(used),
-            names,
+            requests: batches(elements.len(), batch)
+                .map(request)
+                .collect::<Result<_, _>>()?,
+            names: elements.iter().map(|image| image.name.clone()).collect(),
+            image_set: ImageSet {
+                count: sizes.len(),
+                bytes: sizes.iter().sum(),
+                tensors,
+            },
         })
     }
-}
 
-fn v1(images: Vec<Bytes>) -> Bytes {
-    let item = |image: &Bytes| {
-        let text = base64_simd::STANDARD.encode_to_string(image);
-        format!("data:image/jpeg;base64,{text}")
-    };
-    let items: Vec<_> = images.iter().map(item).collect();
-    v1::request::to_json(&items).into()
-}
-
-fn bytes_tensor(images: &[Bytes]) -> Result<Bytes, Error> {
-    let mut tensor = BytesMut::new();
-    for image in images {
-        put_element(&mut tensor, image)
-            .map_err(|_| Error::Usage("an image of --images has 4 GiB or more".to_owned()))?;
-    }
-    Ok(tensor.freeze())
-}
-
-fn v2(images: Vec<Bytes>) -> Result<(Bytes, usize), Error> {
-    let tensor = bytes_tensor(&images)?;
-    let message = infer_request("", "image", "BYTES", vec![images.len() as i64]);
-    let head = v2::request::to_json(&message, &[tensor.len()]);
-    let body = [&head[..], &tensor].concat();
-    Ok((body.into(), head.len()))
-}
-
-fn infer_bytes(model: &str, images: Vec<Bytes>) -> Result<Bytes, Error> {
-    let tensor = bytes_tensor(&images)?;
-    let message = infer_request(model, "image", "BYTES", vec![images.len() as i64]);
-    Ok(framed(message, tensor))
-}
-
-fn infer_tensor(model: &str, rows: Vec<Bytes>) -> Bytes {
-    let shape = [&[rows.len() as i64], TENSOR_ROW.as_slice()].concat();
-    let message = infer_request(model, "input.1", "FP32", shape);
-    framed(message, rows.concat().into())
-}
-
-fn infer_request(model: &str, input: &str, datatype: &str, shape: Vec<i64>) -> ModelInferRequest {
-    ModelInferRequest {
-        model_name: model.to_owned(),
-        inputs: vec![InferInputTensor {
-            name: input.to_owned(),
-            datatype: datatype.to_owned(),
-            shape,
-            ..Default::default()
-        }],
-        ..Default::default()
+    /// What is sent, for the report.
+    pub(crate) fn image_set(&self) -> ImageSet {
+        self.image_set
     }
 }
 
-fn framed(message: ModelInferRequest, tensor: Bytes) -> Bytes {
-    grpc::encode(&ModelInferRequest {
-        raw_input_contents: vec![tensor],
-        ..message
-    })
+/// The images of each request. The last one is filled up from the beginning.
+fn batches(images: usize, batch: usize) -> impl Iterator<Item = Vec<usize>> {
+    (0..images)
+        .step_by(batch)
+        .map(move |first| (first..first + batch).map(|i| i % images).collect())
 }
 
-/// One row of values in [-1, 1), as normalised pixels are.
-fn noise(seed: u64) -> Bytes {
-    let mut random = Random(seed);
-    let values: i64 = TENSOR_ROW.iter().product();
-    (0..values)
-        .flat_map(|_| ((random.unit() * 2.0 - 1.0) as f32).to_le_bytes())
+/// Refuses what does not fit, before any of it is read.
+fn check_memory(protocol: Protocol, sizes: &[u64], batch: usize) -> Result<(), Error> {
+    let images: u64 = sizes.iter().sum();
+    // A request of more images than there are has them more than once.
+    let copies = batch.div_ceil(sizes.len()) as u64;
+    let base64 = if protocol == Protocol::V1 { 4 } else { 3 };
+    let bodies = images.saturating_mul(copies).saturating_mul(base64) / 3;
+    let total = images.saturating_add(bodies);
+    if total <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--images and the requests with them take {} MiB of memory, at most {} are allowed: name \
+         fewer images, or a smaller --batch",
+        total >> 20,
+        MAX_BYTES >> 20
+    )))
+}
+
+/// Tensors of values in [-1, 1), as normalised pixels are.
+fn noise_images(row: &[i64]) -> Vec<Image> {
+    let values: i64 = row.iter().product();
+    (0..TENSORS)
+        .map(|number| {
+            let mut random = Random(number as u64);
+            let value = |_| ((random.unit() * 2.0 - 1.0) as f32).to_le_bytes();
+            Image {
+                name: format!("noise-{number}"),
+                bytes: (0..values).flat_map(value).collect(),
+            }
+        })
         .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use prost::Message;
-
-    use super::*;
-
-    fn images(count: u8) -> Vec<Image> {
-        (0..count)
-            .map(|i| Image {
-                name: format!("{i}.jpg"),
-                bytes: vec![i; 10].into(),
-            })
-            .collect()
+impl Workload {
+    /// Requests that carry nothing, for tests of what comes of them.
+    pub(crate) fn for_tests(names: &[&str], batch: usize) -> Self {
+        let request = |images| Request {
+            body: Body {
+                bytes: Bytes::new(),
+                json_length: None,
+            },
+            images,
+        };
+        Self {
+            requests: batches(names.len(), batch).map(request).collect(),
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            image_set: ImageSet {
+                count: names.len(),
+                bytes: 0,
+                tensors: false,
+            },
+        }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn every_image_is_sent_and_batches_are_full() {
-        let plan = Plan::build(Protocol::V1, "m", &images(5), 2).unwrap();
-        let chosen: Vec<_> = plan.requests.iter().map(|r| r.images.clone()).collect();
-        assert_eq!(chosen, [[0, 1], [2, 3], [4, 0]]);
-        let body: serde_json::Value = serde_json::from_slice(&plan.requests[1].body).unwrap();
-        assert_eq!(body["multi_data"].as_array().unwrap().len(), 2);
-        let item = &body["multi_data"][0]["data"]["item"];
-        assert_eq!(item, "data:image/jpeg;base64,AgICAgICAgICAg==");
+        let batches: Vec<_> = batches(5, 2).collect();
+        assert_eq!(batches, [[0, 1], [2, 3], [4, 0]]);
     }
 
     #[test]
-    fn a_grpc_body_is_a_frame_with_one_tensor() {
-        let plan = Plan::build(Protocol::GrpcTensor, "m", &[], 3).unwrap();
-        let body = &plan.requests[0].body;
-        assert_eq!(body[0], 0);
-        let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
-        assert_eq!(length, body.len() - 5);
-        let message = ModelInferRequest::decode(&body[5..]).unwrap();
-        assert_eq!(message.inputs[0].shape, [3, 3, 112, 112]);
-        assert_eq!(message.raw_input_contents[0].len(), 3 * 150_528);
+    fn tensors_are_noise_and_differ() {
+        let images = noise_images(&[3, 2]);
+        assert_eq!(images.len(), TENSORS);
+        assert_eq!(images[0].bytes.len(), 3 * 2 * 4);
+        assert_ne!(images[0].bytes, images[1].bytes);
     }
 
     #[test]
-    fn a_v2_body_says_where_its_json_ends() {
-        let plan = Plan::build(Protocol::V2, "m", &images(1), 1).unwrap();
-        let request = &plan.requests[0];
-        let (head, tensor) = request.body.split_at(request.json_length.unwrap());
-        let head: serde_json::Value = serde_json::from_slice(head).unwrap();
-        assert_eq!(head["inputs"][0]["parameters"]["binary_data_size"], 14);
-        assert_eq!(tensor.len(), 14);
-    }
-
-    #[test]
-    fn what_cannot_be_sent_is_refused() {
-        assert!(Plan::build(Protocol::V1, "m", &[], 1).is_err());
-        assert!(Plan::build(Protocol::V1, "m", &images(1), 0).is_err());
-        assert!(Plan::build(Protocol::Raw, "m", &images(1), 2).is_err());
+    fn what_does_not_fit_in_memory_is_refused_with_its_size() {
+        let refusal = |protocol, sizes: &[u64], batch| {
+            let checked = check_memory(protocol, sizes, batch);
+            checked.map_err(|error| error.to_string())
+        };
+        let mib = 1 << 20;
+        assert!(refusal(Protocol::V1, &[200 * mib], 1).is_ok());
+        // Base64 takes a third more.
+        assert!(refusal(Protocol::V2, &[250 * mib], 1).is_ok());
+        let text = refusal(Protocol::V1, &[250 * mib], 1).unwrap_err();
+        assert!(
+            text.contains("take 583 MiB of memory, at most 512"),
+            "{text}"
+        );
+        // An image of a megabyte a thousand times in one request.
+        assert!(refusal(Protocol::V2, &[mib], 1000).is_err());
+        assert!(refusal(Protocol::V2, &[u64::MAX / 2, mib], 1).is_err());
     }
 }

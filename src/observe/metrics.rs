@@ -5,12 +5,11 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::faces;
 use crate::observe::log;
 use crate::observe::timing::{Stage, Timings};
 
 /// What the names of this service's own metrics begin with.
-const NAMESPACE: &str = faces::NAME;
+const NAMESPACE: &str = crate::NAME;
 
 /// The buckets of KServe's own histograms, in seconds.
 const SECONDS: [f64; 14] = [
@@ -45,7 +44,7 @@ impl Metrics {
     /// # Errors
     ///
     /// When two metrics have the same name, which is a defect.
-    pub fn new(jpeg_decoder: &str, limits: &[(&str, u64)]) -> prometheus::Result<Self> {
+    pub fn new(limits: &[(&str, u64)]) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let mut stages = Vec::new();
         // KServe's names, so that its dashboards keep working.
@@ -78,13 +77,9 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             prometheus::Result::Ok(gauge)
         };
-        gauges(
-            "build_info",
-            "version and JPEG decoder of this build",
-            &["version", "jpeg_decoder"],
-        )?
-        .with_label_values(&[env!("CARGO_PKG_VERSION"), jpeg_decoder])
-        .set(1);
+        gauges("build_info", "version of this build", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         let limit = gauges("limit", "bounds as they were set", &["flag"])?;
         for &(flag, value) in limits {
             limit

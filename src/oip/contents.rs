@@ -17,7 +17,7 @@ pub(super) enum Contents {
     Typed(InferTensorContents),
 }
 
-/// Bytes of the values that come typed and have to be converted.
+/// Bytes of the values that are typed and have to be converted.
 pub(super) fn typed_bytes(input: &InferInputTensor) -> usize {
     let values = input.contents.as_ref().map(|typed| &typed.fp32_contents);
     values.map_or(0, |values| values.len() * size_of::<f32>())
@@ -43,7 +43,7 @@ pub(super) fn values(name: &str, contents: Contents, count: usize) -> Result<Byt
             Ok(bytes)
         }
         Contents::Typed(typed) => {
-            only(name, "fp32_contents", fields(&typed))?;
+            require_field(name, "fp32_contents", fields(&typed))?;
             if typed.fp32_contents.len() != count {
                 let what = format!(
                     "{} values in fp32_contents where the shape needs {count}",
@@ -60,27 +60,28 @@ pub(super) fn values(name: &str, contents: Contents, count: usize) -> Result<Byt
     }
 }
 
-/// `count` images: texts of items, or encoded; in base64 where they come as `strings`.
+/// `count` images: texts of items, or encoded; in base64 where elements are.
 pub(super) fn images(
     name: &str,
     contents: Contents,
     count: usize,
-    strings: bool,
+    base64_elements: bool,
 ) -> Result<Vec<Image>, Error> {
     let elements = match contents {
         Contents::Raw(bytes) => elements(name, bytes, count)?,
         Contents::Typed(typed) => {
-            only(name, "bytes_contents", fields(&typed))?;
+            require_field(name, "bytes_contents", fields(&typed))?;
             typed.bytes_contents
         }
     };
     if elements.len() != count {
-        return Err(miscounted(name, &elements.len().to_string(), count));
+        return Err(count_mismatch(name, &elements.len().to_string(), count));
     }
     let places = elements.into_iter().enumerate();
     places
         .map(|(index, element)| {
-            image(element, strings).map_err(|error| error.with_location(&place(name, index)))
+            image(element, base64_elements)
+                .map_err(|error| error.with_location(&place(name, index)))
         })
         .collect()
 }
@@ -89,7 +90,7 @@ fn place(name: &str, index: usize) -> String {
     format!("{name}[{index}]")
 }
 
-fn miscounted(name: &str, found: &str, count: usize) -> Error {
+fn count_mismatch(name: &str, found: &str, count: usize) -> Error {
     let what = format!("{found} elements where the shape says {count}");
     invalid(name, &what)
 }
@@ -98,9 +99,9 @@ fn miscounted(name: &str, found: &str, count: usize) -> Error {
 fn elements(name: &str, mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Error> {
     let mut elements = Vec::new();
     while !bytes.is_empty() {
-        // Elements may be empty: without this, what they are kept in could outgrow their bytes.
+        // Elements may be empty: without this, the list could outgrow their bytes.
         if elements.len() == count {
-            return Err(miscounted(name, "more", count));
+            return Err(count_mismatch(name, "more", count));
         }
         match split_element(&mut bytes) {
             Ok(Some(element)) => elements.push(element),
@@ -115,11 +116,12 @@ fn elements(name: &str, mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Er
 }
 
 /// Tells an item's text from an image.
-fn image(element: Bytes, strings: bool) -> Result<Image, Error> {
+fn image(element: Bytes, base64_elements: bool) -> Result<Image, Error> {
     if !Image::is_item(&element) {
-        return Ok(match strings {
-            true => Image::Base64(element),
-            false => Image::Encoded(element),
+        return Ok(if base64_elements {
+            Image::Base64(element)
+        } else {
+            Image::Encoded(element)
         });
     }
     if std::str::from_utf8(&element).is_err() {
@@ -148,7 +150,7 @@ fn fields(typed: &InferTensorContents) -> Vec<&'static str> {
     .collect()
 }
 
-fn only(name: &str, expected: &str, fields: Vec<&'static str>) -> Result<(), Error> {
+fn require_field(name: &str, expected: &str, fields: Vec<&'static str>) -> Result<(), Error> {
     match fields.iter().find(|&&field| field != expected) {
         Some(other) => {
             let what = format!("its values are in {other}; they belong in {expected}");

@@ -4,14 +4,13 @@
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Context, InferenceService, ModelDescription, TensorSpec};
-use crate::admission::ByteReservation;
+use super::service::{InferenceService, ModelDescription, TensorSpec};
+use crate::context::RequestContext;
+use crate::engine::Engine;
 use crate::engine::statistics::Snapshot;
-use crate::engine::{Engine, Request};
 use crate::error::Error;
 use crate::predictor::Readiness;
-use crate::transformer::Input;
-use crate::transformer::batch::ImageErrors;
+use crate::transformer::{ImageErrors, Input};
 
 #[async_trait]
 impl InferenceService for Engine {
@@ -35,17 +34,13 @@ impl InferenceService for Engine {
                 name: "score".to_owned(),
                 row: vec![1],
             },
-            alias: Some(signature.output.clone()),
+            output_alias: Some(signature.output.clone()),
             always_raw: false,
         })
     }
 
     fn readiness(&self, model: &str) -> Result<Readiness, Error> {
         Self::readiness(self, model)
-    }
-
-    fn jpeg_decoder(&self) -> Option<&'static str> {
-        Some(Self::jpeg_decoder(self))
     }
 
     fn draining(&self) -> bool {
@@ -56,36 +51,13 @@ impl InferenceService for Engine {
         Self::statistics(self, model)
     }
 
-    async fn run(
-        &self,
-        model: &str,
-        input: Input,
-        id: String,
-        context: Context,
-    ) -> Result<Bytes, Error> {
-        let request = Request {
-            model: model.to_owned(),
-            input,
-            id,
-            headers: context.headers,
-            timeout: context.timeout,
-            // An output tensor has no place for an error.
-            image_errors: Some(ImageErrors::Fail),
-            timings: context.timings,
-        };
-        let rows = Self::run(self, request).await?;
+    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error> {
+        // An output tensor has no place for an error.
+        let rows = Self::run(self, input, Some(ImageErrors::Fail), context).await?;
         let mut values = BytesMut::with_capacity(rows.len() * size_of::<f32>());
         for (index, row) in rows.into_iter().enumerate() {
             values.put_f32_le(row.map_err(|error| error.with_image(index))?);
         }
         Ok(values.freeze())
-    }
-
-    async fn reserve(&self, bytes: usize) -> Result<Option<ByteReservation>, Error> {
-        Self::reserve(self, bytes).await.map(Some)
-    }
-
-    async fn run_aside(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
-        self.offload(work).await
     }
 }

@@ -1,53 +1,42 @@
 //! A predictor without a transformer, served as Triton serves the model: its own tensor names,
-//! `max_batch_size`, raw answers.
+//! `max_batch_size`, raw outputs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::timeout_at;
 
-use super::{Context, InferenceService, ModelDescription, TensorSpec};
-use crate::admission::ByteReservation;
+use super::failures::Failures;
+use super::service::{InferenceService, ModelDescription, TensorSpec};
 use crate::context::RequestContext;
 use crate::engine::statistics::{Snapshot, Statistics};
 use crate::error::{Error, Kind};
-use crate::observe::timing::{Deadline, Stage};
-use crate::predictor::{Predictor, Readiness};
+use crate::observe::timing::Stage;
+use crate::predictor::{self, Predictor, Readiness};
 use crate::transformer::Input;
-use crate::workers::Workers;
 
-/// The time of a call whose caller named no deadline. Triton has none; this one only keeps a lost
-/// call from staying for ever.
-const NO_DEADLINE: Duration = Duration::from_secs(3600);
-
-/// Jobs that may wait for the thread beside the connections.
-const ASIDE_QUEUE: usize = 64;
-
-/// A predictor as a server of one model.
+/// A predictor as a service of one model.
 #[derive(Debug)]
 pub struct Passthrough {
     predictor: Arc<Predictor>,
     max_batch: usize,
     delay: Duration,
+    failures: Failures,
     statistics: Statistics,
-    aside: Workers<()>,
 }
 
 impl Passthrough {
     /// Serves this predictor under the model name of its signature.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn new(predictor: Arc<Predictor>) -> std::io::Result<Self> {
-        Ok(Self {
+    pub fn new(predictor: Arc<Predictor>) -> Self {
+        Self {
             predictor,
             max_batch: usize::MAX,
             delay: Duration::ZERO,
+            failures: Failures::default(),
             statistics: Statistics::default(),
-            aside: Workers::start("aside", 1, ASIDE_QUEUE, || ())?,
-        })
+        }
     }
 
     /// The same with a smaller max_batch_size than the predictor's.
@@ -60,14 +49,28 @@ impl Passthrough {
         Self { delay, ..self }
     }
 
-    fn known(&self, model: &str) -> Result<(), Error> {
+    /// The same with calls of which some fail.
+    pub fn with_failures(self, failures: Failures) -> Self {
+        Self { failures, ..self }
+    }
+
+    async fn wait(&self, context: &RequestContext) -> Result<(), predictor::Error> {
+        if self.delay.is_zero() {
+            return Ok(());
+        }
+        let delay = tokio::time::sleep(self.delay);
+        let waited = timeout_at(context.deadline.instant().into(), delay).await;
+        waited.map_err(|_| predictor::Error::Deadline)
+    }
+
+    fn check_name(&self, model: &str) -> Result<(), Error> {
         let name = &self.predictor.signature().model;
         if name == model {
             return Ok(());
         }
         Err(Error::new(
             Kind::NotFound,
-            format!("model {model:?} is not here; there is {name}"),
+            format!("unknown model {model:?}; available: {name}"),
         ))
     }
 }
@@ -79,7 +82,7 @@ impl InferenceService for Passthrough {
     }
 
     fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
-        self.known(model)?;
+        self.check_name(model)?;
         let signature = self.predictor.signature();
         Ok(ModelDescription {
             name: signature.model.clone(),
@@ -98,68 +101,41 @@ impl InferenceService for Passthrough {
                 name: signature.output.clone(),
                 row: signature.output_row.clone(),
             },
-            alias: None,
+            output_alias: None,
             always_raw: true,
         })
     }
 
     fn readiness(&self, model: &str) -> Result<Readiness, Error> {
-        self.known(model)?;
+        self.check_name(model)?;
         Ok(self.predictor.readiness())
     }
 
     fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
-        self.known(model)?;
+        self.check_name(model)?;
         Ok(self.statistics.snapshot())
     }
 
-    async fn run(
-        &self,
-        _model: &str,
-        input: Input,
-        id: String,
-        context: Context,
-    ) -> Result<Bytes, Error> {
+    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error> {
         let Input::Tensor(tensor) = input else {
             return Err(Error::internal("images for a predictor"));
         };
         let rows = tensor.rows();
-        let timings = &context.timings;
-        let timeout = context.timeout.unwrap_or(NO_DEADLINE).min(NO_DEADLINE);
-        let call = RequestContext {
-            id,
-            model: String::new(),
-            timings: context.timings.clone(),
-            span: tracing::Span::current(),
-            deadline: Deadline::after(timeout.saturating_sub(timings.total())),
-            headers: context.headers,
-        };
-        let result = {
-            let _clock = timings.stage(Stage::Predict);
-            let infer = async {
-                if !self.delay.is_zero() {
-                    tokio::time::sleep(self.delay).await;
+        let output = {
+            let _timer = context.timings.stage(Stage::Predict);
+            match self.wait(context).await {
+                Ok(()) if self.failures.next() => {
+                    Err(Error::new(Kind::Internal, "failed on purpose (--fail)"))
                 }
-                self.predictor.infer(tensor, &call).await
-            };
-            tokio::time::timeout_at(call.deadline.instant().into(), infer).await
+                Ok(()) => {
+                    let output = self.predictor.infer(tensor, context).await;
+                    output.map_err(Error::from)
+                }
+                Err(late) => Err(late.into()),
+            }
         };
-        let result = match result {
-            Ok(result) => result.map_err(Error::from),
-            Err(_) => Err(Error::new(
-                Kind::Deadline,
-                format!("the request was not done within {} ms", timeout.as_millis()),
-            )),
-        };
-        self.statistics.record(timings, rows, result.is_ok());
-        Ok(result?.into_data())
-    }
-
-    async fn reserve(&self, _bytes: usize) -> Result<Option<ByteReservation>, Error> {
-        Ok(None)
-    }
-
-    async fn run_aside(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
-        self.aside.run(|()| work()).await.map_err(Error::from)
+        self.statistics
+            .record(&context.timings, rows, output.is_ok());
+        Ok(output?.into_data())
     }
 }

@@ -1,10 +1,10 @@
 //! What a request must be before anything runs: names, types, shapes, contents. Each refusal says
-//! what was found and what would be right.
+//! what was found and what is expected.
 
 use std::collections::HashMap;
 
-use super::ModelDescription;
 use super::contents::{self, Contents};
+use super::service::ModelDescription;
 use crate::error::{Error, Kind};
 use crate::transformer::Input;
 use crate::wire::tensor::Tensor;
@@ -16,10 +16,10 @@ use crate::wire::triton::{InferParameter, ModelInferRequest};
 pub(super) const VERSION: &str = "1";
 
 /// A request in the engine's terms.
-pub(super) struct Checked {
+pub(super) struct ValidatedRequest {
     /// Its images or tensor.
     pub(super) input: Input,
-    /// The names under which the output is to be given.
+    /// The names under which the output is requested.
     pub(super) outputs: Vec<String>,
     /// Whether its contents were raw.
     pub(super) raw: bool,
@@ -29,15 +29,16 @@ fn invalid(text: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, text)
 }
 
-/// The newest version by no name, or the one there is by its name. As in Triton, what is no number
-/// is malformed and not merely unknown.
+/// The newest version by the empty name, or the one there is by its name. As in Triton, what is not
+/// a number is malformed and not merely unknown.
 pub(super) fn check_version(model: &str, version: &str) -> Result<(), Error> {
     if version.is_empty() || version == VERSION {
         return Ok(());
     }
     if version.parse().map_or(true, |number: u64| number == 0) {
         return Err(invalid(format!(
-            "version {version:?} is no positive number; model {model:?} has version {VERSION:?}"
+            "invalid version {version:?}: expected a positive number (model {model:?} has version \
+             {VERSION:?})"
         )));
     }
     Err(Error::new(
@@ -46,17 +47,17 @@ pub(super) fn check_version(model: &str, version: &str) -> Result<(), Error> {
     ))
 }
 
-/// Checks a request against the model's tensors and takes it apart.
-pub(super) fn check(
+/// Validates a request against the model's tensors and takes it apart.
+pub(super) fn validate(
     request: ModelInferRequest,
     model: &ModelDescription,
-    strings: bool,
-) -> Result<Checked, Error> {
+    base64_elements: bool,
+) -> Result<ValidatedRequest, Error> {
     check_parameters(&request.parameters)?;
     let outputs = check_outputs(request.outputs, model)?;
     let raw = !request.raw_input_contents.is_empty();
     check_raw(&request.inputs, request.raw_input_contents.len())?;
-    let input = the_input(request.inputs, model)?;
+    let input = single_input(request.inputs, model)?;
     let contents = match request.raw_input_contents.into_iter().next() {
         Some(bytes) => Contents::Raw(bytes),
         None => Contents::Typed(input.contents.unwrap_or_default()),
@@ -65,14 +66,14 @@ pub(super) fn check(
     let input = if model.images == Some(name) {
         check_datatype(name, &input.datatype, "BYTES")?;
         let count = image_count(name, &input.shape, model.max_images)?;
-        Input::Images(contents::images(name, contents, count, strings)?)
+        Input::Images(contents::images(name, contents, count, base64_elements)?)
     } else {
         check_datatype(name, &input.datatype, "FP32")?;
         let (rows, values) = tensor_size(name, &input.shape, model)?;
         let values = contents::values(name, contents, values)?;
         Input::Tensor(Tensor::shared(values, rows, &model.input.row))
     };
-    Ok(Checked {
+    Ok(ValidatedRequest {
         input,
         outputs,
         raw,
@@ -91,7 +92,7 @@ fn check_parameters(parameters: &HashMap<String, InferParameter>) -> Result<(), 
         }
         if name.starts_with("triton_") && name != "triton_enable_empty_final_response" {
             return Err(invalid(format!(
-                "parameter {name:?} is reserved: names that begin with triton_ are the server's"
+                "parameter {name:?} is reserved: names that start with triton_ belong to the server"
             )));
         }
     }
@@ -127,7 +128,8 @@ fn check_outputs(
 ) -> Result<Vec<String>, Error> {
     let mut names: Vec<String> = Vec::new();
     for output in requested {
-        let known = output.name == model.output.name || Some(&output.name) == model.alias.as_ref();
+        let known =
+            output.name == model.output.name || Some(&output.name) == model.output_alias.as_ref();
         if !known {
             return Err(invalid(format!(
                 "model {:?} has no output {:?}; it has {:?}",
@@ -137,7 +139,7 @@ fn check_outputs(
         check_extensions("output", &output.name, &output.parameters)?;
         if names.contains(&output.name) {
             return Err(invalid(format!(
-                "output {:?} is asked for twice",
+                "output {:?} is requested twice",
                 output.name
             )));
         }
@@ -169,8 +171,8 @@ fn check_raw(inputs: &[InferInputTensor], raw: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The one input that a request may have.
-fn the_input(
+/// The input of a request, which may have one only.
+fn single_input(
     inputs: Vec<InferInputTensor>,
     model: &ModelDescription,
 ) -> Result<InferInputTensor, Error> {
@@ -217,20 +219,20 @@ fn check_datatype(name: &str, found: &str, expected: &str) -> Result<(), Error> 
 }
 
 /// Images by a shape of `[N]` or `[N,1]`.
-fn image_count(name: &str, shape: &[i64], most: usize) -> Result<usize, Error> {
+fn image_count(name: &str, shape: &[i64], max_images: usize) -> Result<usize, Error> {
     match *shape {
         [count] | [count, 1] if count > 0 => {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
-            if count > most {
+            if count > max_images {
                 return Err(invalid(format!(
-                    "input {name:?}: {count} images in one request; at most {most} are allowed \
+                    "input {name:?}: {count} images in one request; at most {max_images} are allowed \
                      (--max_images)"
                 )));
             }
             Ok(count)
         }
         [0] | [0, 1] => Err(invalid(format!(
-            "input {name:?}: the shape says no images; send at least one"
+            "input {name:?}: the shape's first dimension is 0; send at least one image"
         ))),
         _ => Err(invalid(format!(
             "input {name:?}: shape {shape:?} where [N] or [N,1] is expected"
@@ -256,7 +258,7 @@ fn tensor_size(
     };
     if rows == 0 {
         return Err(invalid(format!(
-            "input {name:?}: the shape says no images; send at least one"
+            "input {name:?}: the shape's first dimension is 0; send at least one image"
         )));
     }
     let rows = usize::try_from(rows).unwrap_or(usize::MAX);
@@ -273,9 +275,5 @@ fn tensor_size(
         // So that their bytes can be counted too.
         .filter(|values| values.checked_mul(size_of::<f32>()).is_some())
         .map(|values| (rows, values))
-        .ok_or_else(|| {
-            invalid(format!(
-                "input {name:?}: shape {shape:?} is larger than any memory"
-            ))
-        })
+        .ok_or_else(|| invalid(format!("input {name:?}: shape {shape:?} is too large")))
 }

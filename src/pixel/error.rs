@@ -1,11 +1,23 @@
-//! Why an image was refused, in words for the one who sent it.
+//! Why an image was refused, in words for its sender.
 
 /// Why an image was refused. Texts name the format and the fault, never content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The first bytes are of no format that is read here.
-    #[error("the bytes are no image: neither JPEG, PNG, WebP nor BMP")]
-    NotAImage,
+    #[error("unrecognised image format: expected JPEG, PNG, WebP or BMP")]
+    NotAnImage,
+    /// A format that nobody reads here.
+    #[error("a {format} image: expected JPEG, PNG, WebP or BMP")]
+    NotRead {
+        /// The format's name.
+        format: &'static str,
+    },
+    /// A format that is not among `--formats`.
+    #[error("a {format} image: the format is not among --formats")]
+    NotAllowed {
+        /// The format's name.
+        format: &'static str,
+    },
     /// More pixels than `--max_pixels`, by the header.
     #[error("the {format} image has {width} x {height} pixels, more than --max_pixels {limit}")]
     TooManyPixels {

@@ -1,9 +1,19 @@
-//! A decoded image, borrowed from whoever holds its pixels.
+//! A decoded image, borrowed from the buffer that holds its pixels.
+
+/// Where the rows of an image are in its buffer.
+#[derive(Clone, Copy)]
+enum Layout<'a> {
+    /// All of them, one behind the other.
+    Whole,
+    /// For each row its place; only some rows are there.
+    Places(&'a [u32]),
+}
 
 /// 8-bit RGB pixels: rows of `width` × 3 bytes, `stride` bytes apart.
 #[derive(Clone, Copy)]
 pub struct Image<'a> {
     rgb: &'a [u8],
+    layout: Layout<'a>,
     stride: usize,
     width: usize,
     height: usize,
@@ -17,9 +27,24 @@ impl<'a> Image<'a> {
         let whole = stride.checked_mul(height)? == rgb.len() && !rgb.is_empty();
         whole.then_some(Self {
             rgb,
+            layout: Layout::Whole,
             stride,
             width,
             height,
+        })
+    }
+
+    /// An image of which `rgb` has only some rows: `places` says of each row where it is. Of the
+    /// others [`Image::row`] must not be asked, so that this stays inside the decoder and the resize.
+    pub(super) fn of_some_rows(rgb: &'a [u8], width: usize, places: &'a [u32]) -> Option<Self> {
+        let stride = width.checked_mul(3)?;
+        let whole = stride != 0 && rgb.len().is_multiple_of(stride) && !places.is_empty();
+        whole.then_some(Self {
+            rgb,
+            layout: Layout::Places(places),
+            stride,
+            width,
+            height: places.len(),
         })
     }
 
@@ -35,7 +60,12 @@ impl<'a> Image<'a> {
 
     /// The `width` × 3 bytes of row `y`, which must be below `height`.
     pub fn row(&self, y: usize) -> &'a [u8] {
-        &self.rgb[y * self.stride..][..self.width * 3]
+        debug_assert!(y < self.height, "row {y} of {}", self.height);
+        let place = match self.layout {
+            Layout::Whole => y,
+            Layout::Places(places) => places[y] as usize,
+        };
+        &self.rgb[place * self.stride..][..self.width * 3]
     }
 
     /// The part of the image inside a rectangle, without a copy; `None` when nothing of the
@@ -46,8 +76,13 @@ impl<'a> Image<'a> {
         if width == 0 || height == 0 {
             return None;
         }
+        let (above, layout) = match self.layout {
+            Layout::Whole => (y * self.stride, Layout::Whole),
+            Layout::Places(places) => (0, Layout::Places(&places[y..y + height])),
+        };
         Some(Self {
-            rgb: &self.rgb[y * self.stride + x * 3..],
+            rgb: &self.rgb[above + x * 3..],
+            layout,
             stride: self.stride,
             width,
             height,
@@ -77,5 +112,17 @@ mod tests {
         assert!(image.crop(4, 0, 1, 1).is_none());
         assert!(Image::new(&rgb, 4, 4).is_none());
         assert!(Image::new(&[], 0, 0).is_none());
+    }
+
+    #[test]
+    fn rows_are_where_their_places_say() {
+        let rgb: Vec<u8> = (0..2 * 2 * 3).collect();
+        let image = Image::of_some_rows(&rgb, 2, &[1, u32::MAX, 0]).unwrap();
+        assert_eq!(image.height(), 3);
+        assert_eq!((image.row(0), image.row(2)), (&rgb[6..], &rgb[..6]));
+        let crop = image.crop(1, 2, 1, 1).unwrap();
+        assert_eq!(crop.row(0), &rgb[3..6]);
+        assert!(Image::of_some_rows(&rgb, 5, &[0]).is_none());
+        assert!(Image::of_some_rows(&rgb, 2, &[]).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! EXIF orientation: reading it, and turning an image upright.
 
-use super::decode::Size;
+use super::buffer::Size;
 
 /// The TIFF tag that says how the image is to be turned.
 const ORIENTATION: u16 = 0x0112;
@@ -43,7 +43,7 @@ fn read(tiff: &[u8]) -> Option<u16> {
 
 /// Writes the RGB pixels `from` upright to `to`, which has the same length, and returns the size
 /// of the result.
-pub(super) fn turn(from: &[u8], size: Size, orientation: u8, to: &mut [u8]) -> Size {
+pub(super) fn apply_orientation(from: &[u8], size: Size, orientation: u8, to: &mut [u8]) -> Size {
     let Size { width, height } = size;
     let sideways = orientation >= 5;
     let turned = if sideways {
@@ -126,7 +126,7 @@ mod tests {
         ];
         for (orientation, width, pixels) in expected {
             let mut to = [0; 18];
-            let turned = turn(&from, size, orientation, &mut to);
+            let turned = apply_orientation(&from, size, orientation, &mut to);
             assert_eq!(turned.width, width, "{orientation}");
             let firsts: Vec<u8> = to.iter().step_by(3).copied().collect();
             assert_eq!(firsts, pixels, "{orientation}");

@@ -21,8 +21,6 @@ pub struct Resizer {
     rows: [Row; 2],
     /// One output row: three planes of bytes.
     out: Vec<u8>,
-    /// An image one pixel wide, doubled so that every pixel has a neighbour.
-    doubled: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -71,26 +69,22 @@ pub fn resize(
 
 /// How an image is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Method {
     /// It has the size already.
     Same,
     /// Exactly half the size in both axes.
     Half,
-    /// No pixel has a neighbour beside it.
-    OneColumn,
     /// The general way.
     Linear,
 }
 
-impl Way {
+impl Method {
     /// From one width and height to another.
     fn of(from: [usize; 2], to: [usize; 2]) -> Self {
         if from == to {
             Self::Same
         } else if from == to.map(|side| side * 2) {
             Self::Half
-        } else if from[0] == 1 {
-            Self::OneColumn
         } else {
             Self::Linear
         }
@@ -112,34 +106,21 @@ impl Resizer {
         }
         let padded = width.next_multiple_of(LANES);
         self.out.resize(padded * 3, 0);
-        match Way::of([image.width(), image.height()], [width, height]) {
-            Way::Same => {
+        match Method::of([image.width(), image.height()], [width, height]) {
+            Method::Same => {
                 for y in 0..height {
                     split_planes(image.row(y), padded, &mut self.out);
                     sink(planes(&self.out, padded, width));
                 }
             }
-            Way::Half => {
+            Method::Half => {
                 for y in 0..height {
                     let (upper, lower) = (image.row(2 * y), image.row(2 * y + 1));
                     mean_of_four(upper, lower, padded, &mut self.out);
                     sink(planes(&self.out, padded, width));
                 }
             }
-            Way::OneColumn => {
-                let mut doubled = std::mem::take(&mut self.doubled);
-                doubled.clear();
-                for y in 0..image.height() {
-                    doubled.extend_from_slice(image.row(y));
-                    doubled.extend_from_slice(image.row(y));
-                }
-                if let Some(twice) = Image::new(&doubled, 2, image.height()) {
-                    self.columns.constant(width);
-                    self.linear(twice, width, height, sink);
-                }
-                self.doubled = doubled;
-            }
-            Way::Linear => {
+            Method::Linear => {
                 self.columns.fill(image.width(), width);
                 self.linear(image, width, height, sink);
             }
@@ -165,11 +146,12 @@ impl Resizer {
             }
             for (row, y) in self.rows.iter_mut().zip([first, second]) {
                 if row.y != Some(y) {
-                    self.columns.across(image.row(y), padded, &mut row.planes);
+                    self.columns
+                        .horizontal(image.row(y), padded, &mut row.planes);
                     row.y = Some(y);
                 }
             }
-            down(
+            vertical(
                 &self.rows[0].planes,
                 &self.rows[1].planes,
                 above,
@@ -205,9 +187,14 @@ impl Columns {
         self.far.resize(padded, 0);
     }
 
-    /// The columns of an image `from` ≥ 2 pixels wide, for an output `to` pixels wide.
+    /// The columns of an image `from` pixels wide, for an output `to` pixels wide.
     fn fill(&mut self, from: usize, to: usize) {
         self.clear();
+        if from == 1 {
+            // Every output pixel is the only one of the row.
+            (0..to).for_each(|_| self.push(0, 2048, 0));
+            return self.pad();
+        }
         let scale = scale(from, to);
         for x in 0..to {
             let (left, fraction) = source(x, scale);
@@ -224,16 +211,16 @@ impl Columns {
         self.pad();
     }
 
-    /// Every output pixel is the first of the row.
-    fn constant(&mut self, to: usize) {
-        self.clear();
-        for _ in 0..to {
-            self.push(0, 2048, 0);
-        }
-        self.pad();
-    }
-
-    fn across(&mut self, row: &[u8], padded: usize, planes: &mut [i16]) {
+    fn horizontal(&mut self, row: &[u8], padded: usize, planes: &mut [i16]) {
+        let twice;
+        let row = match row {
+            // A row of one pixel has no neighbour to read.
+            [red, green, blue] => {
+                twice = [*red, *green, *blue, *red, *green, *blue];
+                &twice
+            }
+            row => row,
+        };
         gather(row, &self.offsets, &mut self.near, &mut self.far);
         let (red, rest) = planes.split_at_mut(padded);
         let (green, blue) = rest.split_at_mut(padded);
@@ -260,7 +247,7 @@ fn row_pairs(from: usize, to: usize) -> impl Iterator<Item = ([usize; 2], [i16; 
 /// Marks the rows of an image of `width` × `height` that [`resize`] to `to` (width, height) reads;
 /// of a large image these are few.
 pub(super) fn rows_read(width: usize, height: usize, to: [usize; 2], read: &mut Vec<bool>) {
-    let all = Way::of([width, height], to) != Way::Linear;
+    let all = Method::of([width, height], to) != Method::Linear;
     read.clear();
     read.resize(height, all);
     if all {
@@ -328,7 +315,7 @@ fn weigh(near: &[u32], far: &[u32], colour: u32, left: &[i32], right: &[i32], pl
 
 /// The vertical pass: two rows of planes to one row of bytes.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn down(upper: &[i16], lower: &[i16], above: i16, below: i16, out: &mut [u8]) {
+fn vertical(upper: &[i16], lower: &[i16], above: i16, below: i16, out: &mut [u8]) {
     for ((out, upper), lower) in out.iter_mut().zip(upper).zip(lower) {
         let top = ((i32::from(above) * i32::from(*upper)) >> 16) as i16;
         let bottom = ((i32::from(below) * i32::from(*lower)) >> 16) as i16;

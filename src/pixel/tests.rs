@@ -5,7 +5,11 @@ use super::*;
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::DEFAULT,
 };
+
+const INPUT: [usize; 2] = [112, 112];
+const PLANE_BYTES: usize = 112 * 112 * 4;
 
 const UPRIGHT: Options = Options {
     exif_orientation: ExifOrientation::Apply,
@@ -24,7 +28,6 @@ fn all_golden(starts: &[&str]) -> Vec<(String, Vec<u8>)> {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| starts.iter().any(|start| name.starts_with(start)))
-        .filter(|name| !name.ends_with(".resized.rgb"))
         .collect();
     names.sort();
     let files = names.iter().map(|name| golden(name)).collect::<Vec<_>>();
@@ -73,8 +76,8 @@ fn damage_is_no_panic_and_no_pixel_is_of_another_image() {
             }
             let mut used = Scratch::default();
             for (buffer, byte) in [
-                (&mut used.decoder.pixels, 0x5A),
-                (&mut used.decoder.stage, 0xA5),
+                (&mut used.decoder.buffers.pixels, 0x5A),
+                (&mut used.decoder.buffers.stage, 0xA5),
             ] {
                 buffer.resize(1 << 20, byte);
             }
@@ -196,24 +199,32 @@ fn a_large_image_is_not_kept() {
     large.extend([1, 0, 24, 0]);
     large.resize(54 + (width * height * 3) as usize, 0);
     let mut planes: [BytesMut; 3] = Default::default();
-    to_planes(&large, &OPTIONS, &mut scratch, &mut planes).unwrap();
-    assert_eq!(scratch.decoder.pixels.capacity(), 0);
+    to_planes(&large, INPUT, &OPTIONS, &mut scratch, &mut planes).unwrap();
+    assert_eq!(scratch.decoder.buffers.pixels.capacity(), 0);
     assert!(planes.iter().all(|plane| plane.len() == PLANE_BYTES));
     let small = golden("png-rgb8-photo-17x13.png");
-    to_planes(&small, &OPTIONS, &mut scratch, &mut planes).unwrap();
-    assert!(scratch.decoder.pixels.capacity() > 0);
+    to_planes(&small, INPUT, &OPTIONS, &mut scratch, &mut planes).unwrap();
+    assert!(scratch.decoder.buffers.pixels.capacity() > 0);
     assert!(planes.iter().all(|plane| plane.len() == 2 * PLANE_BYTES));
 }
 
 #[test]
-fn what_is_no_image_is_said_so() {
-    for bytes in [
-        &b""[..],
-        b"GIF89a",
-        b"\xFF\xD8",
-        b"RIFF....WAVE",
-        b"{\"a\":1}",
-    ] {
-        assert_eq!(fresh(bytes, &OPTIONS), Err(Error::NotAImage));
+fn what_is_not_an_image_is_named() {
+    for bytes in [&b""[..], b"\xFF\xD8", b"RIFF....WAVE", b"{\"a\":1}"] {
+        assert_eq!(fresh(bytes, &OPTIONS), Err(Error::NotAnImage));
     }
+}
+
+#[test]
+fn formats_are_read_that_are_allowed() {
+    let pixel = b"P6\n1 1\n255\n\x01\x02\x03";
+    let error = fresh(pixel, &OPTIONS).unwrap_err();
+    assert!(error.to_string().contains("--formats"), "{error}");
+    let all = Options {
+        formats: Formats::ALL,
+        ..OPTIONS
+    };
+    assert_eq!(fresh(pixel, &all), Ok(vec![vec![1, 2, 3]]));
+    let error = fresh(b"\0\0\0\x18ftypheic", &all).unwrap_err();
+    assert!(error.to_string().starts_with("a HEIC image:"), "{error}");
 }

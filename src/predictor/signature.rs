@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told() {
+    fn differences_are_named() {
         let good = metadata(&[-1, 3, 2, 2], &[-1, 1]);
         type Twist = fn(&mut ModelMetadataResponse);
         let cases: [(Twist, &str); 6] = [

@@ -7,11 +7,11 @@ use clap::{Args, FromArgMatches};
 
 use crate::faces;
 use crate::observe::log::LogFormat;
-use crate::pixel::ExifOrientation;
+use crate::pixel::{ExifOrientation, Formats};
 use crate::predictor::Protocol;
 use crate::settings::kserve::KserveArgs;
 use crate::settings::sources::Sources;
-use crate::transformer::batch::ImageErrors;
+use crate::transformer::ImageErrors;
 
 /// The flags of `serve`, each of which can also be set in the environment.
 #[derive(Args, Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct ServeArgs {
     #[arg(long, default_value = "true", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Server")]
     pub enable_grpc: bool,
     /// Name of the model in requests
-    #[arg(long, default_value = faces::NAME, help_heading = "Server")]
+    #[arg(long, default_value = faces::MODEL_NAME, help_heading = "Server")]
     pub model_name: String,
     /// Certificate chain (PEM), which turns TLS on for both ports; KSERVE_TLS_CERT_FILE in the
     /// environment does the same
@@ -209,6 +209,9 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_connections: usize,
+    /// Bytes of a request's head: its path and headers (at least 8192)
+    #[arg(long, default_value_t = 64 * 1024, help_heading = "Limits")]
+    pub max_header_bytes: usize,
 
     /// Threads that decode and resize images; 0: one per core
     #[arg(
@@ -221,6 +224,9 @@ pub struct ServeArgs {
     /// How to treat an image's EXIF orientation
     #[arg(long, value_enum, default_value_t = ExifOrientation::Ignore, help_heading = "Images")]
     pub exif_orientation: ExifOrientation,
+    /// Comma-separated formats to read: jpeg, png, webp, bmp, gif (the first frame), tiff, pnm
+    #[arg(long, default_value_t = Formats::DEFAULT, help_heading = "Images")]
+    pub formats: Formats,
     /// How to treat an unreadable image unless the request says otherwise
     #[arg(long, value_enum, default_value_t = ImageErrors::Fail, help_heading = "Images")]
     pub image_errors: ImageErrors,

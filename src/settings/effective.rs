@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::predictor::Target;
 use crate::settings::{FrontSettings, LogSettings, PredictorSettings, Settings, Source};
-use crate::transport::headers::Forwarded;
+use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
 /// A setting and its value, both as the flag takes them.
@@ -52,6 +52,7 @@ impl Settings {
             body_read_timeout,
             idle_timeout,
             max_connections,
+            max_header_bytes,
             max_body_bytes,
             drain_notice,
             grace,
@@ -83,6 +84,7 @@ impl Settings {
         let pixel::Options {
             max_pixels,
             exif_orientation,
+            formats,
         } = pixel;
         let item::Settings {
             max_item_bytes,
@@ -105,7 +107,7 @@ impl Settings {
             path("ssl_certfile", tls.map(|tls| tls.certificates.as_path())),
             path("ssl_keyfile", tls.map(|tls| tls.key.as_path())),
             seconds("grpc_max_connection_age_seconds", max_age),
-            list("forward_headers", forward_headers, Forwarded::text),
+            list("forward_headers", forward_headers, HeaderPattern::text),
             seconds("header_read_timeout_seconds", *header_read_timeout),
             seconds("body_read_timeout_seconds", *body_read_timeout),
             seconds("idle_timeout_seconds", *idle_timeout),
@@ -132,8 +134,10 @@ impl Settings {
             text("max_pixels", max_pixels),
             text("max_images", max_images),
             text("max_connections", max_connections),
+            text("max_header_bytes", max_header_bytes),
             text("pixel_threads", pixel_threads),
             choice("exif_orientation", exif_orientation),
+            text("formats", formats),
             choice("image_errors", image_errors),
             path("data_dir", data_dir.as_deref()),
             milliseconds("item_url_timeout_ms", *url_timeout),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::observe::log::LogFormat;
 use crate::predictor::{Protocol, Target};
-use crate::transport::headers::Forwarded;
+use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
 pub use args::ServeArgs;
@@ -23,6 +23,7 @@ pub use sources::Source;
 
 pub(crate) use effective::display_targets;
 pub(crate) use sources::{Sources, name_variable, read_environment, variable};
+#[cfg(feature = "embedded")]
 pub(crate) use validate::resolve_threads;
 
 /// All that `serve` runs with.
@@ -64,7 +65,7 @@ pub struct FrontSettings {
     /// Age at which gRPC connections are closed.
     pub max_connection_age: Option<Duration>,
     /// Headers to forward to the predictor.
-    pub forward_headers: Vec<Forwarded>,
+    pub forward_headers: Vec<HeaderPattern>,
     /// Time limit for a request's head.
     pub header_read_timeout: Duration,
     /// Time limit for a request's body.
@@ -73,7 +74,9 @@ pub struct FrontSettings {
     pub idle_timeout: Duration,
     /// Open connections at most.
     pub max_connections: usize,
-    /// Bytes of one body at most.
+    /// Bytes of one request's head.
+    pub max_header_bytes: usize,
+    /// Bytes of one body.
     pub max_body_bytes: usize,
     /// How long after SIGTERM new requests are still accepted.
     pub drain_notice: Duration,

@@ -8,7 +8,6 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
-use crate::faces;
 use crate::settings::{Ignored, ServeArgs};
 
 /// What a setting's value comes from.
@@ -100,7 +99,7 @@ impl Sources {
 
 /// The environment variable of a flag of `serve`.
 pub(crate) fn variable(flag: &str) -> String {
-    format!("{}_{flag}", faces::NAME).to_uppercase()
+    format!("{}_{flag}", crate::NAME).to_uppercase()
 }
 
 /// Lets each flag of `serve` be set by its variable, too.

@@ -11,7 +11,7 @@ use crate::settings::durations::Durations;
 use crate::settings::{
     ConfigErrors, FrontSettings, LogSettings, PredictorSettings, ServeArgs, Settings, TlsFiles,
 };
-use crate::transport::headers::Forwarded;
+use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
 /// KServe's variable for the certificate authorities of a TLS predictor.
@@ -90,6 +90,7 @@ impl Settings {
             pixel: pixel::Options {
                 max_pixels: args.max_pixels,
                 exif_orientation: args.exif_orientation,
+                formats: args.formats,
             },
             pixel_threads: resolve_threads(args.pixel_threads),
             item,
@@ -133,6 +134,10 @@ fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
             problems.push(format!("--{flag} must be at least 1"));
         }
     }
+    // The HTTP library takes no smaller buffers, and HTTP/2 counts in 32 bits.
+    if !(8192..=1 << 30).contains(&args.max_header_bytes) {
+        problems.push("--max_header_bytes must be from 8192 to 1073741824".to_owned());
+    }
     if args.max_connections > tokio::sync::Semaphore::MAX_PERMITS
         || args.concurrency > tokio::sync::Semaphore::MAX_PERMITS
     {
@@ -173,7 +178,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
         .map(|name| name.trim())
         .filter(|name| !name.is_empty())
         .filter_map(|name| {
-            let forwarded = Forwarded::parse(name);
+            let forwarded = HeaderPattern::parse(name);
             if forwarded.is_none() {
                 problems.push(format!(
                     "--forward_headers: invalid header name {}",
@@ -204,6 +209,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
             .seconds("body_read_timeout_seconds", args.body_read_timeout_seconds),
         idle_timeout: durations.seconds("idle_timeout_seconds", args.idle_timeout_seconds),
         max_connections: args.max_connections,
+        max_header_bytes: args.max_header_bytes,
         max_body_bytes: args.max_body_bytes,
         drain_notice: durations.seconds_or_zero("drain_notice_seconds", args.drain_notice_seconds),
         grace: durations.seconds_or_zero("grace_seconds", args.grace_seconds),

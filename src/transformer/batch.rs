@@ -1,67 +1,88 @@
 //! Many images at once: spread over the pixel threads, split into calls, put in order again,
 //! each image with a score or an error of its own.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::future::{join_all, try_join_all};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use tokio::time::timeout_at;
 
-use super::{Image, Input, Row, Transformer};
+use super::preprocess::{PixelThreads, Preprocessor};
+use super::{CHANNELS, Image, Input, Row, Transformer};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
-use crate::item::{FetchPermits, Fetcher, Item, data_uri};
+use crate::item::Fetcher;
 use crate::observe::timing::Stage;
-use crate::pixel::Scratch;
-use crate::predictor::{Predictor, Readiness};
-use crate::recognise::{Place, recognise};
+use crate::predictor::{self, Predictor, Readiness, Signature};
 use crate::wire::tensor::{BatchBuilder, Tensor, fp32};
-use crate::workers::Workers;
-
-/// Parts into which a row of the tensor is handed out: the colour planes.
-const PLANES: usize = 3;
-
-/// What a pixel thread keeps from image to image.
-#[derive(Debug, Default)]
-pub struct WorkerScratch {
-    encoded: Vec<u8>,
-    scratch: Scratch,
-}
-
-/// The threads that do arithmetic (`--pixel_threads`).
-pub type PixelThreads = Workers<WorkerScratch>;
 
 /// Whether one image that cannot be read fails the others (`--image_errors`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageErrors {
-    /// Fail the request, naming the first unreadable image
+    /// The request fails with the first bad image.
     #[default]
     Fail,
     /// Score the other images and return the error in the image's place
     Report,
 }
 
-/// A transformer with all it needs to answer requests.
+/// A transformer with all it needs for requests.
 #[derive(Clone)]
 pub struct Model {
-    /// The meaning.
-    pub transformer: Arc<dyn Transformer>,
-    /// Who runs the model.
-    pub predictor: Arc<Predictor>,
-    /// Where pixels are worked on.
-    pub pixels: Arc<PixelThreads>,
-    /// Where items other than `data:` come from.
-    pub fetcher: Arc<Fetcher>,
+    preprocessor: Preprocessor,
+    predictor: Arc<Predictor>,
 }
 
-/// A row of the outgoing tensor while it is filled.
-type Planes = [BytesMut; PLANES];
+/// The images of a request as tensors, and what became of each image.
+struct Preprocessed {
+    /// Each of at most `max_batch` rows; images that failed have none.
+    tensors: Vec<Tensor>,
+    /// One per image.
+    failures: Vec<Option<Error>>,
+}
 
 impl Model {
+    /// Images are fetched by `fetcher`, preprocessed by `transformer` on `pixels`, and scored by
+    /// `predictor`.
+    pub fn new(
+        transformer: Arc<dyn Transformer>,
+        predictor: Arc<Predictor>,
+        pixels: Arc<PixelThreads>,
+        fetcher: Arc<Fetcher>,
+    ) -> Self {
+        Self {
+            preprocessor: Preprocessor {
+                transformer,
+                pixels,
+                fetcher,
+            },
+            predictor,
+        }
+    }
+
+    /// The predictor's model and its tensors.
+    pub fn signature(&self) -> &Signature {
+        self.preprocessor.transformer.signature()
+    }
+
+    /// What `extra_info.source` of a V1 response says.
+    pub fn source(&self) -> &'static str {
+        self.preprocessor.transformer.source()
+    }
+
+    /// Whether the predictor takes calls.
+    pub fn readiness(&self) -> Readiness {
+        self.predictor.readiness()
+    }
+
     /// Input to rows, one per image and in order.
     ///
     /// # Errors
     ///
-    /// When the predictor fails, or an image does and `image_errors` is [`ImageErrors::Fail`].
+    /// When the predictor fails, or an image does and `image_errors` is [`ImageErrors::Fail`], or
+    /// the request's time is up.
     pub async fn run(
         &self,
         input: Input,
@@ -70,157 +91,249 @@ impl Model {
     ) -> Result<Vec<Row>, Error> {
         let max_batch = match self.predictor.readiness() {
             Readiness::Ready { max_batch } => max_batch.max(1),
-            Readiness::NotReady(reason) => {
-                return Err(crate::predictor::Error::NotReady(reason).into());
-            }
+            Readiness::NotReady(reason) => return Err(predictor::Error::NotReady(reason).into()),
         };
-        let (tensors, faults) = match input {
+        let Preprocessed { tensors, failures } = match input {
             Input::Images(images) => {
-                let _clock = context.timings.stage(Stage::Preprocess);
-                self.preprocess(images, max_batch, image_errors).await?
+                let _timer = context.timings.stage(Stage::Preprocess);
+                let preprocess = self.preprocess(images, max_batch, image_errors);
+                // The predictor sees to the deadline of its calls.
+                timeout_at(context.deadline.instant().into(), preprocess)
+                    .await
+                    .unwrap_or_else(|_| Err(too_late(context)))?
             }
-            Input::Tensor(tensor) => {
-                let faults = vec![None; tensor.rows()];
-                (tensor.split(max_batch), faults)
-            }
+            Input::Tensor(tensor) => Preprocessed {
+                failures: vec![None; tensor.rows()],
+                tensors: tensor.split(max_batch),
+            },
         };
         let outputs = {
-            let _clock = context.timings.stage(Stage::Predict);
+            let _timer = context.timings.stage(Stage::Predict);
             let calls = tensors
                 .into_iter()
                 .map(|part| self.predictor.infer(part, context));
             try_join_all(calls).await?
         };
-        let _clock = context.timings.stage(Stage::Postprocess);
-        self.postprocess(outputs, faults)
+        let _timer = context.timings.stage(Stage::Postprocess);
+        self.postprocess(outputs, failures)
     }
 
-    /// Images to tensors of at most `max_batch` rows. Of each image that could not be read the
-    /// fault is given and its row left out.
     async fn preprocess(
         &self,
         images: Vec<Image>,
         max_batch: usize,
         image_errors: ImageErrors,
-    ) -> Result<(Vec<Tensor>, Vec<Option<Error>>), Error> {
-        let row_shape = &self.transformer.signature().input_row;
-        let part_bytes = row_shape.iter().product::<i64>() as usize * 4 / PLANES;
-        let permits = FetchPermits::default();
-        let mut blanks = Vec::new();
-        let mut work = Vec::with_capacity(images.len());
+    ) -> Result<Preprocessed, Error> {
+        let row_shape = &self.signature().input_row;
+        let plane_bytes = elements(row_shape) * size_of::<f32>() / CHANNELS;
+        let mut batches = Vec::new();
+        let mut rows = Vec::with_capacity(images.len());
         for chunk in images.chunks(max_batch) {
-            let (blank, rows) = BatchBuilder::rows::<PLANES>(chunk.len(), part_bytes);
-            blanks.push(blank);
-            work.extend(
-                chunk
-                    .iter()
-                    .cloned()
-                    .zip(rows)
-                    .map(|(image, row)| self.fill(image, row, &permits)),
-            );
+            let (batch, of_chunk) = BatchBuilder::rows::<CHANNELS>(chunk.len(), plane_bytes);
+            batches.push(batch);
+            rows.extend(of_chunk);
         }
-        let mut faults = Vec::with_capacity(images.len());
-        let mut good = Vec::with_capacity(images.len());
-        for (index, filled) in join_all(work).await.into_iter().enumerate() {
-            match filled {
+        let mut failures = Vec::with_capacity(images.len());
+        let mut filled = Vec::with_capacity(images.len());
+        let work = images.into_iter().zip(rows);
+        let mut results = pin!(self.preprocessor.preprocess(work).enumerate());
+        while let Some((index, result)) = results.next().await {
+            match result {
                 Ok(row) => {
-                    good.push(Some(row));
-                    faults.push(None);
+                    filled.push(Some(row));
+                    failures.push(None);
                 }
-                Err(fault)
-                    if image_errors == ImageErrors::Report && fault.kind != Kind::Internal =>
+                Err(error)
+                    if image_errors == ImageErrors::Report && error.kind != Kind::Internal =>
                 {
-                    good.push(None);
-                    faults.push(Some(fault));
+                    filled.push(None);
+                    failures.push(Some(error));
                 }
-                Err(fault) => return Err(fault.with_image(index)),
+                Err(error) => return Err(error.with_image(index)),
             }
         }
-        let mut tensors = Vec::with_capacity(blanks.len());
-        for (blank, chunk) in blanks.into_iter().zip(good.chunks_mut(max_batch)) {
+        let mut tensors = Vec::with_capacity(batches.len());
+        for (batch, chunk) in batches.into_iter().zip(filled.chunks_mut(max_batch)) {
             let rows: Vec<_> = chunk.iter_mut().filter_map(Option::take).collect();
             if !rows.is_empty() {
-                tensors.push(blank.assemble(rows, row_shape));
+                tensors.push(batch.assemble(rows, row_shape));
             }
         }
-        Ok((tensors, faults))
+        Ok(Preprocessed { tensors, failures })
     }
 
-    /// One image into its row.
-    async fn fill(
-        &self,
-        image: Image,
-        row: Planes,
-        permits: &FetchPermits,
-    ) -> Result<Planes, Error> {
-        let image = match image {
-            Image::Item(text) if !data_uri::is_data_uri(&text) => {
-                let elsewhere = Item::parse(text_of(&text)?)?;
-                Image::Encoded(self.fetcher.fetch(elsewhere, permits).await?)
-            }
-            here => here,
-        };
-        let max_item_bytes = self.fetcher.max_item_bytes();
-        let transformer = Arc::clone(&self.transformer);
-        let work = move |scratch: &mut WorkerScratch| {
-            let mut row = row;
-            let encoded = match &image {
-                Image::Item(text) => {
-                    data_uri::decode_into(text, max_item_bytes, &mut scratch.encoded)?;
-                    &scratch.encoded
-                }
-                Image::Base64(text) => {
-                    data_uri::decode_base64_into(text, max_item_bytes, &mut scratch.encoded)?;
-                    &scratch.encoded
-                }
-                Image::Encoded(bytes) => {
-                    data_uri::check_length(bytes.len(), max_item_bytes)?;
-                    bytes.as_ref()
-                }
-            };
-            match transformer.preprocess(encoded, &mut scratch.scratch, &mut row) {
-                Ok(()) => Ok(row),
-                Err(error) => Err(match recognise(encoded, Place::Image) {
-                    Some(recognised) if error.kind == Kind::Invalid => {
-                        Error::new(error.kind, recognised.to_string())
-                    }
-                    _ => error,
-                }),
-            }
-        };
-        self.pixels.run(work).await.map_err(Error::from)?
-    }
-
-    /// Output tensors to rows; those of bad images come back as their faults.
+    /// Output tensors to rows; those of failed images are their errors.
     fn postprocess(
         &self,
         outputs: Vec<Tensor>,
-        faults: Vec<Option<Error>>,
+        failures: Vec<Option<Error>>,
     ) -> Result<Vec<Row>, Error> {
-        let width = self
-            .transformer
-            .signature()
-            .output_row
-            .iter()
-            .product::<i64>() as usize;
+        let width = elements(&self.signature().output_row);
         let data: Vec<Bytes> = outputs.into_iter().map(Tensor::into_data).collect();
         let values: Vec<f32> = data.iter().flat_map(|part| fp32(part)).collect();
-        let mut scores = values.chunks(width.max(1));
-        let mut rows = Vec::with_capacity(faults.len());
-        for fault in faults {
-            rows.push(match fault {
-                Some(fault) => Err(fault),
+        let mut outputs = values.chunks(width.max(1));
+        let mut rows = Vec::with_capacity(failures.len());
+        for failure in failures {
+            rows.push(match failure {
+                Some(error) => Err(error),
                 // A wrong value fails the whole request: it says that the predictor is broken.
                 None => Ok(self
+                    .preprocessor
                     .transformer
-                    .postprocess(scores.next().unwrap_or_default())?),
+                    .postprocess(outputs.next().unwrap_or_default())?),
             });
         }
         Ok(rows)
     }
 }
 
-/// Item texts were cut from JSON strings, so that they are UTF-8; if not, it is our mistake.
-fn text_of(text: &Bytes) -> Result<&str, Error> {
-    std::str::from_utf8(text).map_err(|_| Error::internal("an item text is not UTF-8"))
+/// Values in a row of this shape.
+fn elements(shape: &[i64]) -> usize {
+    shape.iter().product::<i64>() as usize
+}
+
+fn too_late(context: &RequestContext) -> Error {
+    Error::new(
+        Kind::Deadline,
+        format!(
+            "the request's images were not ready within {} ms \
+             (--predictor_request_timeout_seconds, or the caller's own deadline)",
+            context.timings.total().as_millis()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use bytes::{BufMut, BytesMut};
+
+    use super::*;
+    use crate::item;
+    use crate::observe::metrics::Metrics;
+    use crate::observe::timing::Deadline;
+    use crate::pixel::Scratch;
+    use crate::predictor::LocalSettings;
+    use crate::transformer::WorkerScratch;
+
+    /// Notes the first byte of each image that it is given; those of 0 fail.
+    struct Noting {
+        signature: Signature,
+        begun: Mutex<Vec<u8>>,
+    }
+
+    impl Transformer for Noting {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn source(&self) -> &'static str {
+            "noting"
+        }
+
+        fn preprocess(
+            &self,
+            image: &[u8],
+            _: &mut Scratch,
+            planes: &mut [BytesMut; CHANNELS],
+        ) -> Result<(), Error> {
+            self.begun.lock().unwrap().push(image[0]);
+            // So that a request is not done before another can come.
+            std::thread::sleep(Duration::from_millis(1));
+            if image[0] == 0 {
+                return Err(Error::new(Kind::Invalid, "not an image"));
+            }
+            for plane in planes {
+                plane.put_f32_le(0.0);
+            }
+            Ok(())
+        }
+
+        fn postprocess(&self, row: &[f32]) -> Row {
+            Ok(row[0])
+        }
+    }
+
+    fn model() -> (Arc<Noting>, Model) {
+        let signature = Signature {
+            model: "m".to_owned(),
+            input: "x".to_owned(),
+            input_row: vec![3, 1, 1],
+            output: "y".to_owned(),
+            output_row: vec![1],
+        };
+        let transformer = Arc::new(Noting {
+            signature: signature.clone(),
+            begun: Mutex::default(),
+        });
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let predictor = Predictor::null(
+            LocalSettings {
+                concurrency: 100,
+                max_batch: 32,
+            },
+            signature,
+            metrics,
+        );
+        let pixels = PixelThreads::start("pixels", 1, 1000, WorkerScratch::default).unwrap();
+        // The process does it in main; a second time is an error that means nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let fetcher = Fetcher::new(item::Settings::default()).unwrap();
+        let model = Model::new(
+            Arc::clone(&transformer) as Arc<dyn Transformer>,
+            Arc::new(predictor),
+            Arc::new(pixels),
+            Arc::new(fetcher),
+        );
+        (transformer, model)
+    }
+
+    fn images(bytes: &[u8]) -> Input {
+        let images = bytes.chunks(1);
+        Input::Images(
+            images
+                .map(|byte| Image::Encoded(Bytes::copy_from_slice(byte)))
+                .collect(),
+        )
+    }
+
+    fn context() -> RequestContext {
+        RequestContext::new(String::new(), Deadline::after(Duration::from_secs(60)))
+    }
+
+    #[tokio::test]
+    async fn a_short_request_does_not_stand_behind_a_long_one() {
+        let (transformer, model) = model();
+        let (long_context, short_context) = (context(), context());
+        let long = model.run(images(&[1; 100]), ImageErrors::Fail, &long_context);
+        let short = async {
+            while transformer.begun.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let image = images(&[2]);
+            model.run(image, ImageErrors::Fail, &short_context).await
+        };
+        let (long, short) = tokio::join!(long, short);
+        assert_eq!((long.unwrap().len(), short.unwrap().len()), (100, 1));
+        let begun = transformer.begun.lock().unwrap();
+        let place = begun.iter().position(|&byte| byte == 2).unwrap();
+        assert!(place < 10, "behind {place} images of the long request");
+    }
+
+    #[tokio::test]
+    async fn the_first_image_that_fails_ends_the_work() {
+        let (transformer, model) = model();
+        let mut bytes = [1; 100];
+        (bytes[3], bytes[5]) = (0, 0);
+        let context = context();
+        let failed = model.run(images(&bytes), ImageErrors::Fail, &context).await;
+        assert_eq!(failed.unwrap_err().image, Some(3));
+        let rows = model.run(images(&[2, 0, 2]), ImageErrors::Report, &context);
+        let failed: Vec<_> = rows.await.unwrap().iter().map(Result::is_err).collect();
+        assert_eq!(failed, [false, true, false]);
+        let begun = transformer.begun.lock().unwrap();
+        assert!(begun.len() < 20, "{} images were begun", begun.len());
+    }
 }

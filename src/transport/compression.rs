@@ -1,5 +1,5 @@
-//! Bodies in gzip or deflate: requests are inflated within the body limit, answers compressed for
-//! those who ask.
+//! Bodies in gzip or deflate: requests and gRPC messages are inflated within the body limit,
+//! responses are compressed for callers that accept it.
 
 use std::io::{Read, Write};
 
@@ -10,16 +10,15 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
-use crate::error::{Error, Kind};
+use super::BodyError;
 
-/// Smaller answers are sent as they are: they fit one packet either way, and HTTP libraries ask for
-/// compression by habit.
+/// Smaller responses are sent as they are: they fit one packet either way, and HTTP libraries offer
+/// to inflate by habit.
 const WORTH_COMPRESSING: usize = 1024;
 
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// gzip.
+pub(crate) enum Encoding {
     Gzip,
     /// The zlib form, as HTTP means the word.
     Deflate,
@@ -35,18 +34,15 @@ impl Encoding {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// The encoding of this name, as `content-encoding` and `grpc-encoding` write it.
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|encoding| encoding.name().eq_ignore_ascii_case(name))
     }
 
     /// How a request's body is encoded; nothing if it is as it is.
-    ///
-    /// # Errors
-    ///
-    /// An encoding that is not understood.
-    pub fn of_request(headers: &HeaderMap) -> Result<Option<Self>, Error> {
+    pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Self>, BodyError> {
         let Some(value) = headers.get(CONTENT_ENCODING) else {
             return Ok(None);
         };
@@ -54,18 +50,13 @@ impl Encoding {
         if name.is_empty() || name.eq_ignore_ascii_case("identity") {
             return Ok(None);
         }
-        Self::parse(name).map(Some).ok_or_else(|| {
-            Error::new(
-                Kind::UnsupportedEncoding,
-                "this content-encoding is not understood; gzip and deflate are, or send the body \
-                 as it is",
-            )
-        })
+        let encoding = Self::parse(name).ok_or(BodyError::UnsupportedEncoding)?;
+        Ok(Some(encoding))
     }
 
-    /// What an answer is to be encoded in: the best by the weights of `accept-encoding`, of equals
-    /// the first; nothing if none is asked for.
-    pub fn asked(headers: &HeaderMap) -> Option<Self> {
+    /// What a response is to be encoded in: the best by the weights of `accept-encoding`, of equals
+    /// the first; nothing if none is accepted.
+    pub(crate) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(ACCEPT_ENCODING)?.to_str().ok()?;
         let mut best = None;
         for part in value.split(',') {
@@ -83,42 +74,35 @@ impl Encoding {
         best.map(|(_, encoding)| encoding)
     }
 
-    /// The body as it was before it was encoded, of at most `limit` bytes.
-    ///
-    /// # Errors
-    ///
-    /// When it is damaged or larger.
-    pub fn inflate(self, body: &[u8], limit: usize) -> Result<Bytes, Error> {
-        match self {
-            Self::Gzip => self.inflate_by(GzDecoder::new(body), limit),
-            Self::Deflate => self.inflate_by(ZlibDecoder::new(body), limit),
-        }
-    }
-
-    fn inflate_by(self, decoder: impl Read, limit: usize) -> Result<Bytes, Error> {
-        let mut inflated = Vec::new();
+    /// Appends the body as it was before it was encoded, of at most `limit` bytes, to what
+    /// `inflated` holds.
+    pub(crate) fn inflate_into(
+        self,
+        body: &[u8],
+        limit: usize,
+        inflated: &mut Vec<u8>,
+    ) -> Result<(), BodyError> {
+        let decoder: &mut dyn Read = match self {
+            Self::Gzip => &mut GzDecoder::new(body),
+            Self::Deflate => &mut ZlibDecoder::new(body),
+        };
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        decoder.take(most).read_to_end(&mut inflated).map_err(|_| {
-            let name = self.name();
-            Error::new(
-                Kind::Invalid,
-                format!("the body cannot be inflated: it is not {name}, or damaged"),
-            )
+        let read = decoder.take(most).read_to_end(inflated);
+        let bytes = read.map_err(|_| BodyError::Damaged {
+            encoding: self.name(),
         })?;
-        if inflated.len() > limit {
-            return Err(Error::new(
-                Kind::TooLarge,
-                format!(
-                    "the body has more than {limit} bytes when inflated; no more are allowed \
-                     (--max_body_bytes)"
-                ),
-            ));
+        if bytes > limit {
+            return Err(BodyError::TooLarge {
+                what: "inflated body",
+                bytes,
+                limit,
+            });
         }
-        Ok(Bytes::from(inflated))
+        Ok(())
     }
 
-    /// An answer's body, encoded if that is worth it, with the header that says so.
-    pub fn compress(self, body: Bytes) -> (Bytes, Option<HeaderValue>) {
+    /// A response's body, encoded if that is worth it, with the header that says so.
+    pub(crate) fn compress(self, body: Bytes) -> (Bytes, Option<HeaderValue>) {
         if body.len() < WORTH_COMPRESSING {
             return (body, None);
         }
@@ -137,7 +121,7 @@ impl Encoding {
                 Bytes::from(written),
                 Some(HeaderValue::from_static(self.name())),
             ),
-            // Writing to memory does not fail; if it did, the plain body is an answer too.
+            // Writing to memory does not fail; if it did, the plain body is a response too.
             Err(_) => (body, None),
         }
     }
@@ -147,21 +131,30 @@ impl Encoding {
 mod tests {
     use super::*;
 
+    fn inflate(encoding: Encoding, body: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
+        let mut inflated = Vec::new();
+        encoding.inflate_into(body, limit, &mut inflated)?;
+        Ok(inflated)
+    }
+
     fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().unwrap())])
     }
 
     #[test]
-    fn what_is_asked_for() {
-        let asked = |value| Encoding::asked(&headers(ACCEPT_ENCODING, value));
-        assert_eq!(asked("gzip, deflate"), Some(Encoding::Gzip));
-        assert_eq!(asked("deflate, gzip"), Some(Encoding::Deflate));
-        assert_eq!(asked("gzip;q=0.5, deflate;q=0.8"), Some(Encoding::Deflate));
-        assert_eq!(asked("br, GZIP"), Some(Encoding::Gzip));
+    fn the_best_of_what_is_accepted() {
+        let accepted = |value| Encoding::accepted(&headers(ACCEPT_ENCODING, value));
+        assert_eq!(accepted("gzip, deflate"), Some(Encoding::Gzip));
+        assert_eq!(accepted("deflate, gzip"), Some(Encoding::Deflate));
+        assert_eq!(
+            accepted("gzip;q=0.5, deflate;q=0.8"),
+            Some(Encoding::Deflate)
+        );
+        assert_eq!(accepted("br, GZIP"), Some(Encoding::Gzip));
         for none in ["", "*", "br", "identity", "gzip;q=0", "gzip;q=x"] {
-            assert_eq!(asked(none), None, "{none}");
+            assert_eq!(accepted(none), None, "{none}");
         }
-        assert_eq!(Encoding::asked(&HeaderMap::new()), None);
+        assert_eq!(Encoding::accepted(&HeaderMap::new()), None);
     }
 
     #[test]
@@ -169,11 +162,10 @@ mod tests {
         let of = |value| Encoding::of_request(&headers(CONTENT_ENCODING, value));
         assert_eq!(of("gzip").unwrap(), Some(Encoding::Gzip));
         assert_eq!(of("Identity").unwrap(), None);
-        assert_eq!(of("br").unwrap_err().kind, Kind::UnsupportedEncoding);
-        assert_eq!(
-            of("gzip, gzip").unwrap_err().kind,
-            Kind::UnsupportedEncoding
-        );
+        for unknown in ["br", "gzip, gzip"] {
+            let error = of(unknown).unwrap_err();
+            assert!(matches!(error, BodyError::UnsupportedEncoding), "{unknown}");
+        }
     }
 
     #[test]
@@ -183,14 +175,12 @@ mod tests {
             let (written, header) = encoding.compress(body.clone());
             assert_eq!(header.unwrap(), encoding.name());
             assert!(written.len() < 200);
-            assert_eq!(encoding.inflate(&written, 5000).unwrap(), body);
-            let larger = encoding.inflate(&written, 4999).unwrap_err();
-            assert_eq!(larger.kind, Kind::TooLarge);
+            assert_eq!(inflate(encoding, &written, 5000).unwrap(), body);
+            let larger = inflate(encoding, &written, 4999).unwrap_err();
+            assert!(matches!(larger, BodyError::TooLarge { bytes: 5000, .. }));
             let half = &written[..written.len() / 2];
-            assert_eq!(
-                encoding.inflate(half, 5000).unwrap_err().kind,
-                Kind::Invalid
-            );
+            let damaged = inflate(encoding, half, 5000).unwrap_err();
+            assert!(matches!(damaged, BodyError::Damaged { .. }));
             let (small, header) = encoding.compress(Bytes::from_static(b"small"));
             assert_eq!((small.as_ref(), header), (b"small".as_slice(), None));
         }

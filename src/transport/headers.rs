@@ -3,21 +3,21 @@
 use http::{HeaderMap, HeaderName};
 
 /// The header that names a request, made where it is absent.
-pub const REQUEST_ID: &str = "x-request-id";
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// Longer ids are not believed to be ids.
+/// Longer ids are replaced: they would grow every log line.
 const MAX_ID_BYTES: usize = 256;
 
-/// A header that goes on to the predictor.
+/// Which headers go on to the predictor: one, or all of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forwarded {
+pub enum HeaderPattern {
     /// This one.
     Name(HeaderName),
-    /// All that begin so.
+    /// All that begin with this.
     Prefix(String),
 }
 
-impl Forwarded {
+impl HeaderPattern {
     /// Reads a header name; a `*` at its end stands for any rest.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix('*') {
@@ -37,26 +37,26 @@ impl Forwarded {
         }
     }
 
-    /// Whether a header is meant.
+    /// Whether a header matches.
     pub fn matches(&self, name: &HeaderName) -> bool {
         match self {
-            Self::Name(wanted) => wanted == name,
+            Self::Name(own) => own == name,
             Self::Prefix(prefix) => name.as_str().starts_with(prefix.as_str()),
         }
     }
 }
 
-/// The headers of `headers` that are wanted.
-pub fn forwarded(wanted: &[Forwarded], headers: &HeaderMap) -> HeaderMap {
+/// The headers that match one of the patterns.
+pub(crate) fn forwarded(patterns: &[HeaderPattern], headers: &HeaderMap) -> HeaderMap {
     headers
         .iter()
-        .filter(|(name, _)| wanted.iter().any(|wanted| wanted.matches(name)))
+        .filter(|(name, _)| patterns.iter().any(|pattern| pattern.matches(name)))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
 /// The caller's id, or a new one.
-pub fn request_id(headers: &HeaderMap) -> String {
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)
         .and_then(|id| id.to_str().ok())
@@ -70,19 +70,19 @@ mod tests {
 
     #[test]
     fn names_and_prefixes() {
-        let wanted = ["X-Request-Id", "x-b3-*"].map(|name| Forwarded::parse(name).unwrap());
+        let patterns = ["X-Request-Id", "x-b3-*"].map(|name| HeaderPattern::parse(name).unwrap());
         let mut headers = HeaderMap::new();
         for name in ["x-request-id", "x-b3-traceid", "x-b3", "cookie"] {
             headers.insert(name, name.parse().unwrap());
         }
-        let mut names: Vec<_> = forwarded(&wanted, &headers)
+        let mut names: Vec<_> = forwarded(&patterns, &headers)
             .keys()
             .map(HeaderName::to_string)
             .collect();
         names.sort();
         assert_eq!(names, ["x-b3-traceid", "x-request-id"]);
-        assert_eq!(Forwarded::parse("x y"), None);
-        assert_eq!(wanted[1].text(), "x-b3-*");
+        assert_eq!(HeaderPattern::parse("x y"), None);
+        assert_eq!(patterns[1].text(), "x-b3-*");
     }
 
     #[test]

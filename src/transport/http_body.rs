@@ -1,4 +1,5 @@
-//! Reading a request's body: its length is judged and its room reserved before it is read.
+//! Reading an HTTP request's body: its length is judged and its bytes are reserved before it is
+//! read.
 
 use std::time::Duration;
 
@@ -6,148 +7,210 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout};
 
+use super::body_limits::SMALL_BODY_BYTES;
 use super::compression::Encoding;
+use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
-use crate::error::{Error, Kind};
-use crate::front::{Settings, Visit};
-use crate::observe::timing::Stage;
-use crate::oip::InferenceService;
 
-/// Room is taken in such steps for a body that does not tell its length.
-const STEP: usize = 256 * 1024;
-
-/// How long the rest of a refused body is read over, so that its sender gets to read the answer.
+/// How long the rest of a refused body is read over, so that its sender gets to read the response.
 const DISCARD: Duration = Duration::from_secs(1);
 
-/// A body, and its room among `--max_bytes_in_flight`.
+/// A body that was read.
 #[derive(Debug)]
-pub struct Read {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// To be kept as long as the bytes are.
-    pub reserved: Vec<ByteReservation>,
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
+    /// To be kept for as long as the bytes, or what is made from them, are needed.
+    pub(crate) reserved: Option<ByteReservation>,
 }
 
-/// Reads a body of at most `--max_body_bytes`, also when inflated, within
-/// `--body_read_timeout_seconds`.
-///
-/// # Errors
-///
-/// When it is too large, damaged, too slow or cut short, or there is no room for it.
-pub async fn read(
-    served: &dyn InferenceService,
-    settings: &Settings,
-    visit: &Visit,
-    body: &mut Incoming,
-) -> Result<Read, Error> {
-    let _clock = visit.timings.stage(Stage::Read);
-    let encoding = Encoding::of_request(&visit.headers)?;
-    let read = read_within(served, settings, body).await?;
-    match encoding {
-        Some(encoding) => inflate(served, settings, read, encoding).await,
-        None => Ok(read),
-    }
+/// Reads a body within its limits and before the request's deadline, and inflates it.
+pub(crate) async fn read<B>(
+    headers: &HeaderMap,
+    body: &mut B,
+    limits: &BodyLimits,
+    deadline: Instant,
+) -> Result<ReadBody, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let encoding = Encoding::of_request(headers)?;
+    let reader = Reader {
+        body,
+        limits,
+        deadline: Some(deadline),
+    };
+    let read = reader.read().await?;
+    let Some(encoding) = encoding else {
+        return Ok(read);
+    };
+    let inflated = limits.inflate(read.bytes, encoding, Vec::new()).await?;
+    Ok(ReadBody {
+        bytes: Bytes::from(inflated.bytes),
+        reserved: inflated.reserved,
+    })
 }
 
 /// Reads over what is left of a refused request's body: a connection that is closed while its
-/// sender still writes is reset, and the answer is lost with it. One who waits to be told to go on
-/// has not begun to write.
-pub async fn discard(headers: &HeaderMap, body: &mut Incoming) {
+/// sender still writes is reset, and the response is lost with it. A sender that waits to be told
+/// to go on has not begun to write.
+pub(crate) async fn discard(headers: &HeaderMap, body: &mut Incoming) {
     if headers.contains_key(EXPECT) {
         return;
     }
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(DISCARD, rest).await;
+    let _ = timeout(DISCARD, rest).await;
 }
 
-async fn inflate(
-    served: &dyn InferenceService,
-    settings: &Settings,
-    read: Read,
-    encoding: Encoding,
-) -> Result<Read, Error> {
-    let limit = settings.max_body_bytes;
-    let Read { bytes, reserved } = read;
-    let compressed = bytes.len();
-    let bytes = served
-        .aside(compressed, move || encoding.inflate(&bytes, limit))
-        .await??;
-    // Given back first: those who hold room and ask for more would wait for each other.
-    drop(reserved);
-    let reserved = served.reserve(bytes.len()).await?;
-    Ok(Read {
-        bytes,
-        reserved: reserved.into_iter().collect(),
-    })
+struct Reader<'a, B> {
+    body: &'a mut B,
+    limits: &'a BodyLimits,
+    deadline: Option<Instant>,
 }
 
-async fn read_within(
-    served: &dyn InferenceService,
-    settings: &Settings,
-    body: &mut Incoming,
-) -> Result<Read, Error> {
-    let limit = settings.max_body_bytes;
-    let announced = body.size_hint().exact().map(|length| length as usize);
-    let mut reserved = Vec::new();
-    if let Some(length) = announced {
-        within(length, limit)?;
-        reserved.extend(served.reserve(length).await?);
-    }
-    let time = settings.body_read_timeout;
-    let read = async {
-        match announced {
-            Some(_) => Ok(body.collect().await.map_err(cut_short)?.to_bytes()),
-            None => grow(served, body, limit, &mut reserved).await,
-        }
-    };
-    let bytes = tokio::time::timeout(time, read).await.map_err(|_| {
-        Error::new(
-            Kind::Invalid,
-            format!(
-                "the body did not arrive within {} s (--body_read_timeout_seconds)",
-                time.as_secs()
-            ),
-        )
-    })??;
-    Ok(Read { bytes, reserved })
-}
-
-async fn grow(
-    served: &dyn InferenceService,
-    body: &mut Incoming,
-    limit: usize,
-    reserved: &mut Vec<ByteReservation>,
-) -> Result<Bytes, Error> {
-    let mut bytes = BytesMut::new();
-    let mut room = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(cut_short)?.into_data() else {
-            continue;
+impl<B> Reader<'_, B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    async fn read(mut self) -> Result<ReadBody, BodyError> {
+        let Some(length) = self.body.size_hint().exact() else {
+            return self.read_chunked().await;
         };
-        within(bytes.len() + data.len(), limit)?;
-        while room < bytes.len() + data.len() {
-            reserved.extend(served.reserve(STEP).await?);
-            room += STEP;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.limits.check_length(length)?;
+        let reserved = self.limits.reserve(length, self.deadline).await?;
+        let read_by = Instant::now() + self.limits.read_timeout;
+        let collected = self
+            .limits
+            .in_time(self.deadline, Some(read_by), self.body.collect())
+            .await?;
+        Ok(ReadBody {
+            bytes: collected.map_err(cut_short)?.to_bytes(),
+            reserved,
+        })
+    }
+
+    /// Reads a body that does not tell its length. Once it is not a small one, the most that it can
+    /// have is reserved, and the rest given back at its end: were its bytes reserved as it grows,
+    /// uploads side by side would each hold some and wait for more.
+    async fn read_chunked(&mut self) -> Result<ReadBody, BodyError> {
+        let (limits, deadline) = (self.limits, self.deadline);
+        let read_by = Instant::now() + limits.read_timeout;
+        let mut bytes = BytesMut::new();
+        let small = SMALL_BODY_BYTES.min(limits.max_bytes);
+        let more = self.read_up_to(small, &mut bytes);
+        let mut reserved = None;
+        if limits.in_time(deadline, Some(read_by), more).await?? {
+            reserved = limits.reserve(limits.max_bytes, deadline).await?;
+            let read_by = Instant::now() + limits.read_timeout;
+            let rest = self.read_up_to(limits.max_bytes, &mut bytes);
+            limits.in_time(deadline, Some(read_by), rest).await??;
+            limits.check_length(bytes.len())?;
         }
-        bytes.extend_from_slice(&data);
+        if let Some(reserved) = &mut reserved {
+            reserved.shrink_to(bytes.len());
+        }
+        Ok(ReadBody {
+            bytes: bytes.freeze(),
+            reserved,
+        })
     }
-    Ok(bytes.freeze())
+
+    /// Reads until the body ends or has more than `most` bytes; whether the latter is so.
+    async fn read_up_to(&mut self, most: usize, bytes: &mut BytesMut) -> Result<bool, BodyError> {
+        while bytes.len() <= most {
+            let Some(frame) = self.body.frame().await else {
+                return Ok(false);
+            };
+            if let Ok(data) = frame.map_err(cut_short)?.into_data() {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(true)
+    }
 }
 
-fn within(length: usize, limit: usize) -> Result<(), Error> {
-    if length <= limit {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::TooLarge,
-        format!(
-            "the body has {length} bytes or more; at most {limit} are allowed (--max_body_bytes)"
-        ),
-    ))
+fn cut_short(error: impl std::fmt::Display) -> BodyError {
+    BodyError::CutShort(error.to_string())
 }
 
-fn cut_short(error: hyper::Error) -> Error {
-    Error::new(Kind::Invalid, format!("the body was cut short: {error}"))
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use futures_util::future::join_all;
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+    use crate::admission::ByteBudget;
+    use crate::observe::metrics::Metrics;
+    use crate::workers::CpuPool;
+
+    fn limits(budget: usize) -> BodyLimits {
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        BodyLimits {
+            max_bytes: 4 << 20,
+            read_timeout: Duration::from_secs(30),
+            budget: ByteBudget::new(budget, Duration::from_secs(5), &metrics),
+            pool: CpuPool::start(1).unwrap(),
+        }
+    }
+
+    /// A body of this many chunks of 64 KiB, each a moment after the one before.
+    fn chunked(chunks: usize) -> impl Body<Data = Bytes, Error = Infallible> {
+        let chunks = stream::iter(0..chunks).then(|_| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(Frame::data(Bytes::from(vec![7; 64 * 1024])))
+        });
+        StreamBody::new(Box::pin(chunks))
+    }
+
+    async fn read_chunked(chunks: usize, limits: &BodyLimits) -> Result<ReadBody, BodyError> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        read(&HeaderMap::new(), &mut chunked(chunks), limits, deadline).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_of_unknown_length_follow_each_other() {
+        let limits = limits(4 << 20);
+        let uploads = (0..3).map(|_| async {
+            let body = read_chunked(48, &limits).await?;
+            Ok::<_, BodyError>(body.bytes.len())
+        });
+        for length in join_all(uploads).await {
+            assert_eq!(length.unwrap(), 3 << 20);
+        }
+        let body = read_chunked(16, &limits).await.unwrap();
+        assert!(
+            limits.budget.try_reserve(3 << 20).is_ok(),
+            "the rest is given back"
+        );
+        drop(body);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_body_of_unknown_length_needs_no_bytes() {
+        let limits = limits(1);
+        let _held = limits.budget.reserve(1).await.unwrap();
+        assert!(read_chunked(1, &limits).await.unwrap().reserved.is_none());
+        let refused = read_chunked(2, &limits).await.unwrap_err();
+        assert!(matches!(refused, BodyError::Refused(_)), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_beyond_the_limit_or_the_deadline_is_refused() {
+        let limits = limits(8 << 20);
+        let refused = read_chunked(65, &limits).await.unwrap_err();
+        assert!(matches!(refused, BodyError::TooLarge { .. }), "{refused}");
+        let soon = Instant::now() + Duration::from_millis(5);
+        let late = read(&HeaderMap::new(), &mut chunked(10), &limits, soon).await;
+        assert!(matches!(late, Err(BodyError::DeadlinePassed)));
+    }
 }

@@ -1,9 +1,18 @@
-//! Connections and bytes, without the meaning of any protocol.
+//! Connections and bytes, without the meaning of any protocol: what arrives is bounded in size and
+//! time and inflated here, and handed on as bytes.
 
-pub mod compression;
-pub mod grpc_body;
-pub mod headers;
-pub mod http_body;
+mod body_limits;
+pub(crate) mod compression;
+mod connection;
+pub(crate) mod grpc_body;
+pub(crate) mod headers;
+pub(crate) mod http_body;
 mod idle_timeout;
-pub mod listener;
+mod listener;
+mod send_timeout;
 pub mod tls;
+
+pub use body_limits::{BodyError, BodyLimits};
+pub use connection::{Body, ConnectionSettings, Handler};
+pub use headers::HeaderPattern;
+pub use listener::serve;

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_told_with_what_is_left() {
+    fn a_cut_element_is_named_with_what_is_left() {
         let split = |bytes: &'static [u8]| split_element(&mut Bytes::from_static(bytes));
         assert_eq!(split(&[9, 0]), Err(ElementError::CutLength(2)));
         let (length, left) = (3, 1);

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
-/// An address of the loopback net that is open to nobody but by name.
+/// An address of the loopback net that is reachable only because the test names it.
 const ADDRESS: &str = "127.0.0.8:0";
 
 pub(crate) struct Hosts {
@@ -28,7 +28,7 @@ impl Hosts {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    let service = service_fn(answer);
+                    let service = service_fn(respond);
                     let connection = auto::Builder::new(TokioExecutor::new());
                     let _ = connection
                         .serve_connection(TokioIo::new(stream), service)
@@ -50,10 +50,12 @@ impl Hosts {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
+async fn respond(request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
     let redirect = |to: &str| {
-        let answer = Response::builder().status(302).header("location", to);
-        answer.body(Full::new(Bytes::new()).boxed_unsync()).unwrap()
+        let response = Response::builder().status(302).header("location", to);
+        response
+            .body(Full::new(Bytes::new()).boxed_unsync())
+            .unwrap()
     };
     Ok(match request.uri().path() {
         "/redirect-to-refused" => redirect("http://127.0.0.1:9/a"),
@@ -69,8 +71,10 @@ async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Body
         }
         "/text" => Response::new(Full::new(Bytes::from_static(b"no image")).boxed_unsync()),
         _ => {
-            let answer = Response::builder().status(404);
-            answer.body(Full::new(Bytes::new()).boxed_unsync()).unwrap()
+            let response = Response::builder().status(404);
+            response
+                .body(Full::new(Bytes::new()).boxed_unsync())
+                .unwrap()
         }
     })
 }

@@ -60,8 +60,8 @@ pub(crate) fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     // Within the pixels, behind the IDAT chunk's header.
     flipped[length - 20] ^= 0x55;
     vec![
-        ("one byte", vec![0xFF], "neither JPEG"),
-        ("zeros", vec![0; 5000], "neither JPEG"),
+        ("one byte", vec![0xFF], "expected JPEG"),
+        ("zeros", vec![0; 5000], "expected JPEG"),
         (
             "a GIF",
             b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(),

@@ -49,17 +49,17 @@ impl Cases {
             ("nothing", "", "the body is empty"),
             ("white space", " \n\t", "the body is empty"),
             ("half an object", "{", "not valid JSON"),
-            ("a list", "[1]", "neither JPEG"),
-            ("a string", "\"data\"", "neither JPEG"),
-            ("a number", "7", "neither JPEG"),
-            ("text", "hello", "neither JPEG"),
+            ("a list", "[1]", "expected JPEG"),
+            ("a string", "\"data\"", "expected JPEG"),
+            ("a number", "7", "expected JPEG"),
+            ("text", "hello", "expected JPEG"),
             (
                 "trailing text",
                 r#"{"data":{"item":"a"}} x"#,
                 "not valid JSON",
             ),
             ("NaN", r#"{"data":NaN}"#, "not valid JSON"),
-            ("a bare word", r#"{data:1}"#, "not valid JSON"),
+            ("an unquoted word", r#"{data:1}"#, "not valid JSON"),
             ("single quotes", "{'data':{'item':'a'}}", "not valid JSON"),
             (
                 "no data",
@@ -226,17 +226,17 @@ impl Cases {
             ("path:/etc/passwd", "--data_dir"),
             ("path:none.png", "path: item"),
             ("path:outward", "--data_dir"),
-            ("path:pipe", "not a regular file"),
+            ("path:socket", "not a regular file"),
             ("path:.", "not a regular file"),
             ("path:a\u{0}b", "path: item"),
-            ("path:text", "neither JPEG"),
+            ("path:text", "expected JPEG"),
         ] {
             self.add(text, single(text), 400, word);
         }
         std::fs::write(folder.join("text"), "no image").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.join("outward")).unwrap();
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe"), mode).unwrap();
+        // A special file that needs no tool to be made; it stays when the listener goes.
+        std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
         self.add(
             "many bytes",
             single(&item(&vec![0; 300_000])),
@@ -297,7 +297,7 @@ impl Cases {
             "--item_url_timeout_ms",
         );
         self.add(
-            "nobody there",
+            "nothing listening",
             single("http://127.0.0.9:1/a"),
             502,
             "127.0.0.9",
@@ -306,14 +306,14 @@ impl Cases {
             "text by URL",
             single(&hosts.url("/text")),
             400,
-            "neither JPEG",
+            "expected JPEG",
         );
     }
 
     fn images(&mut self) {
         for (name, image, word) in images::bad() {
             self.add(name, single(&item(&image)), 400, word);
-            self.add(format!("{name}, bare"), image, 400, word);
+            self.add(format!("{name}, as the body"), image, 400, word);
         }
     }
 }
@@ -353,11 +353,12 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
     let mut after_first = 0;
     for round in 0..3 {
         for case in &cases.0 {
-            let answer = world.predict(case.body.clone()).await;
+            let response = world.predict(case.body.clone()).await;
             let shown = format!("{:.80}", case.name);
-            let told = answer.status.as_u16() == case.status && answer.error().contains(case.word);
-            if !told {
-                wrong.push(format!("{shown}: {} {}", answer.status, answer.text));
+            let as_expected =
+                response.status.as_u16() == case.status && response.error().contains(case.word);
+            if !as_expected {
+                wrong.push(format!("{shown}: {} {}", response.status, response.text));
             }
             let good = world.scores(&[grey(3)]).await;
             assert_eq!(good, [score_of_grey(3)], "after {shown}");
@@ -380,7 +381,7 @@ async fn every_bad_input_gets_its_message_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_score_that_is_no_number_is_the_predictors_fault() {
+async fn a_score_that_is_not_a_number_is_the_predictors_failure() {
     let world = World::with(&[], |script| {
         script.always = Some(crate::world::triton::Fault::Twist(|answer| {
             answer.raw_output_contents[0] = f32::NAN.to_le_bytes().to_vec().into();
@@ -390,8 +391,8 @@ async fn a_score_that_is_no_number_is_the_predictors_fault() {
     let report =
         json!({"data": {"item": item(&grey(1))}, "extra_info": {"image_errors": "report"}});
     for body in [single(&item(&grey(1))), report.to_string()] {
-        let answer = world.predict(body).await;
-        assert_eq!(answer.status, 502, "{}", answer.text);
-        assert!(answer.error().contains("NaN"), "{}", answer.text);
+        let response = world.predict(body).await;
+        assert_eq!(response.status, 502, "{}", response.text);
+        assert!(response.error().contains("NaN"), "{}", response.text);
     }
 }

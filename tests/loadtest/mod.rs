@@ -1,16 +1,27 @@
 //! The load test against targets whose behaviour is known by construction: what it reports must be
 //! what they did.
 
+// Targets that follow a script.
 mod scripted;
+
+// What is measured: open and closed loops, failures, searches, comparisons.
+mod measured;
+
+// How requests are written and where they go: every protocol, TLS, headers.
+mod protocols;
+
+// What is refused, given up, or said about a run that should not be believed.
+mod limits;
+
+// The command: exit codes, output, files.
+mod command;
 
 use std::io::Write;
 use std::time::Duration;
 
 use facequality_transformer::loadtest::{
-    Arrival, Endpoint, Error, Load, Protocol, Rates, Report, Settings, Until, execute, html, text,
+    Arrival, Endpoint, FailureKind, Load, ModelTensors, Protocol, Rates, Report, Settings, Until,
 };
-
-use scripted::{GrpcTarget, HttpTarget, Script};
 
 /// A folder with two images (which the scripted targets do not decode).
 fn images() -> tempfile::TempDir {
@@ -32,7 +43,16 @@ fn settings(url: &str, protocol: Protocol, folder: &tempfile::TempDir, load: Loa
         },
         compare: None,
         rounds: 2,
-        images: vec![folder.path().to_owned()],
+        images: ["a.jpg", "b.jpg"]
+            .map(|name| folder.path().join(name))
+            .to_vec(),
+        tensors: ModelTensors {
+            input: "input.1".to_owned(),
+            row: vec![3, 112, 112],
+            outputs: vec!["score".to_owned()],
+        },
+        headers: http::HeaderMap::new(),
+        ca_file: None,
         batch: 1,
         load,
         warmup: Duration::ZERO,
@@ -42,6 +62,7 @@ fn settings(url: &str, protocol: Protocol, folder: &tempfile::TempDir, load: Loa
         tolerance: 1e-4,
         slo: None,
         progress: false,
+        command_line: None,
     }
 }
 
@@ -61,290 +82,15 @@ fn open(rate: f64, seconds: f64) -> Load {
     }
 }
 
-fn errors(report: &Report) -> Vec<(&str, u64)> {
+fn errors(report: &Report) -> Vec<(FailureKind, u64)> {
     let errors = report.runs.iter().flat_map(|run| &run.errors);
-    errors
-        .map(|error| (error.kind.as_str(), error.count))
-        .collect()
+    errors.map(|error| (error.kind, error.count)).collect()
 }
 
 fn says(report: &Report, words: &str) -> bool {
     let of_runs = report.runs.iter().flat_map(|run| &run.notes);
     of_runs
-        .chain(&report.notes)
+        .map(ToString::to_string)
+        .chain(report.notes.iter().cloned())
         .any(|note| note.contains(words))
-}
-
-/// One request in ten is refused, and for 100 ms of each second nothing is answered.
-fn faulty() -> Script {
-    Script {
-        delay: Duration::from_millis(2),
-        refuse_every: Some(10),
-        stall: Some((Duration::from_secs(1), Duration::from_millis(100))),
-        ..Script::default()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_loop_feels_the_stall() {
-    let folder = images();
-    let target = HttpTarget::start(faulty()).await;
-    let settings = settings(&target.url, Protocol::V1, &folder, open(200.0, 4.0));
-    let report = execute(&settings).await.unwrap();
-    let run = &report.runs[0];
-
-    assert_eq!(run.requests.sent, 800);
-    assert_eq!(run.requests.sent, target.received());
-    assert_eq!(run.requests.ok, 720);
-    assert_eq!(errors(&report), [("http 503", 80)]);
-    // A tenth of the moments lie in a stall, and wait up to its 100 ms: at p99, 90 ms.
-    assert!(run.latency.p99_ms > 70.0, "{}", text(&report));
-    assert!(run.latency.p50_ms < 50.0, "{}", text(&report));
-    assert!(run.latency.count == 720 && run.service.count == 720);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_loop_says_that_it_cannot_feel_a_stall() {
-    let folder = images();
-    let target = HttpTarget::start(faulty()).await;
-    let load = closed(4, Until::Elapsed(Duration::from_secs(4)));
-    let report = execute(&settings(&target.url, Protocol::V1, &folder, load))
-        .await
-        .unwrap();
-    let run = &report.runs[0];
-
-    assert_eq!(run.requests.sent, target.received());
-    assert_eq!(errors(&report), [("http 503", target.refused())]);
-    assert_eq!(run.requests.failed, target.refused());
-    assert!(says(&report, "cannot see a stall"), "{}", text(&report));
-    assert!(says(&report, "no answer for"), "{}", text(&report));
-    // Four requests per stall are slow, of a thousand.
-    assert!(run.latency.max_ms > 80.0, "{}", text(&report));
-    assert!(text(&report).contains("cannot see a stall"));
-    assert!(html(&report).contains("cannot see a stall"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_highest_rate_is_found() {
-    let folder = images();
-    // Ten at a time, 50 ms each: 200 per second.
-    let target = HttpTarget::start(Script {
-        delay: Duration::from_millis(50),
-        places: Some(10),
-        ..Script::default()
-    })
-    .await;
-    let load = Load::FindRate {
-        start: 160.0,
-        arrival: Arrival::Constant,
-        length: Duration::from_millis(1000),
-    };
-    let mut settings = settings(&target.url, Protocol::V1, &folder, load);
-    settings.slo = Some("p99=120ms,errors=0".parse().unwrap());
-    let report = execute(&settings).await.unwrap();
-    let found = report.found_rate.unwrap();
-    assert!((found / 200.0 - 1.0).abs() <= 0.1, "{}", text(&report));
-    assert!(!report.missed());
-}
-
-#[tokio::test]
-async fn a_missed_slo_is_said() {
-    let folder = images();
-    let target = HttpTarget::start(Script {
-        delay: Duration::from_millis(20),
-        ..Script::default()
-    })
-    .await;
-    let load = closed(2, Until::Requests(10));
-    let mut settings = settings(&target.url, Protocol::V1, &folder, load);
-    settings.slo = Some("p50=10ms,errors=0".parse().unwrap());
-    let report = execute(&settings).await.unwrap();
-    assert!(report.missed());
-    let held: Vec<_> = report.verdicts.iter().map(|verdict| verdict.held).collect();
-    assert_eq!(held, [false, true]);
-}
-
-#[tokio::test]
-async fn a_wrong_score_is_an_error_of_its_own() {
-    let folder = images();
-    let target = HttpTarget::start(Script {
-        wrong_every: Some(5),
-        ..Script::default()
-    })
-    .await;
-    let load = closed(1, Until::Requests(100));
-    let report = execute(&settings(&target.url, Protocol::V1, &folder, load))
-        .await
-        .unwrap();
-    assert_eq!(errors(&report), [("wrong score", 20)]);
-    assert_eq!(report.runs[0].requests.ok, 80);
-}
-
-#[tokio::test]
-async fn golden_scores_are_an_slo() {
-    let folder = images();
-    let target = HttpTarget::start(Script::default()).await;
-    let load = closed(1, Until::Requests(10));
-    let mut settings = settings(&target.url, Protocol::V1, &folder, load);
-    let golden = folder.path().join("golden");
-    settings.images = ["a.jpg", "b.jpg"]
-        .map(|name| folder.path().join(name))
-        .to_vec();
-    settings.golden = Some(golden.clone());
-    std::fs::write(&golden, r#"{"a.jpg": 0.3, "b.jpg": 0.5}"#).unwrap();
-    let report = execute(&settings).await.unwrap();
-    assert!(!report.missed(), "{}", text(&report));
-    std::fs::write(&golden, r#"{"a.jpg": 0.3, "b.jpg": 0.9}"#).unwrap();
-    let report = execute(&settings).await.unwrap();
-    assert_eq!(errors(&report), [("wrong score", 5)]);
-    assert!(report.missed());
-}
-
-#[tokio::test]
-async fn a_target_that_goes_away_is_counted_not_fatal() {
-    let folder = images();
-    let target = HttpTarget::start(Script {
-        hang_up_after: Some(50),
-        ..Script::default()
-    })
-    .await;
-    let load = closed(2, Until::Requests(60));
-    let report = execute(&settings(&target.url, Protocol::V1, &folder, load))
-        .await
-        .unwrap();
-    let run = &report.runs[0];
-    assert_eq!((run.requests.sent, run.requests.ok), (60, 50));
-    let kinds: Vec<_> = errors(&report).into_iter().map(|(kind, _)| kind).collect();
-    assert!(
-        kinds
-            .iter()
-            .all(|kind| ["connection broken", "no connection"].contains(kind)),
-        "{kinds:?}"
-    );
-}
-
-#[tokio::test]
-async fn nobody_at_the_address_is_told_at_once() {
-    let folder = images();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
-    let load = closed(1, Until::Requests(1));
-    let error = execute(&settings(&url, Protocol::V1, &folder, load))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn requests_beyond_the_timeout_are_counted_with_their_wait() {
-    let folder = images();
-    let target = HttpTarget::start(Script {
-        delay: Duration::from_secs(60),
-        ..Script::default()
-    })
-    .await;
-    let mut settings = settings(&target.url, Protocol::V1, &folder, open(50.0, 0.5));
-    settings.timeout = Duration::from_millis(200);
-    settings.max_connections = 2;
-    let report = execute(&settings).await.unwrap();
-    let run = &report.runs[0];
-    assert_eq!((run.requests.sent, run.requests.ok), (25, 0));
-    assert_eq!(run.requests.failed, 25);
-    assert!(
-        run.latency.count == 25 && run.latency.p50_ms >= 195.0,
-        "{}",
-        text(&report)
-    );
-    assert!(
-        errors(&report)
-            .iter()
-            .any(|(kind, _)| *kind == "timeout before sending")
-    );
-}
-
-#[tokio::test]
-async fn every_http_protocol_is_spoken() {
-    let folder = images();
-    let target = HttpTarget::start(Script::default()).await;
-    for (protocol, batch) in [
-        (Protocol::V1, 1),
-        (Protocol::V1, 3),
-        (Protocol::Raw, 1),
-        (Protocol::V2, 2),
-    ] {
-        let load = closed(2, Until::Requests(20));
-        let mut settings = settings(&target.url, protocol, &folder, load);
-        settings.batch = batch;
-        let report = execute(&settings).await.unwrap();
-        let run = &report.runs[0];
-        assert_eq!(run.requests.ok, 20, "{}", text(&report));
-        assert_eq!(run.images, 20 * batch as u64);
-        let scores: Vec<_> = report
-            .scores
-            .iter()
-            .map(|(_, score)| *score as f32)
-            .collect();
-        assert_eq!(scores, [0.3, 0.5], "{protocol:?}");
-        let stages: Vec<_> = run.stages.iter().map(|stage| stage.name.as_str()).collect();
-        assert_eq!(stages, ["predict", "total"]);
-    }
-}
-
-#[tokio::test]
-async fn every_grpc_protocol_is_spoken() {
-    let folder = images();
-    let target = GrpcTarget::start().await;
-    for protocol in [
-        Protocol::GrpcBytes,
-        Protocol::GrpcTensor,
-        Protocol::GrpcStream,
-        Protocol::Triton,
-    ] {
-        for load in [closed(12, Until::Requests(60)), open(200.0, 0.3)] {
-            let mut settings = settings(&target.url, protocol, &folder, load);
-            settings.batch = 2;
-            let report = execute(&settings).await.unwrap();
-            let run = &report.runs[0];
-            assert_eq!(run.requests.ok, 60, "{protocol:?}\n{}", text(&report));
-            assert_eq!(run.images, 120);
-        }
-    }
-    let load = closed(1, Until::Requests(2));
-    let mut settings = settings(&target.url, Protocol::GrpcBytes, &folder, load);
-    settings.target.model = "unknown".to_owned();
-    let report = execute(&settings).await.unwrap();
-    assert_eq!(errors(&report), [("grpc 5 NOT_FOUND", 2)]);
-}
-
-#[tokio::test]
-async fn two_targets_are_compared_in_turns() {
-    let folder = images();
-    let slow = HttpTarget::start(Script {
-        delay: Duration::from_millis(40),
-        ..Script::default()
-    })
-    .await;
-    let fast = HttpTarget::start(Script {
-        delay: Duration::from_millis(10),
-        ..Script::default()
-    })
-    .await;
-    let load = closed(2, Until::Requests(20));
-    let mut settings = settings(&slow.url, Protocol::V1, &folder, load);
-    settings.compare = Some(Endpoint {
-        url: fast.url.clone(),
-        ..settings.target.clone()
-    });
-    let report = execute(&settings).await.unwrap();
-    let turns: Vec<_> = report.runs.iter().map(|run| &run.label[..2]).collect();
-    assert_eq!(turns, ["A1", "B1", "A2", "B2"]);
-    let comparison = report.comparison.as_ref().unwrap();
-    let p50 = comparison
-        .ratios
-        .iter()
-        .find(|ratio| ratio.name == "p50 ms");
-    let p50 = p50.unwrap();
-    assert!(p50.ratio > 2.0 && p50.ratio < 4.5, "{}", text(&report));
-    assert!(p50.least <= p50.ratio && p50.ratio <= p50.greatest);
 }

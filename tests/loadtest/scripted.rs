@@ -1,12 +1,14 @@
-//! Targets that do as they are told. The score of an image is its length in bytes / 1000, that of
+//! Targets that follow a script. The score of an image is its length in bytes / 1000, that of
 //! a tensor its first value.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use facequality_transformer::transport::tls;
 use facequality_transformer::wire::triton::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
@@ -14,6 +16,7 @@ use facequality_transformer::wire::triton::model_infer_response::InferOutputTens
 use facequality_transformer::wire::triton::{
     ModelInferRequest, ModelInferResponse, ModelStreamInferResponse,
 };
+use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,24 +26,26 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Status, Streaming};
 
 /// What an HTTP target does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
-    /// Before each answer.
+    /// Before each response.
     pub(crate) delay: Duration,
-    /// So many answers at a time; the others queue.
-    pub(crate) places: Option<usize>,
-    /// Each such request is answered 503.
+    /// Requests that are worked on at a time; the others queue.
+    pub(crate) slots: Option<usize>,
+    /// Every n-th request is refused with 503.
     pub(crate) refuse_every: Option<u64>,
-    /// Each such request gets another score.
+    /// Every n-th request gets another score.
     pub(crate) wrong_every: Option<u64>,
-    /// In each first span, for the second one, nothing is answered.
+    /// In each period (the first duration), for the second duration, no response is sent.
     pub(crate) stall: Option<(Duration, Duration)>,
-    /// After so many requests connections are closed without an answer, for good.
+    /// After this number of requests connections are closed without a response, for good.
     pub(crate) hang_up_after: Option<u64>,
 }
 
@@ -48,9 +53,10 @@ struct State {
     script: Script,
     start: Instant,
     received: AtomicU64,
+    last_headers: std::sync::Mutex<HeaderMap>,
     refused: AtomicU64,
-    /// When each place is free again: the capacity is exact, however late a timer is.
-    places: Mutex<Vec<Instant>>,
+    /// When each slot is free again: the capacity is exact, however late a timer is.
+    slots: Mutex<Vec<Instant>>,
 }
 
 /// A target that speaks V1 and V2 over HTTP/1.1.
@@ -61,14 +67,31 @@ pub(crate) struct HttpTarget {
 
 impl HttpTarget {
     pub(crate) async fn start(script: Script) -> Self {
+        Self::start_with(script, None).await
+    }
+
+    /// One behind TLS, by the authority of `tests/world/tls/ca.pem`.
+    pub(crate) async fn start_tls(script: Script) -> Self {
+        let chain = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/tls/server.pem");
+        let key = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/world/tls/server-key.pem"
+        );
+        let acceptor = tls::acceptor(Path::new(chain), Path::new(key)).unwrap();
+        Self::start_with(script, Some(acceptor)).await
+    }
+
+    async fn start_with(script: Script, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let start = Instant::now();
         let state = Arc::new(State {
-            places: Mutex::new(vec![start; script.places.unwrap_or(0)]),
+            slots: Mutex::new(vec![start; script.slots.unwrap_or(0)]),
             script,
             start,
             received: AtomicU64::new(0),
+            last_headers: std::sync::Mutex::default(),
             refused: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
@@ -76,13 +99,32 @@ impl HttpTarget {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let state = Arc::clone(&shared);
-                let service = service_fn(move |request| answer(Arc::clone(&state), request));
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(connection);
+                let service = service_fn(move |request| respond(Arc::clone(&state), request));
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    let http = http1::Builder::new();
+                    match tls {
+                        None => http
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await
+                            .ok(),
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => http
+                                .serve_connection(TokioIo::new(stream), service)
+                                .await
+                                .ok(),
+                            Err(_) => None,
+                        },
+                    }
+                });
             }
         });
         Self { url, state }
+    }
+
+    /// The headers of the last request.
+    pub(crate) fn last_headers(&self) -> HeaderMap {
+        self.state.last_headers.lock().unwrap().clone()
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -105,7 +147,7 @@ impl std::fmt::Display for HangUp {
 
 impl std::error::Error for HangUp {}
 
-async fn answer(
+async fn respond(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, HangUp> {
@@ -117,6 +159,7 @@ async fn answer(
     if request.method() == "GET" {
         return text(404, "no such page".to_owned());
     }
+    *state.last_headers.lock().unwrap() = request.headers().clone();
     let head_length = request.headers().get("inference-header-content-length");
     let head_length = head_length.map(|value| value.to_str().unwrap().parse::<usize>().unwrap());
     let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -188,11 +231,11 @@ async fn wait(state: &State) {
         }
     }
     let free = {
-        let mut places = state.places.lock().await;
-        match places.iter_mut().min() {
-            Some(place) => {
-                *place = (*place).max(now) + state.script.delay;
-                *place
+        let mut slots = state.slots.lock().await;
+        match slots.iter_mut().min() {
+            Some(slot) => {
+                *slot = (*slot).max(now) + state.script.delay;
+                *slot
             }
             None => now + state.script.delay,
         }
@@ -219,24 +262,49 @@ fn score(image: &[u8]) -> f64 {
 /// A target that speaks ModelInfer and ModelStreamInfer.
 pub(crate) struct GrpcTarget {
     pub(crate) url: String,
+    last_headers: Arc<std::sync::Mutex<HeaderMap>>,
 }
 
 impl GrpcTarget {
     pub(crate) async fn start() -> Self {
+        Self::start_with("grpc", tonic::transport::Server::builder()).await
+    }
+
+    /// One behind TLS, by the authority of `tests/world/tls/ca.pem`.
+    pub(crate) async fn start_tls() -> Self {
+        let chain = include_str!("../world/tls/server.pem");
+        let key = include_str!("../world/tls/server-key.pem");
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(chain, key));
+        let server = tonic::transport::Server::builder().tls_config(tls);
+        Self::start_with("grpcs", server.unwrap()).await
+    }
+
+    async fn start_with(scheme: &str, server: tonic::transport::Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder()
-            // Fewer streams than lanes on a connection: the rest must wait, not fail.
+        let model = Model::default();
+        let last_headers = Arc::clone(&model.last_headers);
+        let server = server
+            // Fewer streams than calls on a connection: the rest must wait, not fail.
             .max_concurrent_streams(1)
-            .add_service(GrpcInferenceServiceServer::new(Model));
+            .add_service(GrpcInferenceServiceServer::new(model));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self {
-            url: format!("grpc://{address}"),
+            url: format!("{scheme}://{address}"),
+            last_headers,
         }
+    }
+
+    /// The metadata of the last unary call.
+    pub(crate) fn last_headers(&self) -> HeaderMap {
+        self.last_headers.lock().unwrap().clone()
     }
 }
 
-struct Model;
+#[derive(Default)]
+struct Model {
+    last_headers: Arc<std::sync::Mutex<HeaderMap>>,
+}
 
 fn infer(request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
     if request.model_name != "facequality" {
@@ -275,6 +343,7 @@ impl GrpcInferenceService for Model {
         &self,
         request: tonic::Request<ModelInferRequest>,
     ) -> Result<tonic::Response<ModelInferResponse>, Status> {
+        *self.last_headers.lock().unwrap() = request.metadata().clone().into_headers();
         infer(request.get_ref()).map(tonic::Response::new)
     }
 
@@ -282,12 +351,12 @@ impl GrpcInferenceService for Model {
         &self,
         request: tonic::Request<Streaming<ModelInferRequest>>,
     ) -> Result<tonic::Response<tonic::codegen::BoxStream<ModelStreamInferResponse>>, Status> {
-        let answers = request.into_inner().map(|request| {
+        let responses = request.into_inner().map(|request| {
             Ok(ModelStreamInferResponse {
                 infer_response: Some(infer(&request?)?),
                 ..Default::default()
             })
         });
-        Ok(tonic::Response::new(Box::pin(answers)))
+        Ok(tonic::Response::new(Box::pin(responses)))
     }
 }

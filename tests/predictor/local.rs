@@ -18,7 +18,7 @@ async fn null_answers_zeros() {
 
 #[cfg(feature = "embedded")]
 mod embedded {
-    use facequality_transformer::faces::quality::ONNX;
+    use facequality_transformer::faces::ONNX;
     use facequality_transformer::predictor::EmbeddedModel;
 
     use super::*;

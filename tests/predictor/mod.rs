@@ -125,7 +125,7 @@ fn settings(hosts: &str) -> RemoteSettings {
 }
 
 fn metrics() -> Arc<Metrics> {
-    Arc::new(Metrics::new("test", &[]).unwrap())
+    Arc::new(Metrics::new(&[]).unwrap())
 }
 
 fn connecting(settings: &RemoteSettings) -> Predictor {

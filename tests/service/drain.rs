@@ -1,4 +1,4 @@
-//! The end: requests in flight are answered, new ones see that it is over.
+//! The end: requests in flight are finished, new ones see that it is over.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ async fn requests_in_flight_survive_the_drain() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let call = tokio::spawn(async move {
-        let answer = request.body(single(&item(&grey(7)))).send().await.unwrap();
-        crate::world::read(answer).await
+        let response = request.body(single(&item(&grey(7)))).send().await.unwrap();
+        crate::world::read(response).await
     });
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     let address = world.service.http;
     let drain = tokio::spawn(world.service.drain());
     // The listener closes though a request still runs.
@@ -35,14 +35,14 @@ async fn out_of_time_what_runs_is_cut_off() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let call = tokio::spawn(request.body(single(&item(&grey(7)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     world.service.drain().await;
     assert!(call.await.unwrap().is_err());
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    world.triton.wait(|observed| observed.canceled == 1).await;
 }
 
 #[tokio::test]
-async fn during_the_notice_it_is_not_ready_but_answers() {
+async fn during_the_notice_it_is_not_ready_but_serves() {
     let world = World::with(&["--drain_notice_seconds=2"], |_| ()).await;
     let World {
         service,
@@ -52,13 +52,13 @@ async fn during_the_notice_it_is_not_ready_but_answers() {
     let base = format!("http://{}", service.http);
     let drain = tokio::spawn(service.drain());
     let ready = loop {
-        let answer = client
+        let response = client
             .get(format!("{base}/v2/health/ready"))
             .send()
             .await
             .unwrap();
-        if answer.status() != 200 {
-            break answer;
+        if response.status() != 200 {
+            break response;
         }
     };
     assert_eq!(ready.status(), 503);
@@ -67,8 +67,8 @@ async fn during_the_notice_it_is_not_ready_but_answers() {
         r#"{"ready":false,"reason":"shutting down"}"#
     );
     let request = client.post(format!("{base}/v1/models/facequality:predict"));
-    let answer = request.body(single(&item(&grey(7)))).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let response = request.body(single(&item(&grey(7)))).send().await.unwrap();
+    assert_eq!(response.status(), 200);
     drop(client);
     drain.await.unwrap();
     drop(triton);

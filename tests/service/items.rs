@@ -23,16 +23,20 @@ async fn files_below_the_folder() {
         "path:none.png",
         "path:",
     ] {
-        let answer = world.predict(single(item)).await;
-        assert_eq!(answer.status, 400, "{item}: {}", answer.text);
-        assert!(answer.error().starts_with("data.item: "), "{}", answer.text);
+        let response = world.predict(single(item)).await;
+        assert_eq!(response.status, 400, "{item}: {}", response.text);
+        assert!(
+            response.error().starts_with("data.item: "),
+            "{}",
+            response.text
+        );
     }
 }
 
 #[tokio::test]
 async fn without_the_flag_no_file_is_read() {
     let world = World::new().await;
-    let answer = world.predict(single("path:/etc/passwd")).await;
-    assert_eq!(answer.status, 400);
-    assert!(answer.error().contains("--data_dir"), "{}", answer.text);
+    let response = world.predict(single("path:/etc/passwd")).await;
+    assert_eq!(response.status, 400);
+    assert!(response.error().contains("--data_dir"), "{}", response.text);
 }

@@ -1,4 +1,4 @@
-//! Splitting, the permits, the house, the deadline.
+//! Splitting, the permits, the queue, the deadline.
 
 use std::time::Duration;
 
@@ -24,17 +24,17 @@ async fn never_more_calls_than_permits() {
     })
     .await;
     let bodies: Vec<_> = (0..250).map(|value| single(&item(&grey(value)))).collect();
-    let answers = join_all((0..500).map(|n| world.predict(bodies[n % 250].clone()))).await;
-    for (n, answer) in answers.iter().enumerate() {
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        assert_eq!(answer.scores(), [score_of_grey((n % 250) as u8)]);
+    let responses = join_all((0..500).map(|n| world.predict(bodies[n % 250].clone()))).await;
+    for (n, response) in responses.iter().enumerate() {
+        assert_eq!(response.status, 200, "{}", response.text);
+        assert_eq!(response.scores(), [score_of_grey((n % 250) as u8)]);
     }
-    let seen = world.triton.observed();
-    assert_eq!((seen.calls, seen.max_in_flight), (500, 8));
+    let observed = world.triton.observed();
+    assert_eq!((observed.calls, observed.max_in_flight), (500, 8));
 }
 
 #[tokio::test]
-async fn a_full_house_refuses_at_once_and_an_empty_one_takes_any_batch() {
+async fn a_full_queue_refuses_at_once_and_an_empty_one_takes_any_batch() {
     let world = World::with(&["--queue=4"], |script| script.hold = true).await;
     let images = vec![grey(1); 6];
     let held = tokio::spawn({
@@ -43,11 +43,11 @@ async fn a_full_house_refuses_at_once_and_an_empty_one_takes_any_batch() {
             .post(world.url("/v1/models/facequality:predict"));
         async move { request.body(multi(&images)).send().await.unwrap().status() }
     });
-    world.triton.wait(|seen| seen.in_flight == 1).await;
-    let answer = world.predict(single(&item(&grey(1)))).await;
-    assert_eq!(answer.status, 429);
-    assert!(answer.error().contains("--queue 4"), "{}", answer.text);
-    assert_eq!(answer.headers["retry-after"], "1");
+    world.triton.wait(|observed| observed.in_flight == 1).await;
+    let response = world.predict(single(&item(&grey(1)))).await;
+    assert_eq!(response.status, 429);
+    assert!(response.error().contains("--queue 4"), "{}", response.text);
+    assert_eq!(response.headers["retry-after"], "1");
     world.triton.set(|script| script.hold = false);
     assert_eq!(held.await.unwrap(), 200);
     assert_eq!(world.scores(&[grey(1)]).await, [score_of_grey(1)]);
@@ -57,9 +57,9 @@ async fn a_full_house_refuses_at_once_and_an_empty_one_takes_any_batch() {
 async fn the_deadline_is_kept_and_the_call_cancelled() {
     let flags = ["--predictor_request_timeout_seconds=0.3"];
     let world = World::with(&flags, |script| script.hold = true).await;
-    let answer = world.predict(single(&item(&grey(1)))).await;
-    assert_eq!(answer.status, 504, "{}", answer.text);
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    let response = world.predict(single(&item(&grey(1)))).await;
+    assert_eq!(response.status, 504, "{}", response.text);
+    world.triton.wait(|observed| observed.canceled == 1).await;
     assert!(world.triton.observed().grpc_timeout().is_some());
 }
 
@@ -70,7 +70,7 @@ async fn a_caller_who_leaves_cancels_the_call() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let call = tokio::spawn(request.body(single(&item(&grey(1)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     call.abort();
-    world.triton.wait(|seen| seen.canceled == 1).await;
+    world.triton.wait(|observed| observed.canceled == 1).await;
 }

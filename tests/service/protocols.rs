@@ -1,4 +1,4 @@
-//! One image through every door and to every kind of predictor: the same score to the last bit.
+//! One image through every protocol and to every kind of predictor: the same score to the last bit.
 
 use bytes::Bytes;
 use facequality_transformer::wire::tensor::fp32;
@@ -20,9 +20,17 @@ fn tensor(image: &[u8]) -> Bytes {
     let options = pixel::Options {
         max_pixels: 1_000_000,
         exif_orientation: pixel::ExifOrientation::Ignore,
+        formats: pixel::Formats::DEFAULT,
     };
-    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(pixel::PLANE_BYTES));
-    pixel::to_planes(image, &options, &mut pixel::Scratch::default(), &mut planes).unwrap();
+    let mut planes = [(); 3].map(|()| bytes::BytesMut::with_capacity(112 * 112 * 4));
+    pixel::to_planes(
+        image,
+        [112; 2],
+        &options,
+        &mut pixel::Scratch::default(),
+        &mut planes,
+    )
+    .unwrap();
     planes.concat().into()
 }
 
@@ -35,12 +43,12 @@ async fn v2(world: &World, json: &Value, binary: &[u8]) -> Value {
         request = request.header("inference-header-content-length", head.len());
     }
     let body = [head.as_bytes(), binary].concat();
-    let answer = read(request.body(body).send().await.unwrap()).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.json()
+    let response = read(request.body(body).send().await.unwrap()).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    response.json()
 }
 
-async fn all_doors(world: &World) -> f32 {
+async fn every_protocol(world: &World) -> f32 {
     let image = face();
     let tensor = tensor(&image);
     let score = world.predict(single(&item(&image))).await.scores()[0] as f32;
@@ -49,25 +57,25 @@ async fn all_doors(world: &World) -> f32 {
 
     let base64 = base64_simd::STANDARD.encode_to_string(&image);
     let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64]});
-    let answer = v2(world, &json!({"inputs": [input]}), b"").await;
-    let found = answer["outputs"][0]["data"][0].as_f64().unwrap() as f32;
-    assert_eq!(found.to_bits(), score.to_bits(), "V2 JSON: {answer}");
+    let response = v2(world, &json!({"inputs": [input]}), b"").await;
+    let found = response["outputs"][0]["data"][0].as_f64().unwrap() as f32;
+    assert_eq!(found.to_bits(), score.to_bits(), "V2 JSON: {response}");
 
     let element = [&(image.len() as u32).to_le_bytes(), image.as_slice()].concat();
     let input = json!({"name": "image", "datatype": "BYTES", "shape": [1],
         "parameters": {"binary_data_size": element.len()}});
-    let answer = v2(world, &json!({"inputs": [input]}), &element).await;
-    let found = answer["outputs"][0]["data"][0].as_f64().unwrap() as f32;
-    assert_eq!(found.to_bits(), score.to_bits(), "V2 binary: {answer}");
+    let response = v2(world, &json!({"inputs": [input]}), &element).await;
+    let found = response["outputs"][0]["data"][0].as_f64().unwrap() as f32;
+    assert_eq!(found.to_bits(), score.to_bits(), "V2 binary: {response}");
 
     let request = image_request("facequality", &image);
-    let answer = grpc(world)
+    let response = grpc(world)
         .await
         .model_infer(request)
         .await
         .unwrap()
         .into_inner();
-    let found = fp32(&answer.raw_output_contents[0]).next().unwrap();
+    let found = fp32(&response.raw_output_contents[0]).next().unwrap();
     assert_eq!(found.to_bits(), score.to_bits(), "gRPC bytes");
 
     let request = ModelInferRequest {
@@ -81,29 +89,29 @@ async fn all_doors(world: &World) -> f32 {
         raw_input_contents: vec![tensor],
         ..Default::default()
     };
-    let answer = grpc(world)
+    let response = grpc(world)
         .await
         .model_infer(request)
         .await
         .unwrap()
         .into_inner();
-    let found = fp32(&answer.raw_output_contents[0]).next().unwrap();
+    let found = fp32(&response.raw_output_contents[0]).next().unwrap();
     assert_eq!(found.to_bits(), score.to_bits(), "gRPC tensor");
     score
 }
 
 #[tokio::test]
-async fn every_door_gives_the_same_score() {
+async fn every_protocol_gives_the_same_score() {
     let world = World::new().await;
-    let by_grpc = all_doors(&world).await;
+    let by_grpc = every_protocol(&world).await;
     let world = World::with(&["--predictor_protocol=v2"], |_| ()).await;
-    let by_rest = all_doors(&world).await;
+    let by_rest = every_protocol(&world).await;
     assert_eq!(by_grpc.to_bits(), by_rest.to_bits());
 }
 
 #[cfg(feature = "embedded")]
 #[tokio::test]
-async fn the_embedded_model_scores_alike_here_and_behind_our_predictor() {
+async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command() {
     use clap::Parser;
     use facequality_transformer::command::predictor::{Args, PredictorServer};
 
@@ -135,7 +143,7 @@ async fn the_embedded_model_scores_alike_here_and_behind_our_predictor() {
             client: reqwest::Client::new(),
         };
         world.wait_ready().await;
-        scores.push(all_doors(&world).await.to_bits());
+        scores.push(every_protocol(&world).await.to_bits());
     }
     assert_eq!(scores, [scores[0]; 3]);
 }
@@ -153,8 +161,8 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
             .header("authorization", "secret")
             .header("cookie", "c")
             .header("x-other", "o");
-        let answer = request.body(single(&item(&face()))).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        let response = request.body(single(&item(&face()))).send().await.unwrap();
+        assert_eq!(response.status(), 200);
         let mut over_grpc = tonic::Request::new(image_request("facequality", &face()));
         let rest = world.triton.observed().headers;
         for (name, value) in [
@@ -172,7 +180,7 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
         grpc(&world).await.model_infer(over_grpc).await.unwrap();
         let grpc = world.triton.observed().headers;
         for headers in [rest, grpc] {
-            let mut seen: Vec<_> = headers
+            let mut received: Vec<_> = headers
                 .keys()
                 .map(|name| name.as_str())
                 // What every call of the protocol carries.
@@ -190,9 +198,9 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
                     .contains(name)
                 })
                 .collect();
-            seen.sort_unstable();
+            received.sort_unstable();
             assert_eq!(
-                seen,
+                received,
                 [
                     "authorization",
                     "traceparent",

@@ -12,22 +12,22 @@ async fn one_image_and_many() {
     let entry = format!(
         r#"{{"data":[{{"score":{score}}}],"extra_info":{{"source":"face_quality_score"}}}}"#
     );
-    let answer = world.predict(single(&item(&grey(200)))).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.text, format!(r#"{{"multi_data":[{entry}]}}"#));
-    assert_eq!(answer.headers["content-type"], "application/json");
-    let answer = world.predict(multi(&vec![grey(200); 3])).await;
+    let response = world.predict(single(&item(&grey(200)))).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.text, format!(r#"{{"multi_data":[{entry}]}}"#));
+    assert_eq!(response.headers["content-type"], "application/json");
+    let response = world.predict(multi(&vec![grey(200); 3])).await;
     assert_eq!(
-        answer.text,
+        response.text,
         format!(r#"{{"multi_data":[{entry},{entry},{entry}]}}"#)
     );
 }
 
 #[tokio::test]
-async fn the_bare_image_is_a_request() {
+async fn an_image_as_the_body_is_a_request() {
     let world = World::new().await;
-    let answer = world.predict(grey(10)).await;
-    assert_eq!(answer.scores(), [score_of_grey(10)]);
+    let response = world.predict(grey(10)).await;
+    assert_eq!(response.scores(), [score_of_grey(10)]);
 }
 
 #[tokio::test]
@@ -48,9 +48,9 @@ async fn quirks_of_existing_clients_score() {
         format!("\n {}", single(&item(&image))),
     ];
     for body in bodies {
-        let answer = world.predict(body.clone()).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        assert_eq!(answer.scores(), [score_of_grey(99)]);
+        let response = world.predict(body.clone()).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        assert_eq!(response.scores(), [score_of_grey(99)]);
     }
     let request = world
         .client
@@ -70,10 +70,10 @@ async fn instances_give_predictions() {
     let body = json!({"instances": [
         {"b64": base64}, {"image": {"b64": base64}}, {"image_bytes": {"b64": base64}}, item(&grey(2))
     ]});
-    let answer = world.predict(body.to_string()).await;
+    let response = world.predict(body.to_string()).await;
     let (one, two) = (score_of_grey(1), score_of_grey(2));
     assert_eq!(
-        answer.text,
+        response.text,
         format!(r#"{{"predictions":[{one},{one},{one},{two}]}}"#)
     );
 }
@@ -94,11 +94,11 @@ async fn routes() {
         ("GET", "/v2/health/live", 200, r#"{"live":true}"#),
         ("GET", "/v2/health/ready", 200, r#"{"ready":true}"#),
     ] {
-        let answer = world
+        let response = world
             .send(Method::from_bytes(method.as_bytes()).unwrap(), path, "")
             .await;
-        assert_eq!(answer.status, status, "{method} {path}");
-        assert_eq!(answer.text, text, "{method} {path}");
+        assert_eq!(response.status, status, "{method} {path}");
+        assert_eq!(response.text, text, "{method} {path}");
     }
     for (method, path, status, allow) in [
         ("GET", "/nothing", 404, None),
@@ -116,27 +116,27 @@ async fn routes() {
         ("POST", "/v1/models", 405, Some("GET")),
         ("POST", "/v2/health/live", 405, Some("GET")),
     ] {
-        let answer = world
+        let response = world
             .send(Method::from_bytes(method.as_bytes()).unwrap(), path, "")
             .await;
-        assert_eq!(answer.status, status, "{method} {path}");
-        assert!(!answer.error().is_empty());
-        let allowed = answer
+        assert_eq!(response.status, status, "{method} {path}");
+        assert!(!response.error().is_empty());
+        let allowed = response
             .headers
             .get("allow")
             .map(|value| value.to_str().unwrap());
         assert_eq!(allowed, allow, "{method} {path}");
     }
-    let answer = world.send(Method::HEAD, "/v1/models", "").await;
-    assert_eq!(answer.status, 405);
+    let response = world.send(Method::HEAD, "/v1/models", "").await;
+    assert_eq!(response.status, 405);
 }
 
 #[tokio::test]
-async fn every_answer_names_its_request_and_its_times() {
+async fn every_response_names_its_request_and_its_times() {
     let world = World::new().await;
-    let answer = world.predict(single(&item(&grey(1)))).await;
-    assert_eq!(answer.headers["x-request-id"].len(), 36);
-    let timing = answer.headers["server-timing"].to_str().unwrap();
+    let response = world.predict(single(&item(&grey(1)))).await;
+    assert_eq!(response.headers["x-request-id"].len(), 36);
+    let timing = response.headers["server-timing"].to_str().unwrap();
     for stage in [
         "read;dur=",
         "parse;",
@@ -187,19 +187,19 @@ async fn a_broken_image_is_reported_in_its_place() {
     images[41] = b"no image".to_vec();
     images[77].truncate(40);
     for _ in 0..3 {
-        let answer = world.predict(multi(&images)).await;
-        assert_eq!(answer.status, 400);
+        let response = world.predict(multi(&images)).await;
+        assert_eq!(response.status, 400);
         assert!(
-            answer.error().starts_with("multi_data[41].data.item: "),
+            response.error().starts_with("multi_data[41].data.item: "),
             "{}",
-            answer.text
+            response.text
         );
     }
     let mut body: serde_json::Value = serde_json::from_str(&multi(&images)).unwrap();
     body["extra_info"] = json!({"image_errors": "report"});
-    let answer = world.predict(body.to_string()).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    let entries = answer.json()["multi_data"].as_array().unwrap().clone();
+    let response = world.predict(body.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    let entries = response.json()["multi_data"].as_array().unwrap().clone();
     assert_eq!(entries.len(), 100);
     for (index, entry) in entries.iter().enumerate() {
         if index == 41 || index == 77 {

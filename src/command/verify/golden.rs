@@ -13,7 +13,8 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::pixel::{self, ExifOrientation, Options, PLANE_BYTES, SIDE, Scratch};
+use crate::faces::{PLANE_BYTES, SIDE};
+use crate::pixel::{self, ExifOrientation, Formats, Options, Scratch};
 
 /// The difference between two neighbouring grey levels in a tensor.
 const GREY_LEVEL: f32 = 1.0 / 128.0;
@@ -22,6 +23,7 @@ const GREY_LEVEL: f32 = 1.0 / 128.0;
 const OPTIONS: Options = Options {
     max_pixels: u64::MAX,
     exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::ALL,
 };
 
 /// A golden set.
@@ -136,7 +138,7 @@ impl Golden {
             );
         }
         let mut planes: [BytesMut; 3] = Default::default();
-        let made = pixel::to_planes(&image, &OPTIONS, scratch, &mut planes);
+        let made = pixel::to_planes(&image, [SIDE; 2], &OPTIONS, scratch, &mut planes);
         match (made, &entry.error) {
             (Err(_), Some(_)) => return Ok(Tensor::BothRejected),
             (Err(why), None) => return Ok(Tensor::RejectedHere(why.to_string())),

@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use self::golden::{Golden, Tensor};
 use super::Exit;
 use super::predict::{IN_FLIGHT, Scorer, Scoring};
-use crate::pixel::{JPEG_DECODER, Scratch};
+use crate::pixel::Scratch;
 
 /// Tensors that are listed with their difference; the others are counted.
 const LISTED: usize = 20;
@@ -48,21 +48,9 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let golden = Golden::open(&args.golden, args.images.as_deref())?;
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "golden set of OpenCV {}; JPEG decoder of this build: {JPEG_DECODER}",
-        golden.opencv()
-    )?;
+    writeln!(out, "golden set of OpenCV {}", golden.opencv())?;
     let tensors = Tensors::compare(&golden, args.max_grey_levels)?;
     write!(out, "{}", tensors.report())?;
-    if !tensors.faults.is_empty() && JPEG_DECODER != "libjpeg-turbo" {
-        writeln!(
-            out,
-            "  (of progressive, CMYK and other uncommon JPEGs, {JPEG_DECODER} decodes pixels that differ \
-             from OpenCV's by a few grey levels: build with the feature turbojpeg, or allow them with \
-             --max_grey_levels)"
-        )?;
-    }
     let scores = Scores::compare(&golden, &args.scoring).await?;
     writeln!(out, "{}", scores.report())?;
     let held = tensors.missed == 0 && scores.within(args.max_difference);

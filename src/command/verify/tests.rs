@@ -22,9 +22,17 @@ impl Set {
         let options = Options {
             max_pixels: u64::MAX,
             exif_orientation: ExifOrientation::Ignore,
+            formats: pixel::Formats::DEFAULT,
         };
         let mut planes = Default::default();
-        pixel::to_planes(&face, &options, &mut Scratch::default(), &mut planes).unwrap();
+        pixel::to_planes(
+            &face,
+            [112; 2],
+            &options,
+            &mut Scratch::default(),
+            &mut planes,
+        )
+        .unwrap();
         let tensor = planes.concat();
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes);

@@ -1,8 +1,7 @@
 //! grpc.health.v1 over the readiness of the models: for the server as a whole (the empty name) and
-//! for the inference service. Nothing has to be kept up to date: each answer looks.
+//! for the inference service. Nothing has to be kept up to date: each response looks anew.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
@@ -11,26 +10,26 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::oip::InferenceService;
+use crate::oip::{InferenceService, OpenInference};
 
 /// How soon a watcher learns of a change.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The services that can be asked for.
+/// The services whose health is known.
 const NAMES: [&str; 2] = ["", "inference.GRPCInferenceService"];
 
 pub(super) struct Health {
-    served: Arc<dyn InferenceService>,
+    oip: OpenInference,
 }
 
 impl Health {
-    pub(super) fn server(served: Arc<dyn InferenceService>) -> HealthServer<Self> {
-        HealthServer::new(Self { served })
+    pub(super) fn server(oip: OpenInference) -> HealthServer<Self> {
+        HealthServer::new(Self { oip })
     }
 }
 
-fn now(served: &dyn InferenceService) -> ServingStatus {
-    match served.not_ready() {
+fn serving_status(service: &dyn InferenceService) -> ServingStatus {
+    match service.not_ready() {
         None => ServingStatus::Serving,
         Some(_) => ServingStatus::NotServing,
     }
@@ -51,11 +50,11 @@ impl health_server::Health for Health {
         let service = &request.get_ref().service;
         if !NAMES.contains(&service.as_str()) {
             return Err(Status::not_found(format!(
-                "service {service:?} is not here; ask for {:?} or for the empty name",
+                "unknown service {service:?}; expected {:?} or the empty name",
                 NAMES[1]
             )));
         }
-        Ok(Response::new(response(now(&*self.served))))
+        Ok(Response::new(response(serving_status(self.oip.service()))))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -65,23 +64,24 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let known = NAMES.contains(&request.get_ref().service.as_str());
-        let served = Arc::clone(&self.served);
+        let oip = self.oip.clone();
         let changes = stream::unfold(None, move |last| {
-            let served = Arc::clone(&served);
+            let oip = oip.clone();
             async move {
                 loop {
-                    let status = match known {
-                        true => now(&*served),
-                        false => ServingStatus::ServiceUnknown,
+                    let status = if known {
+                        serving_status(oip.service())
+                    } else {
+                        ServingStatus::ServiceUnknown
                     };
                     if last != Some(status) {
                         return Some((Ok(response(status)), Some(status)));
                     }
-                    // A watcher who stayed would hold up the end of the drain.
-                    if served.draining() {
+                    // A watcher that stayed would hold up the end of the drain.
+                    if oip.service().draining() {
                         return None;
                     }
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         });

@@ -4,7 +4,9 @@ mod connections;
 mod describe;
 mod infer;
 mod limits;
+mod raw_http2;
 mod streams;
+mod unended;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,11 +23,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use self::raw_http2::RawHttp2;
 use super::*;
+use crate::admission::ByteBudget;
 use crate::error::Kind;
 use crate::front::scripted::Scripted;
+use crate::observe::metrics::Metrics;
+use crate::oip::InferenceService;
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transport::listener::Connections;
+use crate::transport::{BodyLimits, ConnectionSettings, HeaderPattern, serve};
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -34,69 +40,106 @@ use crate::wire::triton::{
     ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest, RepositoryIndexRequest,
     RepositoryModelLoadRequest, ServerMetadataRequest, ServerReadyRequest,
 };
+use crate::workers::CpuPool;
 
 type Client = GrpcInferenceServiceClient<Channel>;
 
 /// A server on a port of its own.
 struct Server {
-    served: Arc<Scripted>,
+    scripted: Arc<Scripted>,
     address: std::net::SocketAddr,
     routes: GrpcRoutes,
     channel: Channel,
-    control: ShutdownHandle,
+    shutdown: ShutdownHandle,
     done: JoinHandle<()>,
 }
 
-async fn serve(scripted: Scripted) -> Server {
-    serve_with(scripted, 1 << 20, None).await
+async fn start(scripted: Scripted) -> Server {
+    start_with(scripted, 1 << 20, None).await
 }
 
-async fn serve_with(
+/// The settings of tests, with this limit of bytes per message.
+fn settings(max_bytes: usize) -> Settings {
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    Settings {
+        body: BodyLimits {
+            max_bytes,
+            read_timeout: Duration::from_secs(30),
+            budget: ByteBudget::unlimited(&metrics),
+            pool: CpuPool::start(1).unwrap(),
+        },
+        timeout: Duration::from_secs(600),
+        stream_concurrency: 8,
+        forward_headers: [REQUEST_ID, "traceparent"]
+            .map(|name| HeaderPattern::parse(name).unwrap())
+            .to_vec(),
+        metrics,
+    }
+}
+
+fn routes_of(scripted: &Arc<Scripted>, settings: Settings) -> GrpcRoutes {
+    let service = Arc::clone(scripted) as Arc<dyn InferenceService>;
+    let pool = settings.body.pool.clone();
+    let oip = OpenInference::new(service, pool);
+    routes(&oip, Arc::new(settings)).unwrap()
+}
+
+async fn start_with(
     scripted: Scripted,
     max_body_bytes: usize,
     max_age: Option<Duration>,
 ) -> Server {
-    let served = Arc::new(scripted);
-    let settings = Settings {
-        max_body_bytes,
-        body_read_timeout: Duration::from_secs(30),
-        concurrency: 8,
-        forward_headers: [REQUEST_ID, "traceparent"]
-            .map(|name| Forwarded::parse(name).unwrap())
-            .to_vec(),
-        metrics: Arc::new(Metrics::new("none", &[]).unwrap()),
+    start_with_settings(scripted, settings(max_body_bytes), max_age).await
+}
+
+async fn start_with_settings(
+    scripted: Scripted,
+    settings: Settings,
+    max_age: Option<Duration>,
+) -> Server {
+    let connections = ConnectionSettings {
+        max_age,
+        ..connections()
     };
-    let routes = routes(Arc::clone(&served) as Arc<dyn InferenceService>, settings).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let connections = Connections {
+    start_with_connections(scripted, settings, connections).await
+}
+
+fn connections() -> ConnectionSettings {
+    ConnectionSettings {
         permits: Arc::new(Semaphore::new(100)),
         header_read_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
-        max_age,
+        max_header_bytes: 64 * 1024,
+        max_age: None,
         tls: None,
-    };
-    let (control, shutdown) = shutdown::channel();
+    }
+}
+
+async fn start_with_connections(
+    scripted: Scripted,
+    settings: Settings,
+    connections: ConnectionSettings,
+) -> Server {
+    let scripted = Arc::new(scripted);
+    let routes = routes_of(&scripted, settings);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (handle, shutdown) = shutdown::channel();
     let shared = Arc::new(routes.clone());
-    let done = tokio::spawn(crate::transport::listener::serve(
-        listener,
-        shared,
-        connections,
-        shutdown,
-    ));
+    let done = tokio::spawn(serve(listener, shared, connections, shutdown));
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
-        // So that few answers fit on the way to a reader who does not read.
+        // So that few responses fit on the way to a reader that does not read.
         .initial_stream_window_size(4096)
         .connect()
         .await
         .unwrap();
     Server {
-        served,
+        scripted,
         address,
         routes,
         channel,
-        control,
+        shutdown: handle,
         done,
     }
 }

@@ -1,39 +1,42 @@
 //! V2 REST over real connections, in front of a scripted server of tensors.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::front::grpc;
+use crate::admission::ByteBudget;
 use crate::front::scripted::Scripted;
-use crate::front::tensors::Tensors;
+use crate::front::{Router, grpc};
 use crate::observe::metrics::Metrics;
-use crate::shutdown::{self, ShutdownHandle};
-use crate::transport::headers::Forwarded;
-use crate::transport::listener::{Connections, serve};
+use crate::oip::InferenceService;
+use crate::shutdown::{self, Phase, ShutdownHandle};
+use crate::transport::{BodyLimits, ConnectionSettings, HeaderPattern, serve};
 use crate::wire::tensor::fp32;
+use crate::workers::CpuPool;
 
 struct Server {
-    served: Arc<Scripted>,
+    scripted: Arc<Scripted>,
     base: String,
     client: Client,
-    _control: ShutdownHandle,
+    shutdown: ShutdownHandle,
 }
 
-/// An answer, read to its end.
-struct Answer {
+/// A response, read to its end.
+struct TestResponse {
     status: u16,
     headers: HeaderMap,
     body: bytes::Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -46,42 +49,42 @@ impl Answer {
 async fn server(scripted: Scripted) -> Server {
     // The process does it in main; a second time is an error that means nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let served = Arc::new(scripted);
-    let metrics = Arc::new(Metrics::new("none", &[]).unwrap());
-    let forward_headers = vec![Forwarded::parse("x-request-id").unwrap()];
-    let settings = grpc::Settings {
-        max_body_bytes: 100_000,
-        body_read_timeout: Duration::from_secs(30),
-        concurrency: 8,
-        forward_headers: forward_headers.clone(),
-        metrics: Arc::clone(&metrics),
-    };
-    let tensors = Tensors {
-        served: Arc::clone(&served) as Arc<dyn InferenceService>,
-        metrics,
-        settings: Settings {
-            max_body_bytes: 100_000,
-            body_read_timeout: Duration::from_secs(30),
-            forward_headers,
+    let scripted = Arc::new(scripted);
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    let pool = CpuPool::start(1).unwrap();
+    let settings = Arc::new(Settings {
+        body: BodyLimits {
+            max_bytes: 100_000,
+            read_timeout: Duration::from_secs(30),
+            budget: ByteBudget::unlimited(&metrics),
+            pool: pool.clone(),
         },
-        grpc: grpc::routes(Arc::clone(&served) as Arc<dyn InferenceService>, settings).unwrap(),
-    };
-    let connections = Connections {
+        timeout: Duration::from_secs(600),
+        stream_concurrency: 8,
+        forward_headers: vec![HeaderPattern::parse("x-request-id").unwrap()],
+        metrics,
+    });
+    let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
+    let oip = OpenInference::new(service, pool);
+    let grpc = grpc::routes(&oip, Arc::clone(&settings)).unwrap();
+    let router = Router::new(None, oip, grpc, settings);
+    let connections = ConnectionSettings {
         permits: Arc::new(Semaphore::new(100)),
         header_read_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
+        max_header_bytes: 64 * 1024,
         max_age: None,
         tls: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let (control, shutdown) = shutdown::channel();
-    tokio::spawn(serve(listener, Arc::new(tensors), connections, shutdown));
+    let (handle, shutdown) = shutdown::channel();
+    tokio::spawn(serve(listener, Arc::new(router), connections, shutdown));
     Server {
-        served,
+        scripted,
         base,
         client: Client::builder().no_proxy().build().unwrap(),
-        _control: control,
+        shutdown: handle,
     }
 }
 
@@ -94,14 +97,14 @@ impl Server {
         self.request(Method::POST, "/v2/models/faces/infer")
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> TestResponse {
         send(self.request(Method::GET, path)).await
     }
 }
 
-async fn send(request: RequestBuilder) -> Answer {
+async fn send(request: RequestBuilder) -> TestResponse {
     let response = request.send().await.unwrap();
-    Answer {
+    TestResponse {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
         body: response.bytes().await.unwrap(),
@@ -180,7 +183,7 @@ async fn readiness_is_503_with_the_reason() {
     let server = server(Scripted::default()).await;
     let ready = server.get("/v2/models/faces/ready").await;
     assert_eq!(ready.json(), json!({"name": "faces", "ready": true}));
-    *server.served.not_ready.lock().unwrap() = Some("no predictor".to_owned());
+    *server.scripted.not_ready.lock().unwrap() = Some("no predictor".to_owned());
     let unready = server.get("/v2/health/ready").await;
     assert_eq!(unready.status, 503);
     assert_eq!(
@@ -224,10 +227,10 @@ async fn routes_that_are_not_there_and_methods_that_are_wrong() {
         (Method::GET, "/v2/logging", 501, ""),
     ];
     for (method, path, status, allow) in cases {
-        let answer = send(server.request(method.clone(), path)).await;
-        assert_eq!(answer.status, status, "{method} {path}");
-        assert!(!answer.error().is_empty());
-        let allowed = answer
+        let response = send(server.request(method.clone(), path)).await;
+        assert_eq!(response.status, status, "{method} {path}");
+        assert!(!response.error().is_empty());
+        let allowed = response
             .headers
             .get(ALLOW)
             .map_or("", |value| value.to_str().unwrap());
@@ -248,20 +251,21 @@ async fn json_in_and_out() {
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
-        let answer = send(request.header("x-request-id", "r1")).await;
+        let response = send(request.header("x-request-id", "r1")).await;
         assert_eq!(
-            answer.json(),
+            response.json(),
             json!({"id": "7", "model_name": "faces", "model_version": "1", "outputs": [
                 {"name": "score", "datatype": "FP32", "shape": [2, 1], "data": [0.5, 1.5]}
             ]})
         );
-        assert_eq!(answer.headers[CONTENT_TYPE], "application/json");
-        assert_eq!(answer.headers["x-request-id"], "r1");
-        assert!(answer.headers.contains_key("server-timing"));
+        assert_eq!(response.headers[CONTENT_TYPE], "application/json");
+        assert_eq!(response.headers["x-request-id"], "r1");
+        assert!(response.headers.contains_key("server-timing"));
     }
-    let contexts = server.served.contexts.lock().unwrap();
-    assert_eq!(contexts[0].0, "7");
-    assert_eq!(contexts[0].1.headers["x-request-id"], "r1");
+    let runs = server.scripted.runs.lock().unwrap();
+    let (_, context) = &runs[0];
+    assert_eq!(context.id, "7");
+    assert_eq!(context.headers["x-request-id"], "r1");
 }
 
 #[tokio::test]
@@ -270,13 +274,17 @@ async fn images_as_strings_are_items_or_base64() {
     let body = json!({"inputs": [
         {"name": "image", "shape": [2, 1], "datatype": "BYTES", "data": [["/9j/AAAA"], ["path:a"]]}
     ], "outputs": [{"name": "1346"}]});
-    let answer = send(server.infer().json(&body)).await.json();
-    assert_eq!(answer["outputs"][0]["name"], "1346");
-    assert_eq!(answer["outputs"][0]["data"], json!([8.0, 6.0]));
-    assert_eq!(answer.get("id"), None);
-    let contexts = server.served.contexts.lock().unwrap();
-    assert!(contexts[0].1.strings);
-    assert_eq!(contexts[0].0.len(), 36, "the call's own id goes on");
+    let response = send(server.infer().json(&body)).await.json();
+    assert_eq!(response["outputs"][0]["name"], "1346");
+    assert_eq!(response["outputs"][0]["data"], json!([8.0, 6.0]));
+    assert_eq!(response.get("id"), None);
+    let runs = server.scripted.runs.lock().unwrap();
+    let (input, context) = &runs[0];
+    assert!(
+        input.contains("Base64(") && input.contains("Item("),
+        "{input}"
+    );
+    assert_eq!(context.id.len(), 36, "the call's own id goes on");
 }
 
 #[tokio::test]
@@ -284,34 +292,34 @@ async fn binary_in_and_out() {
     let server = server(Scripted::default()).await;
     let (length, body) = binary(r#","parameters":{"binary_data_output":true}"#);
     let request = server.infer().header(v2::JSON_LENGTH, length).body(body);
-    let answer = send(request).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers[CONTENT_TYPE], "application/octet-stream");
-    let length: usize = answer.headers[v2::JSON_LENGTH]
+    let response = send(request).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.headers[CONTENT_TYPE], "application/octet-stream");
+    let length: usize = response.headers[v2::JSON_LENGTH]
         .to_str()
         .unwrap()
         .parse()
         .unwrap();
-    let json: Value = serde_json::from_slice(&answer.body[..length]).unwrap();
+    let json: Value = serde_json::from_slice(&response.body[..length]).unwrap();
     assert_eq!(json["outputs"][0]["parameters"]["binary_data_size"], 8);
-    let scores: Vec<f32> = fp32(&answer.body[length..]).collect();
+    let scores: Vec<f32> = fp32(&response.body[length..]).collect();
     assert_eq!(scores, [5.0, 3.0]);
 
     let (length, body) = binary("");
-    let answer = send(server.infer().header(v2::JSON_LENGTH, length).body(body)).await;
-    assert_eq!(answer.json()["outputs"][0]["data"], json!([5.0, 3.0]));
+    let response = send(server.infer().header(v2::JSON_LENGTH, length).body(body)).await;
+    assert_eq!(response.json()["outputs"][0]["data"], json!([5.0, 3.0]));
 
     // tritonclient asks for binary outputs with JSON inputs too.
     let mut body = tensor();
     body["parameters"] = json!({"binary_data_output": true});
-    let answer = send(server.infer().json(&body)).await;
-    assert!(answer.headers.contains_key(v2::JSON_LENGTH));
+    let response = send(server.infer().json(&body)).await;
+    assert!(response.headers.contains_key(v2::JSON_LENGTH));
 
     for wrong in ["0", "-1", "x", "100000"] {
         let (_, body) = binary("");
-        let answer = send(server.infer().header(v2::JSON_LENGTH, wrong).body(body)).await;
-        assert_eq!(answer.status, 400, "{wrong}");
-        assert!(answer.error().contains("Inference-Header-Content-Length"));
+        let response = send(server.infer().header(v2::JSON_LENGTH, wrong).body(body)).await;
+        assert_eq!(response.status, 400, "{wrong}");
+        assert!(response.error().contains("Inference-Header-Content-Length"));
     }
 }
 
@@ -327,39 +335,42 @@ async fn compressed_both_ways() {
         let (compressed, _) = encoding.compress(body.to_string().into());
         let request = server.infer().body(compressed);
         let request = request.header(CONTENT_ENCODING, name);
-        let answer = send(request.header(ACCEPT_ENCODING, name)).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.headers[CONTENT_ENCODING], name);
-        let plain = encoding.inflate(&answer.body, 1 << 20).unwrap();
+        let response = send(request.header(ACCEPT_ENCODING, name)).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.headers[CONTENT_ENCODING], name);
+        let mut plain = Vec::new();
+        encoding
+            .inflate_into(&response.body, 1 << 20, &mut plain)
+            .unwrap();
         let plain: Value = serde_json::from_slice(&plain).unwrap();
         assert_eq!(plain["outputs"][0]["data"][499], 1996.0);
     }
     let (bomb, _) = Encoding::Gzip.compress(vec![b' '; 1 << 20].into());
-    let answer = send(server.infer().header(CONTENT_ENCODING, "gzip").body(bomb)).await;
-    assert_eq!(answer.status, 413);
-    assert!(answer.error().contains("--max_body_bytes"));
+    let response = send(server.infer().header(CONTENT_ENCODING, "gzip").body(bomb)).await;
+    assert_eq!(response.status, 413);
+    assert!(response.error().contains("--max_body_bytes"));
     let damaged = server.infer().header(CONTENT_ENCODING, "gzip").body("{}");
     assert_eq!(send(damaged).await.status, 400);
     let unknown = server.infer().header(CONTENT_ENCODING, "br").body("{}");
-    let answer = send(unknown).await;
-    assert_eq!(answer.status, 415);
-    assert_eq!(answer.headers[ACCEPT_ENCODING], "gzip, deflate");
+    let response = send(unknown).await;
+    assert_eq!(response.status, 415);
+    assert_eq!(response.headers[ACCEPT_ENCODING], "gzip, deflate");
 }
 
 #[tokio::test]
 async fn every_kind_of_failure_has_its_status_and_its_place() {
     for kind in Kind::ALL {
         let scripted = Scripted {
-            fault: Some(("bad", Error::new(kind, "what happened"))),
+            failure: Some(("bad", Error::new(kind, "what happened"))),
             ..Default::default()
         };
         let server = server(scripted).await;
         let body = json!({"inputs": [
             {"name": "image", "shape": [2], "datatype": "BYTES", "data": ["good", "bad"]}
         ]});
-        let answer = send(server.infer().json(&body)).await;
-        assert_eq!(answer.status, kind.http_status().as_u16());
-        assert_eq!(answer.error(), "image[1]: what happened");
+        let response = send(server.infer().json(&body)).await;
+        assert_eq!(response.status, kind.http_status().as_u16());
+        assert_eq!(response.error(), "image[1]: what happened");
     }
 }
 
@@ -394,14 +405,18 @@ async fn what_is_wrong_is_400_and_said() {
         ),
     ];
     for (body, text) in cases {
-        let answer = send(server.infer().body(body)).await;
-        assert_eq!(answer.status, 400, "{body}");
-        assert!(answer.error().contains(text), "{body}: {}", answer.error());
+        let response = send(server.infer().body(body)).await;
+        assert_eq!(response.status, 400, "{body}");
+        assert!(
+            response.error().contains(text),
+            "{body}: {}",
+            response.error()
+        );
     }
     let region = r#"{"inputs":[{"name":"input.1","shape":[1,1,2,2],"datatype":"FP32",
         "parameters":{"shared_memory_region":"a","shared_memory_byte_size":16}}]}"#;
-    let answer = send(server.infer().body(region)).await;
-    assert_eq!(answer.status, 501);
+    let response = send(server.infer().body(region)).await;
+    assert_eq!(response.status, 501);
     assert_eq!(
         send(server.infer().body(tensor().to_string())).await.status,
         200
@@ -411,7 +426,56 @@ async fn what_is_wrong_is_400_and_said() {
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_413_by_the_flag() {
     let server = server(Scripted::default()).await;
-    let answer = send(server.infer().body(vec![b' '; 200_000])).await;
-    assert_eq!(answer.status, 413);
-    assert!(answer.error().contains("--max_body_bytes"));
+    let response = send(server.infer().body(vec![b' '; 200_000])).await;
+    assert_eq!(response.status, 413);
+    assert!(response.error().contains("--max_body_bytes"));
+}
+
+#[tokio::test]
+async fn a_caller_that_closes_its_side_gets_its_response() {
+    let scripted = Scripted {
+        gate: Some(Semaphore::new(0)),
+        ..Default::default()
+    };
+    let server = server(scripted).await;
+    let mut stream = TcpStream::connect(server.base.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let body = tensor().to_string();
+    let head = format!(
+        "POST /v2/models/faces/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    while server.scripted.in_flight.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    server.scripted.gate.as_ref().unwrap().add_permits(1);
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+}
+
+#[tokio::test]
+async fn while_draining_each_response_says_close() {
+    let server = server(Scripted::default()).await;
+    let live = server.get("/v2/health/live").await;
+    assert!(!live.headers.contains_key("connection"));
+    server.shutdown.enter(Phase::Draining);
+    for _ in 0..3 {
+        let live = server.get("/v2/health/live").await;
+        assert_eq!(live.status, 200);
+        assert_eq!(live.headers["connection"], "close");
+    }
+}
+
+#[tokio::test]
+async fn a_head_beyond_its_limit_is_refused() {
+    let server = server(Scripted::default()).await;
+    for (bytes, status) in [(60_000, 200), (70_000, 431)] {
+        let request = server.request(Method::GET, "/v2/health/live");
+        let response = send(request.header("x-long", "x".repeat(bytes))).await;
+        assert_eq!(response.status, status);
+    }
 }

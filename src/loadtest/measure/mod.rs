@@ -1,7 +1,11 @@
 //! What a run did: latencies, failures, CPU and memory, and the limits they are held to.
 
-pub(in crate::loadtest) mod procfs;
-pub(in crate::loadtest) mod record;
-pub(in crate::loadtest) mod scrape;
-pub(in crate::loadtest) mod slo;
-pub(in crate::loadtest) mod summary;
+pub(crate) mod note;
+pub(crate) mod notes;
+pub(crate) mod procfs;
+pub(crate) mod record;
+pub(crate) mod scrape;
+pub(crate) mod series;
+pub(crate) mod slo;
+pub(crate) mod summary;
+pub(crate) mod verdict;

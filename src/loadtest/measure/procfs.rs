@@ -1,4 +1,4 @@
-//! The CPU time of a process and of all it started, from /proc.
+//! The CPU time and memory of a process and of all it started, from /proc.
 
 use std::fs;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 /// Linux counts CPU time for user space in hundredths of a second on every architecture.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// User and system time so far of a process with its descendants. None if it is not there.
+/// User and system time so far of a process with its descendants. None without such a process.
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     let own = ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-    let below: u64 = descendants(pid)
+    let started: u64 = descendants(pid)
         .into_iter()
         .filter_map(|pid| ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
         .sum();
     Some(Duration::from_millis(
-        (own + below) * 1000 / TICKS_PER_SECOND,
+        (own + started) * 1000 / TICKS_PER_SECOND,
     ))
 }
 
 /// Resident memory of a process with its descendants, in bytes.
-pub(in crate::loadtest) fn resident(pid: u32) -> Option<u64> {
+pub(crate) fn resident(pid: u32) -> Option<u64> {
     let rss = |pid| memory(pid, "VmRSS:");
     Some(rss(pid)? + descendants(pid).into_iter().filter_map(rss).sum::<u64>())
 }
@@ -46,7 +46,7 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(times.next()?.ok()? + times.next()?.ok()?)
 }
 
-/// A figure of a process's memory by its name in /proc, as in `VmRSS:`, in bytes.
+/// A figure of a process's memory in bytes, by its name in /proc: `VmRSS:`, `VmHWM:`.
 pub fn memory(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(name))?;

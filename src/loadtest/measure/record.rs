@@ -7,37 +7,37 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::{Counter, Histogram};
 
-use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::failure::{Failure, FailureKind};
+use crate::loadtest::measure::scrape::StageTime;
 
 /// Slots of the time series; when they are full, neighbours are merged.
-const SLOTS: usize = 240;
+const MAX_SLOTS: usize = 240;
 
 /// Width of a slot at the start.
-const SLOT: Duration = Duration::from_millis(100);
+const SLOT_WIDTH: Duration = Duration::from_millis(100);
 
-/// The longest time that is told apart, in nanoseconds: an hour.
-const LONGEST: u64 = 3_600_000_000_000;
+/// Longer times count as this, an hour.
+const MAX_NANOSECONDS: u64 = 3_600_000_000_000;
 
 /// Stages of `server-timing` that are kept.
-const STAGES: usize = 16;
+const MAX_STAGES: usize = 16;
 
 /// One request from its intended moment to its end.
 #[derive(Debug)]
-pub(in crate::loadtest) struct Sample {
+pub(crate) struct Sample {
     /// When it was meant to be sent. In a closed loop, when it was.
-    pub(in crate::loadtest) intended: Instant,
-    pub(in crate::loadtest) sent: Instant,
-    pub(in crate::loadtest) done: Instant,
-    pub(in crate::loadtest) outcome: Result<(), Failure>,
-    /// Images in it.
-    pub(in crate::loadtest) images: usize,
-    /// The answer's `server-timing`: names and milliseconds.
-    pub(in crate::loadtest) stages: Vec<(String, f64)>,
+    pub(crate) intended: Instant,
+    pub(crate) sent: Instant,
+    pub(crate) done: Instant,
+    pub(crate) outcome: Result<(), Failure>,
+    pub(crate) images: usize,
+    /// From the response's `server-timing`.
+    pub(crate) stages: Vec<StageTime>,
 }
 
-/// Takes samples from all lanes.
+/// Takes samples from all connections.
 #[derive(Debug)]
-pub(in crate::loadtest) struct Recorder {
+pub(crate) struct Recorder {
     /// Requests intended before are warm-up.
     from: Instant,
     inner: Mutex<Recorded>,
@@ -45,72 +45,94 @@ pub(in crate::loadtest) struct Recorder {
 
 /// All samples of a run.
 #[derive(Debug)]
-pub(in crate::loadtest) struct Recorded {
-    pub(in crate::loadtest) warmup: u64,
-    pub(in crate::loadtest) ok: u64,
-    pub(in crate::loadtest) images: u64,
-    pub(in crate::loadtest) faults: BTreeMap<Fault, FaultCount>,
-    /// From the intended moment; answers that were right, and timeouts as at least that long.
-    pub(in crate::loadtest) latency: Histogram<u64>,
+pub(crate) struct Recorded {
+    pub(crate) warmup: u64,
+    pub(crate) ok: u64,
+    pub(crate) images: u64,
+    pub(crate) failures: BTreeMap<FailureKind, FailureCount>,
+    /// From the intended moment; requests that succeeded, and timeouts as at least that long.
+    pub(crate) latency: Histogram<u64>,
     /// From the sending; the same requests.
-    pub(in crate::loadtest) service: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
     /// From the intended moment to the sending; all requests.
-    pub(in crate::loadtest) lag: Histogram<u64>,
-    pub(in crate::loadtest) stages: BTreeMap<String, Histogram<u32>>,
-    pub(in crate::loadtest) slots: Vec<Slot>,
-    pub(in crate::loadtest) slot_width: Duration,
-    /// The last answer; the start as long as there is none.
-    pub(in crate::loadtest) last: Instant,
-    /// The longest time without any answer, and when it began after the start.
-    pub(in crate::loadtest) silence: (Duration, Duration),
+    pub(crate) lag: Histogram<u64>,
+    /// In the order in which the responses name them: that of the request's path.
+    pub(crate) stages: Vec<StageRecord>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) slot_width: Duration,
+    /// The end of the last request; the start as long as there is none.
+    pub(crate) last: Instant,
+    /// When the last request was sent; the start as long as none was.
+    pub(crate) last_sent: Instant,
+    /// The longest time in which no request ended.
+    pub(crate) silence: Silence,
+}
+
+/// The times of one stage of the target.
+#[derive(Debug)]
+pub(crate) struct StageRecord {
+    pub(crate) name: String,
+    pub(crate) time: Histogram<u32>,
+}
+
+/// A time without a response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Silence {
+    pub(crate) length: Duration,
+    /// When it began, after the start.
+    pub(crate) began: Duration,
 }
 
 /// Failures of one kind.
 #[derive(Debug, Default)]
-pub(in crate::loadtest) struct FaultCount {
-    pub(in crate::loadtest) count: u64,
+pub(crate) struct FailureCount {
+    pub(crate) count: u64,
     /// The target's words at the first of them.
-    pub(in crate::loadtest) example: String,
+    pub(crate) example: String,
 }
 
 /// A piece of time.
 #[derive(Debug)]
-pub(in crate::loadtest) struct Slot {
-    /// Right answers that came in it.
-    pub(in crate::loadtest) ok: u64,
-    /// Images in them.
-    pub(in crate::loadtest) images: u64,
-    /// Failures that came in it.
-    pub(in crate::loadtest) failed: u64,
+pub(crate) struct Slot {
+    /// Requests that succeeded in it.
+    pub(crate) ok: u64,
+    /// The images of those.
+    pub(crate) images: u64,
+    /// Images of requests that were sent in the warm-up and succeeded in this slot. They are in no
+    /// figure, but without them every run would seem to begin with a dip.
+    pub(crate) warmup_images: u64,
+    /// Requests that failed in it.
+    pub(crate) failed: u64,
     /// Latencies of requests that were meant to be sent in it.
-    pub(in crate::loadtest) latency: Histogram<u32>,
+    pub(crate) latency: Histogram<u32>,
 }
 
-/// A look while the run goes on.
+/// The figures while the run goes on.
 #[derive(Debug)]
-pub(in crate::loadtest) struct Glance {
-    pub(in crate::loadtest) answered: u64,
-    pub(in crate::loadtest) p50: Duration,
-    pub(in crate::loadtest) p99: Duration,
-    pub(in crate::loadtest) faults: Vec<(Fault, u64)>,
+pub(crate) struct Snapshot {
+    pub(crate) done: u64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) failures: Vec<(FailureKind, u64)>,
 }
 
 impl Recorder {
     /// Counts what is intended at `from` or later.
-    pub(in crate::loadtest) fn new(from: Instant) -> Self {
+    pub(crate) fn new(from: Instant) -> Self {
         let recorded = Recorded {
             warmup: 0,
             ok: 0,
             images: 0,
-            faults: BTreeMap::new(),
+            failures: BTreeMap::new(),
             latency: histogram(3),
             service: histogram(3),
             lag: histogram(3),
-            stages: BTreeMap::new(),
+            stages: Vec::new(),
             slots: Vec::new(),
-            slot_width: SLOT,
+            slot_width: SLOT_WIDTH,
             last: from,
-            silence: (Duration::ZERO, Duration::ZERO),
+            last_sent: from,
+            silence: Silence::default(),
         };
         Self {
             from,
@@ -118,29 +140,32 @@ impl Recorder {
         }
     }
 
-    pub(in crate::loadtest) fn record(&self, sample: Sample) {
+    pub(crate) fn record(&self, sample: Sample) {
         let mut recorded = self.lock();
         if sample.intended < self.from {
             recorded.warmup += 1;
+            if sample.outcome.is_ok() && sample.done >= self.from {
+                recorded.slot(sample.done - self.from).warmup_images += sample.images as u64;
+            }
         } else {
             recorded.add(sample, self.from);
         }
     }
 
-    pub(in crate::loadtest) fn glance(&self) -> Glance {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let recorded = self.lock();
         let quantile = |q| Duration::from_nanos(recorded.latency.value_at_quantile(q));
-        let faults = recorded.faults.iter();
-        Glance {
-            answered: recorded.ok + recorded.failed(),
+        let failures = recorded.failures.iter();
+        Snapshot {
+            done: recorded.ok + recorded.failed(),
             p50: quantile(0.5),
             p99: quantile(0.99),
-            faults: faults.map(|(&fault, count)| (fault, count.count)).collect(),
+            failures: failures.map(|(&kind, count)| (kind, count.count)).collect(),
         }
     }
 
     /// What was recorded, emptying the recorder. `from` is the moment from which it counted.
-    pub(in crate::loadtest) fn finish(&self) -> (Instant, Recorded) {
+    pub(crate) fn finish(&self) -> (Instant, Recorded) {
         let fresh = Self::new(self.from).inner.into_inner();
         let fresh = fresh.unwrap_or_else(std::sync::PoisonError::into_inner);
         (self.from, std::mem::replace(&mut *self.lock(), fresh))
@@ -155,19 +180,23 @@ impl Recorder {
 }
 
 impl Recorded {
-    pub(in crate::loadtest) fn failed(&self) -> u64 {
-        self.faults.values().map(|fault| fault.count).sum()
+    pub(crate) fn failed(&self) -> u64 {
+        self.failures.values().map(|failures| failures.count).sum()
     }
 
     fn add(&mut self, sample: Sample, from: Instant) {
         let latency = nanoseconds(sample.done - sample.intended);
         self.lag
             .saturating_record(nanoseconds(sample.sent - sample.intended));
-        let silence = sample.done.saturating_duration_since(self.last);
-        if silence > self.silence.0 {
-            self.silence = (silence, self.last - from);
+        let length = sample.done.saturating_duration_since(self.last);
+        if length > self.silence.length {
+            self.silence = Silence {
+                length,
+                began: self.last - from,
+            };
         }
         self.last = self.last.max(sample.done);
+        self.last_sent = self.last_sent.max(sample.sent);
         let done = self.slot(sample.done - from);
         let timed = match sample.outcome {
             Ok(()) => {
@@ -179,12 +208,12 @@ impl Recorded {
             }
             Err(failure) => {
                 done.failed += 1;
-                let count = self.faults.entry(failure.fault).or_default();
+                let count = self.failures.entry(failure.kind).or_default();
                 if count.count == 0 {
                     count.example = failure.text;
                 }
                 count.count += 1;
-                matches!(failure.fault, Fault::Timeout | Fault::NeverSent)
+                matches!(failure.kind, FailureKind::Timeout | FailureKind::NeverSent)
             }
         };
         if timed {
@@ -195,19 +224,34 @@ impl Recorded {
                 .latency
                 .saturating_record(latency);
         }
-        for (name, milliseconds) in sample.stages {
-            if self.stages.len() < STAGES || self.stages.contains_key(&name) {
-                self.stages
-                    .entry(name)
-                    .or_insert_with(|| histogram(2))
-                    .saturating_record((milliseconds.max(0.0) * 1e6) as u64);
-            }
+        self.add_stages(sample.stages);
+    }
+
+    /// A stage that is new stands behind the one before it in this response: not every request goes
+    /// through every stage.
+    fn add_stages(&mut self, stages: Vec<StageTime>) {
+        let mut next = 0;
+        for StageTime { name, milliseconds } in stages {
+            let known = self.stages.iter().position(|stage| stage.name == name);
+            let index = match known {
+                Some(index) => index,
+                None if self.stages.len() == MAX_STAGES => continue,
+                None => {
+                    let time = histogram(2);
+                    self.stages.insert(next, StageRecord { name, time });
+                    next
+                }
+            };
+            self.stages[index]
+                .time
+                .saturating_record((milliseconds.max(0.0) * 1e6) as u64);
+            next = index + 1;
         }
     }
 
     fn slot(&mut self, moment: Duration) -> &mut Slot {
         let mut number = (moment.as_nanos() / self.slot_width.as_nanos()) as usize;
-        while number >= SLOTS {
+        while number >= MAX_SLOTS {
             self.merge_slots();
             number /= 2;
         }
@@ -217,13 +261,14 @@ impl Recorded {
         &mut self.slots[number]
     }
 
-    fn merge_slots(&mut self) {
+    pub(crate) fn merge_slots(&mut self) {
         self.slot_width *= 2;
         let mut slots = std::mem::take(&mut self.slots).into_iter();
         while let Some(mut slot) = slots.next() {
             if let Some(next) = slots.next() {
                 slot.ok += next.ok;
                 slot.images += next.images;
+                slot.warmup_images += next.warmup_images;
                 slot.failed += next.failed;
                 // Both have the same bounds, so it cannot fail.
                 let _ = slot.latency.add(next.latency);
@@ -238,6 +283,7 @@ impl Slot {
         Self {
             ok: 0,
             images: 0,
+            warmup_images: 0,
             failed: 0,
             latency: histogram(2),
         }
@@ -246,10 +292,10 @@ impl Slot {
 
 #[expect(
     clippy::expect_used,
-    reason = "the bounds are constants that are right"
+    reason = "the bounds are constants that make a range"
 )]
 fn histogram<T: Counter>(digits: u8) -> Histogram<T> {
-    Histogram::new_with_bounds(1, LONGEST, digits).expect("1 to an hour is a range")
+    Histogram::new_with_bounds(1, MAX_NANOSECONDS, digits).expect("1 to an hour is a range")
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -269,10 +315,13 @@ mod tests {
             outcome: if ok {
                 Ok(())
             } else {
-                Err(Failure::new(Fault::Http(503), "full"))
+                Err(Failure::new(FailureKind::Http(503), "full"))
             },
             images: 2,
-            stages: vec![("parse".to_owned(), 1.0)],
+            stages: vec![StageTime {
+                name: "parse".to_owned(),
+                milliseconds: 1.0,
+            }],
         }
     }
 
@@ -303,7 +352,29 @@ mod tests {
         assert_eq!((recorded.warmup, recorded.ok, recorded.failed()), (1, 8, 2));
         assert_eq!(recorded.images, 16);
         assert_eq!(recorded.latency.len(), 8);
-        assert_eq!(recorded.faults[&Fault::Http(503)].example, "full");
+        assert_eq!(recorded.failures[&FailureKind::Http(503)].example, "full");
+    }
+
+    #[test]
+    fn stages_stay_in_the_order_of_the_path() {
+        let from = Instant::now();
+        let recorder = Recorder::new(from);
+        for names in [
+            &["read", "predict", "total"][..],
+            &["read", "parse", "predict"],
+        ] {
+            let stage = |&name: &&str| StageTime {
+                name: name.to_owned(),
+                milliseconds: 1.0,
+            };
+            let mut sample = sample(from, 0, 0, 5, true);
+            sample.stages = names.iter().map(stage).collect();
+            recorder.record(sample);
+        }
+        let (_, recorded) = recorder.finish();
+        let names: Vec<_> = recorded.stages.iter().map(|stage| &stage.name).collect();
+        assert_eq!(names, ["read", "parse", "predict", "total"]);
+        assert_eq!(recorded.stages[2].time.len(), 2);
     }
 
     #[test]
@@ -314,7 +385,7 @@ mod tests {
             recorder.record(sample(from, second * 1000, 0, 5, true));
         }
         let (_, recorded) = recorder.finish();
-        assert!(recorded.slots.len() <= SLOTS);
+        assert!(recorded.slots.len() <= MAX_SLOTS);
         assert_eq!(recorded.slots.iter().map(|slot| slot.ok).sum::<u64>(), 1000);
         let timed: u64 = recorded.slots.iter().map(|slot| slot.latency.len()).sum();
         assert_eq!(timed, 1000);
@@ -327,7 +398,7 @@ mod tests {
         for at in [0, 10, 20, 500, 510] {
             recorder.record(sample(from, at, 0, 5, true));
         }
-        let (length, began) = recorder.finish().1.silence;
+        let Silence { length, began } = recorder.finish().1.silence;
         assert_eq!(length, Duration::from_millis(480));
         assert_eq!(began, Duration::from_millis(25));
     }

@@ -1,18 +1,40 @@
-//! What the target says about its own time: the `server-timing` header of each answer, and the
+//! What the target says about its own time: the `server-timing` header of each response, and the
 //! histograms of `/metrics` before and after a run.
 
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
 
-use crate::loadtest::measure::summary::Mean;
-use crate::loadtest::target::Target;
+use serde::Serialize;
 
-/// Sum in seconds and count of each duration, by its name with labels.
-pub(in crate::loadtest) type Metrics = BTreeMap<String, (f64, f64)>;
+/// The durations of a `/metrics` page, by their names with labels.
+pub(crate) type Metrics = BTreeMap<String, DurationTotal>;
 
-/// Names and milliseconds, as in `parse;dur=0.1, total;dur=2`.
-pub(in crate::loadtest) fn server_timing(headers: &HeaderMap) -> Vec<(String, f64)> {
+/// A histogram of durations, without its buckets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DurationTotal {
+    seconds: f64,
+    count: f64,
+}
+
+/// A stage as one response tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StageTime {
+    pub(crate) name: String,
+    pub(crate) milliseconds: f64,
+}
+
+/// A duration that the target itself measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mean {
+    /// The metric with its labels.
+    pub name: String,
+    pub count: u64,
+    pub mean_ms: f64,
+}
+
+/// The stages of a header such as `parse;dur=0.1, total;dur=2`.
+pub(crate) fn server_timing(headers: &HeaderMap) -> Vec<StageTime> {
     let Some(text) = headers.get("server-timing").and_then(|h| h.to_str().ok()) else {
         return Vec::new();
     };
@@ -22,18 +44,16 @@ pub(in crate::loadtest) fn server_timing(headers: &HeaderMap) -> Vec<(String, f6
             let duration = rest
                 .split(';')
                 .find_map(|p| p.trim().strip_prefix("dur="))?;
-            Some((name.trim().to_owned(), duration.trim().parse().ok()?))
+            Some(StageTime {
+                name: name.trim().to_owned(),
+                milliseconds: duration.trim().parse().ok()?,
+            })
         })
         .collect()
 }
 
-/// The durations at `/metrics`; none where there is no such page.
-pub(in crate::loadtest) async fn metrics(target: &Target) -> Metrics {
-    let page = target.page("/metrics").await.unwrap_or_default();
-    durations(&String::from_utf8_lossy(&page))
-}
-
-fn durations(page: &str) -> Metrics {
+/// The durations on a page of Prometheus metrics.
+pub(crate) fn durations(page: &str) -> Metrics {
     let mut found = Metrics::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, value)) = line.rsplit_once(' ') else {
@@ -44,26 +64,26 @@ fn durations(page: &str) -> Metrics {
         };
         if name.contains("_seconds_sum") {
             let name = name.replacen("_seconds_sum", "", 1);
-            found.entry(name).or_default().0 = value;
+            found.entry(name).or_default().seconds = value;
         } else if name.contains("_seconds_count") {
             let name = name.replacen("_seconds_count", "", 1);
-            found.entry(name).or_default().1 = value;
+            found.entry(name).or_default().count = value;
         }
     }
     found
 }
 
-/// The mean of what was added between two looks.
-pub(in crate::loadtest) fn means(before: &Metrics, after: &Metrics) -> Vec<Mean> {
+/// The means of what was added between two scrapes.
+pub(crate) fn means(before: &Metrics, after: &Metrics) -> Vec<Mean> {
     after
         .iter()
-        .filter_map(|(name, (sum, count))| {
-            let (sum_before, count_before) = before.get(name).copied().unwrap_or_default();
-            let count = count - count_before;
+        .filter_map(|(name, total)| {
+            let before = before.get(name).copied().unwrap_or_default();
+            let count = total.count - before.count;
             (count > 0.0).then(|| Mean {
                 name: name.clone(),
                 count: count as u64,
-                mean_ms: (sum - sum_before) / count * 1e3,
+                mean_ms: (total.seconds - before.seconds) / count * 1e3,
             })
         })
         .collect()
@@ -77,10 +97,13 @@ mod tests {
     #[test]
     fn the_header_is_read_whatever_else_it_holds() {
         let mut headers = HeaderMap::new();
-        assert_eq!(server_timing(&headers), []);
+        assert!(server_timing(&headers).is_empty());
         let text = "parse;dur=0.125, cache;desc=\"hit\", total;desc=all;dur=2";
         headers.insert("server-timing", HeaderValue::from_static(text));
-        let expected = [("parse".to_owned(), 0.125), ("total".to_owned(), 2.0)];
+        let expected = [("parse", 0.125), ("total", 2.0)].map(|(name, milliseconds)| StageTime {
+            name: name.to_owned(),
+            milliseconds,
+        });
         assert_eq!(server_timing(&headers), expected);
     }
 

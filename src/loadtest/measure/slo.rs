@@ -1,14 +1,13 @@
-//! The target that a run must hold: `p99=20ms,errors=0`.
+//! The bounds that a run must hold: `p99=20ms,errors=0`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
-
 use crate::loadtest::measure::summary::Summary;
-use crate::loadtest::show::units::{milliseconds, parse_duration, show_milliseconds};
+use crate::loadtest::measure::verdict::Verdict;
+use crate::loadtest::units::{milliseconds, parse_duration, show_milliseconds};
 
-/// Bounds that must all hold.
+/// Bounds that must all hold. Without one on errors, no request may fail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slo {
     bounds: Vec<Bound>,
@@ -16,7 +15,7 @@ pub struct Slo {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bound {
-    /// A percentile of the latency, at most so many milliseconds.
+    /// A percentile of the latency, and its limit in milliseconds.
     Percentile(f64, f64),
     /// The mean latency in milliseconds.
     Mean(f64),
@@ -26,31 +25,33 @@ enum Bound {
     Errors(f64),
 }
 
-/// How a run did against one bound.
-#[derive(Clone, Debug, Serialize)]
-pub struct Verdict {
-    /// The bound as it was typed.
-    pub bound: String,
-    /// What was measured.
-    pub measured: String,
-    /// Whether it held.
-    pub held: bool,
-}
-
 impl FromStr for Slo {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bounds = text.split(',').map(bound).collect::<Result<_, _>>()?;
+        let mut bounds: Vec<_> = text.split(',').map(bound).collect::<Result<_, _>>()?;
+        // A target that refuses most requests is quick with the rest.
+        if !bounds.iter().any(|bound| matches!(bound, Bound::Errors(_))) {
+            bounds.push(Bound::Errors(0.0));
+        }
         Ok(Self { bounds })
     }
 }
 
 fn bound(text: &str) -> Result<Bound, String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text:?}: write for example p99=20ms or errors=0.1%"))?;
-    let time = || parse_duration(value).map(milliseconds);
+    let (name, value) = text.split_once('=').ok_or_else(|| {
+        format!("invalid bound {text:?}: expected for example p99=20ms or errors=0.1%")
+    })?;
+    // A bare number would be seconds, which hardly anyone means here.
+    let time = || {
+        if value.trim().ends_with(|last: char| last.is_ascii_digit()) {
+            return Err(format!(
+                "{text:?}: give a unit, as in {name}={}ms",
+                value.trim()
+            ));
+        }
+        parse_duration(value).map(milliseconds)
+    };
     match name.trim() {
         "mean" => Ok(Bound::Mean(time()?)),
         "max" => Ok(Bound::Max(time()?)),
@@ -60,7 +61,7 @@ fn bound(text: &str) -> Result<Bound, String> {
             match percentile {
                 Some(p) if p > 0.0 && p < 100.0 => Ok(Bound::Percentile(p, time()?)),
                 _ => Err(format!(
-                    "{name:?} is not known; there are p50, p99 and other percentiles, mean, max, errors"
+                    "unknown bound {name:?}: expected p50, p99 or another percentile, mean, max or errors"
                 )),
             }
         }
@@ -74,7 +75,9 @@ fn share(text: &str) -> Result<f64, String> {
     };
     match number.parse::<f64>() {
         Ok(number) if (0.0..=1.0).contains(&(number * unit)) => Ok(number * unit),
-        _ => Err(format!("errors={text}: write a share, as in 0, 0.01 or 1%")),
+        _ => Err(format!(
+            "errors={text}: expected a share, as in 0, 0.01 or 1%"
+        )),
     }
 }
 
@@ -89,9 +92,20 @@ impl fmt::Display for Bound {
     }
 }
 
+impl fmt::Display for Slo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, bound) in self.bounds.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{bound}")?;
+        }
+        Ok(())
+    }
+}
+
 impl Slo {
-    /// How a run did, bound by bound. A run without a single right answer holds nothing.
-    pub(in crate::loadtest) fn judge(&self, summary: &Summary) -> Vec<Verdict> {
+    /// How a run did, bound by bound. A run in which no request succeeded
+    /// holds nothing.
+    pub(crate) fn judge(&self, summary: &Summary) -> Vec<Verdict> {
         let latency = &summary.latency;
         self.bounds
             .iter()
@@ -125,6 +139,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn without_a_bound_on_errors_none_may_happen() {
+        let slo: Slo = "p99=20ms".parse().unwrap();
+        assert_eq!(slo.bounds[1], Bound::Errors(0.0));
+        assert_eq!(slo.to_string(), "p99 ≤ 20.0 ms, errors ≤ 0 %");
+    }
+
+    #[test]
+    fn a_time_without_a_unit_is_refused_with_the_one_that_is_meant() {
+        let error = "p99=20".parse::<Slo>().unwrap_err();
+        assert_eq!(error, "\"p99=20\": give a unit, as in p99=20ms");
+    }
+
+    #[test]
     fn bounds_are_read() {
         let slo: Slo = "p99=20ms,p99.9=0.1s,max=1s,errors=1%".parse().unwrap();
         let expected = [
@@ -134,7 +161,9 @@ mod tests {
             Bound::Errors(0.01),
         ];
         assert_eq!(slo.bounds, expected);
-        for text in ["", "p99", "p100=1ms", "p99=fast", "errors=2", "q=1ms"] {
+        for text in [
+            "", "p99", "p100=1ms", "p99=fast", "errors=2", "q=1ms", "p99=20",
+        ] {
             assert!(text.parse::<Slo>().is_err(), "{text}");
         }
     }

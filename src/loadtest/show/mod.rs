@@ -1,7 +1,8 @@
 //! How results are shown: text, a page with plots, progress.
 
-pub(in crate::loadtest) mod html;
-pub(in crate::loadtest) mod plot;
-pub(in crate::loadtest) mod progress;
-pub(in crate::loadtest) mod text;
-pub(in crate::loadtest) mod units;
+pub(crate) mod caveats;
+pub(crate) mod charts;
+pub(crate) mod html;
+pub(crate) mod plot;
+pub(crate) mod progress;
+pub(crate) mod text;

@@ -19,22 +19,29 @@ const COLOURS: [RGBColor; 8] = [
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type DrawResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// A line with its name in the legend.
-pub(in crate::loadtest) struct Line {
-    pub(in crate::loadtest) name: String,
-    pub(in crate::loadtest) points: Vec<(f64, f64)>,
+/// A line, named in the legend. Its segments are not joined: between two runs nothing was measured.
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) segments: Vec<Vec<(f64, f64)>>,
 }
 
-/// An axis.
-pub(in crate::loadtest) struct Axis {
-    pub(in crate::loadtest) name: &'static str,
-    pub(in crate::loadtest) label: fn(&f64) -> String,
+/// A bar with its value as text beside it.
+pub(crate) struct Bar {
+    pub(crate) name: String,
+    pub(crate) length: f64,
+    pub(crate) value: String,
+}
+
+/// What stands at an axis and its ticks.
+pub(crate) struct Axis {
+    pub(crate) name: &'static str,
+    pub(crate) label: fn(&f64) -> String,
 }
 
 /// Values as they are.
-pub(in crate::loadtest) const fn plain(name: &'static str) -> Axis {
+pub(crate) const fn plain(name: &'static str) -> Axis {
     Axis {
         name,
         label: number,
@@ -42,12 +49,12 @@ pub(in crate::loadtest) const fn plain(name: &'static str) -> Axis {
 }
 
 /// Where milliseconds lie on an axis on which each further power of ten takes the same room.
-pub(in crate::loadtest) fn decades(milliseconds: f64) -> f64 {
+pub(crate) fn decades(milliseconds: f64) -> f64 {
     milliseconds.max(1e-3).log10()
 }
 
 /// The axis of [`decades`].
-pub(in crate::loadtest) const DECADES: Axis = Axis {
+pub(crate) const DECADES: Axis = Axis {
     name: "ms",
     label: |decades| {
         let milliseconds = 10f64.powf(*decades);
@@ -62,12 +69,12 @@ fn number(value: &f64) -> String {
 }
 
 /// Where a quantile lies on an axis on which each further nine takes the same room.
-pub(in crate::loadtest) fn nines(quantile: f64) -> f64 {
+pub(crate) fn nines(quantile: f64) -> f64 {
     -(1.0 - quantile).max(1e-9).log10()
 }
 
 /// The axis of [`nines`].
-pub(in crate::loadtest) const NINES: Axis = Axis {
+pub(crate) const NINES: Axis = Axis {
     name: "percentile",
     label: |nines| {
         let percent = 100.0 * (1.0 - 10f64.powf(-nines));
@@ -76,20 +83,16 @@ pub(in crate::loadtest) const NINES: Axis = Axis {
     },
 };
 
-/// Lines over an axis, from zero (or the lowest below it) up. None if there is nothing to draw.
-pub(in crate::loadtest) fn lines(
-    title: &str,
-    axis: &Axis,
-    vertical: &Axis,
-    lines: &[Line],
-) -> Option<String> {
-    let points = || lines.iter().flat_map(|line| &line.points);
+/// Lines over an axis, from zero (or the lowest below it) up, with their legend below, where it hides
+/// none of them. None if there is nothing to draw.
+pub(crate) fn lines(title: &str, axis: &Axis, vertical: &Axis, lines: &[Line]) -> Option<String> {
+    let points = || lines.iter().flat_map(|line| line.segments.iter().flatten());
     let left = points().map(|p| p.0).reduce(f64::min)?;
     let right = points().map(|p| p.0).reduce(f64::max)?;
     let top = points().map(|p| p.1).reduce(f64::max)?;
     let bottom = points().map(|p| p.1).fold(0.0, f64::min);
     let (left, right) = widen(left, right);
-    svg(|area| {
+    let plot = svg(|area| {
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 17))
             .margin(12)
@@ -108,42 +111,46 @@ pub(in crate::loadtest) fn lines(
             .y_label_formatter(&vertical.label)
             .draw()?;
         for (line, &colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-            chart
-                .draw_series(LineSeries::new(
-                    line.points.iter().copied(),
-                    colour.stroke_width(2),
-                ))?
-                .label(&line.name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2))
-                });
-            if line.points.len() < 30 {
-                let dots = line
-                    .points
-                    .iter()
-                    .map(|&at| Circle::new(at, 3, colour.filled()));
-                chart.draw_series(dots)?;
+            for segment in &line.segments {
+                let points = segment.iter().copied();
+                chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+                if segment.len() < 30 {
+                    let dots = segment
+                        .iter()
+                        .map(|&at| Circle::new(at, 2, colour.filled()));
+                    chart.draw_series(dots)?;
+                }
             }
         }
-        if lines.len() > 1 {
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
-                .background_style(WHITE.mix(0.85))
-                .border_style(RGBColor(203, 213, 225))
-                .draw()?;
-        }
         Ok(())
-    })
+    })?;
+    Some(plot + &legend(lines))
 }
 
-/// A bar for each name, from top to bottom, with its value as text beside it.
-pub(in crate::loadtest) fn bars(
-    title: &str,
-    horizontal: &str,
-    bars: &[(String, f64, String)],
-) -> Option<String> {
-    let longest = bars.iter().map(|bar| bar.1).reduce(f64::max)?;
+fn legend(lines: &[Line]) -> String {
+    if lines.len() < 2 {
+        return String::new();
+    }
+    let entries = lines.iter().zip(COLOURS.iter().cycle());
+    let entries = entries.map(|(line, colour)| {
+        let RGBColor(red, green, blue) = colour;
+        let name = escape(&line.name);
+        format!("<span><i style=\"background:rgb({red},{green},{blue})\"></i>{name}</span>")
+    });
+    format!("<figcaption>{}</figcaption>", entries.collect::<String>())
+}
+
+/// Text inside HTML.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// Bars from top to bottom. None if there are none.
+pub(crate) fn bars(title: &str, horizontal: &str, bars: &[Bar]) -> Option<String> {
+    let longest = bars.iter().map(|bar| bar.length).reduce(f64::max)?;
     // A segmented axis of one segment has no length.
     let count = bars.len().max(2) as i32;
     svg(|area| {
@@ -158,7 +165,7 @@ pub(in crate::loadtest) fn bars(
         let name = |value: &SegmentValue<i32>| match value {
             SegmentValue::CenterOf(number) => bars
                 .get((count - 1 - number) as usize)
-                .map_or_else(String::new, |bar| bar.0.clone()),
+                .map_or_else(String::new, |bar| bar.name.clone()),
             _ => String::new(),
         };
         chart
@@ -176,22 +183,22 @@ pub(in crate::loadtest) fn bars(
             let mut bar = Rectangle::new(
                 [
                     (0.0, SegmentValue::Exact(place(number))),
-                    (bar.1, SegmentValue::Exact(place(number) + 1)),
+                    (bar.length, SegmentValue::Exact(place(number) + 1)),
                 ],
                 COLOURS[0].filled(),
             );
             bar.set_margin(4, 4, 0, 0);
             bar
         }))?;
-        chart.draw_series(bars.iter().enumerate().map(|(number, (_, value, text))| {
-            let at = (*value, SegmentValue::CenterOf(place(number)));
-            EmptyElement::at(at) + Text::new(text.clone(), (6, -6), ("sans-serif", 12))
+        chart.draw_series(bars.iter().enumerate().map(|(number, bar)| {
+            let at = (bar.length, SegmentValue::CenterOf(place(number)));
+            EmptyElement::at(at) + Text::new(bar.value.clone(), (6, -6), ("sans-serif", 12))
         }))?;
         Ok(())
     })
 }
 
-fn svg(draw: impl FnOnce(&Area<'_>) -> Drawn) -> Option<String> {
+fn svg(draw: impl FnOnce(&Area<'_>) -> DrawResult) -> Option<String> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
@@ -223,7 +230,7 @@ mod tests {
     fn lines_are_drawn_with_their_names() {
         let line = |name: &str| Line {
             name: name.to_owned(),
-            points: vec![(0.0, 1.0), (1.0, 2.0)],
+            segments: vec![vec![(0.0, 1.0), (1.0, 2.0)], vec![(2.0, 1.0), (3.0, 1.0)]],
         };
         let drawn = lines(
             "Title",
@@ -232,7 +239,9 @@ mod tests {
             &[line("first"), line("second")],
         )
         .unwrap();
-        assert!(drawn.starts_with("<svg") && drawn.contains("polyline"));
+        assert!(drawn.starts_with("<svg"));
+        let series = drawn.matches("stroke-width=\"2\"").count();
+        assert_eq!(series, 4, "segments are not joined");
         assert!(drawn.contains("first") && drawn.contains("second") && drawn.contains("Title"));
     }
 
@@ -240,13 +249,18 @@ mod tests {
     fn one_point_and_no_points_are_not_a_fault() {
         let one = [Line {
             name: "one".to_owned(),
-            points: vec![(3.0, 0.0)],
+            segments: vec![vec![(3.0, 0.0)]],
         }];
         assert!(lines("t", &plain("x"), &plain("y"), &one).is_some());
         assert!(lines("t", &plain("x"), &plain("y"), &[]).is_none());
         assert!(bars("t", "x", &[]).is_none());
         // The background and the bar.
-        let bar = bars("t", "x", &[("a".to_owned(), 2.0, "2".to_owned())]).unwrap();
+        let bar = Bar {
+            name: "a".to_owned(),
+            length: 2.0,
+            value: "2".to_owned(),
+        };
+        let bar = bars("t", "x", &[bar]).unwrap();
         assert_eq!(bar.matches("<rect").count(), 2);
     }
 

@@ -1,5 +1,7 @@
-//! The line on the terminal while a run goes on. Silent where there is no terminal.
+//! What is shown on standard error while a load test goes on: a line that changes on a terminal, and
+//! elsewhere a line for each finished run, since nobody wants to wait a minute without a sign.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,39 +9,40 @@ use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 
 use crate::loadtest::measure::record::Recorder;
-use crate::loadtest::show::units::{milliseconds, show_milliseconds, show_rate};
+use crate::loadtest::measure::summary::Summary;
+use crate::loadtest::units::{milliseconds, show_milliseconds, show_rate};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Shown until it is dropped.
-pub(in crate::loadtest) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     task: JoinHandle<()>,
 }
 
 impl Progress {
-    pub(in crate::loadtest) fn start(label: String, recorder: Arc<Recorder>) -> Self {
+    pub(crate) fn start(label: String, recorder: Arc<Recorder>) -> Self {
         let bar = ProgressBar::new_spinner();
         let shown = bar.clone();
         let task = tokio::spawn(async move {
             let mut before = (Instant::now(), 0);
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                let glance = recorder.glance();
+                let snapshot = recorder.snapshot();
                 let now = Instant::now();
                 let seconds = (now - before.0).as_secs_f64();
-                let rate = (glance.answered - before.1) as f64 / seconds;
-                before = (now, glance.answered);
-                let errors: Vec<_> = glance
-                    .faults
+                let rate = (snapshot.done - before.1) as f64 / seconds;
+                before = (now, snapshot.done);
+                let errors: Vec<_> = snapshot
+                    .failures
                     .iter()
-                    .map(|(fault, count)| format!("{fault}: {count}"))
+                    .map(|(kind, count)| format!("{kind}: {count}"))
                     .collect();
                 shown.set_message(format!(
                     "{label}: {}, p50 {}, p99 {}, errors {}",
                     show_rate(rate),
-                    show_milliseconds(milliseconds(glance.p50)),
-                    show_milliseconds(milliseconds(glance.p99)),
+                    show_milliseconds(milliseconds(snapshot.p50)),
+                    show_milliseconds(milliseconds(snapshot.p99)),
                     if errors.is_empty() {
                         "none".to_owned()
                     } else {
@@ -58,4 +61,29 @@ impl Drop for Progress {
         self.task.abort();
         self.bar.finish_and_clear();
     }
+}
+
+/// A line about a finished run, where there is no terminal.
+pub(crate) fn print_finished(run: &Summary) {
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{}", finished(run));
+    }
+}
+
+fn finished(run: &Summary) -> String {
+    let held = match run.held() {
+        None => "",
+        Some(true) => ", slo held",
+        Some(false) => ", slo missed",
+    };
+    let requests = &run.requests;
+    format!(
+        "finished {}: {} ok, {} failed, {} images, p50 {}, p99 {}{held}",
+        run.label,
+        requests.ok,
+        requests.failed,
+        show_rate(run.images_per_second),
+        show_milliseconds(run.latency.p50_ms),
+        show_milliseconds(run.latency.p99_ms),
+    )
 }

@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::loadtest::show::units::{show_milliseconds, show_rate};
-use crate::loadtest::{Report, Summary};
+use crate::loadtest::measure::summary::{Distribution, ErrorCount, Summary};
+use crate::loadtest::report::{Ramp, Report, ReportKind};
+use crate::loadtest::show::caveats::caveats;
+use crate::loadtest::units::{show_milliseconds, show_rate};
+use crate::loadtest::workload::ImageSet;
 
 /// The whole report as text.
 pub fn text(report: &Report) -> String {
@@ -40,12 +43,11 @@ pub fn text(report: &Report) -> String {
             );
         }
     }
-    if report.kind == "find_rate" {
-        let found = match report.found_rate {
-            Some(rate) => format!("{} requests hold the target", show_rate(rate)),
-            None => "no rate holds the target".to_owned(),
-        };
-        out.line("found", &found);
+    if report.kind == ReportKind::FindRate {
+        out.line("found", &found(report));
+    }
+    if let Some(ramp) = &report.ramp {
+        out.line("slo", &ramp_text(ramp));
     }
     for verdict in &report.verdicts {
         let word = if verdict.held { "held" } else { "missed" };
@@ -54,14 +56,17 @@ pub fn text(report: &Report) -> String {
             &format!("{word}: {}, measured {}", verdict.bound, verdict.measured),
         );
     }
-    for note in &report.notes {
-        out.line("note", note);
+    for note in caveats(report) {
+        out.line("note", &note);
+    }
+    if let Some(reason) = &report.stopped {
+        out.line("stopped", reason);
     }
     out.0
 }
 
-/// Picks a figure.
-type Of = fn(&crate::loadtest::Distribution) -> f64;
+/// A row of the latency table.
+type Percentile = fn(&Distribution) -> f64;
 
 struct Text(String);
 
@@ -100,35 +105,8 @@ fn one(out: &mut Text, run: &Summary) {
             &format!("{:>7} × {}{example}", error.count, error.kind),
         );
     }
-    let open = run.offered.is_some();
-    out.line(
-        "latency",
-        if open {
-            "from the intended moment   service time alone   sending late"
-        } else {
-            "from the sending"
-        },
-    );
-    let rows: [(&str, Of); 6] = [
-        ("mean", |d| d.mean_ms),
-        ("p50", |d| d.p50_ms),
-        ("p90", |d| d.p90_ms),
-        ("p99", |d| d.p99_ms),
-        ("p99.9", |d| d.p999_ms),
-        ("max", |d| d.max_ms),
-    ];
-    for (name, of) in rows {
-        let show = |distribution| show_milliseconds(of(distribution));
-        let mut line = format!("{:>24}", show(&run.latency));
-        if open {
-            let _ = write!(
-                line,
-                "   {:>18}   {:>12}",
-                show(&run.service),
-                show(&run.send_lag)
-            );
-        }
-        out.line(&format!("  {name}"), &line);
+    if run.latency.count > 0 {
+        latencies(out, run);
     }
     for stage in &run.stages {
         out.line(
@@ -162,67 +140,156 @@ fn one(out: &mut Text, run: &Summary) {
     if let Some(cpu) = run.cpu.own_us {
         out.line("", &format!("load test {cpu:.0} µs per image"));
     }
-    for note in &run.notes {
-        out.line("note", note);
+}
+
+fn latencies(out: &mut Text, run: &Summary) {
+    let open = run.offered.is_some();
+    out.line(
+        "latency",
+        if open {
+            "from the intended moment   service time alone   sending late"
+        } else {
+            "from the sending"
+        },
+    );
+    let rows: [(&str, Percentile); 6] = [
+        ("mean", |d| d.mean_ms),
+        ("p50", |d| d.p50_ms),
+        ("p90", |d| d.p90_ms),
+        ("p99", |d| d.p99_ms),
+        ("p99.9", |d| d.p999_ms),
+        ("max", |d| d.max_ms),
+    ];
+    for (name, of) in rows {
+        let show = |distribution| show_milliseconds(of(distribution));
+        let mut line = format!("{:>24}", show(&run.latency));
+        if open {
+            let _ = write!(
+                line,
+                "   {:>18}   {:>12}",
+                show(&run.service),
+                show(&run.send_lag)
+            );
+        }
+        out.line(&format!("  {name}"), &line);
     }
 }
 
 fn many(out: &mut Text, report: &Report) {
+    let judged = report.runs.iter().any(|run| run.held().is_some());
+    let heading = if judged { "slo" } else { "" };
     out.line(
         "",
         &format!(
-            "{:<44} {:>8} {:>7} {:>10} {:>10} {:>10} {:>10}",
+            "{:<44} {:>8} {:>7} {:>10} {:>10} {:>10} {:>10}  {heading}",
             "run", "sent", "failed", "images/s", "p50", "p99", "CPU µs"
         ),
     );
     for run in &report.runs {
         let cpu = run.cpu.target_us.map(|cpu| format!("{cpu:.0}"));
+        let latency = |milliseconds| match run.latency.count {
+            0 => "-".to_owned(),
+            _ => show_milliseconds(milliseconds),
+        };
+        let held = match run.held() {
+            Some(true) => "held",
+            Some(false) => "missed",
+            None => "",
+        };
         out.line(
             "",
             &format!(
-                "{:<44} {:>8} {:>7} {:>10.1} {:>10} {:>10} {:>10}",
+                "{:<44} {:>8} {:>7} {:>10.1} {:>10} {:>10} {:>10}  {held}",
                 run.label,
                 run.requests.sent,
                 run.requests.failed,
                 run.images_per_second,
-                show_milliseconds(run.latency.p50_ms),
-                show_milliseconds(run.latency.p99_ms),
+                latency(run.latency.p50_ms),
+                latency(run.latency.p99_ms),
                 cpu.unwrap_or_else(|| "-".to_owned()),
             ),
         );
     }
+    for error in errors(report) {
+        let ErrorCount { kind, example, .. } = error.first;
+        let more = match error.runs {
+            1 => format!("in {}", error.run),
+            runs => format!("in {runs} runs, first in {}", error.run),
+        };
+        let total = error.total;
+        out.line(
+            "error",
+            &format!("{total:>7} × {kind}  \"{example}\" {more}"),
+        );
+    }
+}
+
+/// The failures of one kind in all runs.
+struct KindOfError<'a> {
+    first: &'a ErrorCount,
+    /// The run of the first.
+    run: &'a str,
+    total: u64,
+    runs: usize,
+}
+
+fn errors(report: &Report) -> Vec<KindOfError<'_>> {
+    let mut kinds: Vec<KindOfError<'_>> = Vec::new();
     for run in &report.runs {
         for error in &run.errors {
-            out.line(
-                "error",
-                &format!(
-                    "{}: {} × {}  \"{}\"",
-                    run.label, error.count, error.kind, error.example
-                ),
-            );
-        }
-    }
-    // Of each kind of note the first, and in how many more runs there is one like it.
-    let kind = |note: &str| {
-        let end = note.find(|c: char| c == ':' || c.is_ascii_digit());
-        note[..end.unwrap_or(note.len())].to_owned()
-    };
-    let mut notes: Vec<(&Summary, &str, usize)> = Vec::new();
-    for run in &report.runs {
-        for note in &run.notes {
-            match notes.iter_mut().find(|said| kind(said.1) == kind(note)) {
-                Some(said) => said.2 += 1,
-                None => notes.push((run, note, 0)),
+            match kinds.iter_mut().find(|kind| kind.first.kind == error.kind) {
+                Some(kind) => {
+                    kind.total += error.count;
+                    kind.runs += 1;
+                }
+                None => kinds.push(KindOfError {
+                    first: error,
+                    run: &run.label,
+                    total: error.count,
+                    runs: 1,
+                }),
             }
         }
     }
-    for (run, note, more) in notes {
-        let more = match more {
-            0 => String::new(),
-            more => format!(" (the like in {more} more runs)"),
-        };
-        out.line("note", &format!("{}: {note}{more}", run.label));
+    kinds
+}
+
+/// What a search found, in words.
+pub(crate) fn found(report: &Report) -> String {
+    let slo = report.slo.as_deref().unwrap_or("the SLO");
+    match report.found_rate {
+        Some(rate) => format!("{} requests, the highest rate with {slo}", show_rate(rate)),
+        None => format!("no rate holds {slo}"),
     }
+}
+
+/// Up to where a ramp held, in words.
+pub(crate) fn ramp_text(ramp: &Ramp) -> String {
+    match (ramp.held_up_to, ramp.missed_at) {
+        (Some(held), Some(missed)) => format!(
+            "held up to {}, missed at {}",
+            show_rate(held),
+            show_rate(missed)
+        ),
+        (Some(held), None) => format!("held at every rate, up to {}", show_rate(held)),
+        (None, _) => "missed at every rate, from the lowest on".to_owned(),
+    }
+}
+
+/// What was sent, in words.
+pub(crate) fn images(report: &Report) -> String {
+    let ImageSet {
+        count,
+        bytes,
+        tensors,
+    } = report.images;
+    let things = plural(count, if tensors { "tensor" } else { "image" });
+    let noise = if tensors { " of noise" } else { "" };
+    format!(
+        "{things}{noise}, {:.1} KiB each in the mean, {} per request",
+        bytes as f64 / 1024.0 / count.max(1) as f64,
+        report.batch
+    )
 }
 
 fn plural(count: usize, thing: &str) -> String {

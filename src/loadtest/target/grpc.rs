@@ -1,11 +1,13 @@
-//! gRPC on bare HTTP/2, with messages framed beforehand: a lane is a call after the other on a
-//! shared connection, or a stream of its own on one.
+//! gRPC on HTTP/2 without a generated client, with messages framed beforehand: one call after the
+//! other on a shared connection, or a stream on one.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -14,43 +16,60 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Reply, broken, dial};
-use crate::loadtest::Error;
-use crate::loadtest::failure::{Failure, Fault};
+use crate::loadtest::error::Error;
+use crate::loadtest::failure::{Failure, FailureKind};
+use crate::loadtest::settings::Settings;
+use crate::loadtest::target::address::Address;
+use crate::loadtest::target::dial::{Dialer, broken};
+use crate::loadtest::target::response::Response;
 use crate::loadtest::workload::Request;
 use crate::wire::grpc::{error_status, set_request_headers, split_message};
 
 type Sender = SendRequest<Messages>;
 
-/// The connections that the lanes share.
+/// The connections that all calls share.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(super) struct SharedConnections {
     route: Arc<Route>,
     slots: Vec<Arc<Mutex<Option<Sender>>>>,
 }
 
 #[derive(Debug)]
 struct Route {
-    authority: String,
+    dialer: Dialer,
     uri: Uri,
+    /// The caller's own.
+    headers: HeaderMap,
 }
 
-impl Connections {
-    pub(super) fn new(authority: &str, path: &str, count: usize) -> Result<Self, Error> {
-        let uri = format!("http://{authority}{path}")
-            .parse()
-            .map_err(|_| Error::Usage(format!("{authority} is not a host and port (--url)")))?;
+impl SharedConnections {
+    pub(super) fn new(
+        address: &Address,
+        path: &str,
+        settings: &Settings,
+        count: usize,
+    ) -> Result<Self, Error> {
+        let mut headers = settings.headers.clone();
+        // HTTP/2 names the host in the URL.
+        let authority = match headers.remove(HOST) {
+            None => address.authority.clone(),
+            Some(host) => Authority::try_from(host.as_bytes())
+                .map_err(|error| Error::Usage(format!("--header host: {error}")))?,
+        };
+        let dialer = Dialer::new(address.clone(), settings.ca_file.as_deref(), b"h2")?;
+        let uri = address.uri(&authority, path)?;
         Ok(Self {
             route: Arc::new(Route {
-                authority: authority.to_owned(),
+                dialer,
                 uri,
+                headers,
             }),
             slots: (0..count.max(1)).map(|_| Arc::default()).collect(),
         })
     }
 
-    pub(super) fn share(&self, number: usize) -> Share {
-        Share {
+    pub(super) fn get(&self, number: usize) -> SharedConnection {
+        SharedConnection {
             route: Arc::clone(&self.route),
             slot: Arc::clone(&self.slots[number % self.slots.len()]),
         }
@@ -59,19 +78,19 @@ impl Connections {
 
 /// One of the connections.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct SharedConnection {
     route: Arc<Route>,
     slot: Arc<Mutex<Option<Sender>>>,
 }
 
-impl Share {
+impl SharedConnection {
     /// The connection, opened if there is none that works.
     async fn sender(&self) -> Result<Sender, Failure> {
         let mut slot = self.slot.lock().await;
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let stream = dial(&self.route.authority).await?;
+        let stream = self.route.dialer.dial().await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             // Until the target's SETTINGS are here, a second call might be one too many for it.
             .initial_max_send_streams(1)
@@ -84,7 +103,7 @@ impl Share {
         Ok(sender)
     }
 
-    /// Starts a call and waits for the answer's headers.
+    /// Starts a call and waits for the response's headers.
     async fn call(&self, messages: Messages) -> Result<(HeaderMap, Incoming), Failure> {
         let mut sender = self.sender().await?;
         sender.ready().await.map_err(|error| broken(&error))?;
@@ -92,16 +111,17 @@ impl Share {
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.route.uri.clone();
+        *request.headers_mut() = self.route.headers.clone();
         set_request_headers(request.headers_mut());
-        let answer = sender
+        let response = sender
             .send_request(request)
             .await
             .map_err(|error| broken(&error))?;
-        let (parts, body) = answer.into_parts();
+        let (parts, body) = response.into_parts();
         if parts.status != StatusCode::OK {
-            return Err(Failure::new(Fault::Http(parts.status.as_u16()), ""));
+            return Err(Failure::new(FailureKind::Http(parts.status.as_u16()), ""));
         }
-        // An answer of headers only.
+        // A response of headers only.
         check_status(&parts.headers)?;
         Ok((parts.headers, body))
     }
@@ -109,22 +129,22 @@ impl Share {
 
 /// Unary calls.
 #[derive(Debug)]
-pub(super) struct GrpcLane {
-    share: Share,
+pub(super) struct GrpcCalls {
+    connection: SharedConnection,
 }
 
-impl GrpcLane {
-    pub(super) fn new(share: Share) -> Self {
-        Self { share }
+impl GrpcCalls {
+    pub(super) fn new(connection: SharedConnection) -> Self {
+        Self { connection }
     }
 
-    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
-        self.share.sender().await.map(|_| ())
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
+        self.connection.sender().await.map(|_| ())
     }
 
-    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
-        let messages = Messages::One(Some(request.body.clone()));
-        let (headers, body) = self.share.call(messages).await?;
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
+        let messages = Messages::One(Some(request.body.bytes.clone()));
+        let (headers, body) = self.connection.call(messages).await?;
         let collected = body.collect().await.map_err(|error| broken(&error))?;
         if let Some(trailers) = collected.trailers() {
             check_status(trailers)?;
@@ -132,8 +152,8 @@ impl GrpcLane {
         let mut body = collected.to_bytes();
         let message = split_message(&mut body)
             .map_err(malformed)?
-            .ok_or_else(|| malformed("no message"))?;
-        Ok(Reply {
+            .ok_or_else(|| malformed("the response has no message"))?;
+        Ok(Response {
             body: message,
             headers,
         })
@@ -142,46 +162,49 @@ impl GrpcLane {
 
 /// A stream, with one request at a time on it.
 #[derive(Debug)]
-pub(super) struct StreamLane {
-    share: Share,
+pub(super) struct GrpcStream {
+    connection: SharedConnection,
     /// None before the first request, and after one that failed.
-    open: Option<Stream>,
+    stream: Option<Stream>,
 }
 
 #[derive(Debug)]
 struct Stream {
     requests: mpsc::Sender<Bytes>,
-    answers: Incoming,
+    responses: Incoming,
     received: BytesMut,
     headers: HeaderMap,
 }
 
-impl StreamLane {
-    pub(super) fn new(share: Share) -> Self {
-        Self { share, open: None }
+impl GrpcStream {
+    pub(super) fn new(connection: SharedConnection) -> Self {
+        Self {
+            connection,
+            stream: None,
+        }
     }
 
-    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
-        self.share.sender().await.map(|_| ())
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
+        self.connection.sender().await.map(|_| ())
     }
 
-    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
-        let ended = || Failure::new(Fault::Broken, "the stream ended");
-        let mut stream = match self.open.take() {
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
+        let ended = || Failure::new(FailureKind::Broken, "the stream ended");
+        let mut stream = match self.stream.take() {
             Some(stream) => {
-                let sent = stream.requests.send(request.body.clone()).await;
+                let sent = stream.requests.send(request.body.bytes.clone()).await;
                 sent.map_err(|_| ended())?;
                 stream
             }
             None => {
-                // The first message goes first: a server may answer its headers only then.
+                // The first message goes first: a server may send its headers only then.
                 let (requests, receiver) = mpsc::channel(1);
-                let sent = requests.send(request.body.clone()).await;
+                let sent = requests.send(request.body.bytes.clone()).await;
                 sent.map_err(|_| ended())?;
-                let (headers, answers) = self.share.call(Messages::Many(receiver)).await?;
+                let (headers, responses) = self.connection.call(Messages::Many(receiver)).await?;
                 Stream {
                     requests,
-                    answers,
+                    responses,
                     received: BytesMut::new(),
                     headers,
                 }
@@ -191,7 +214,7 @@ impl StreamLane {
             if let Some(message) = split_message(&mut stream.received).map_err(malformed)? {
                 break message;
             }
-            let frame = stream.answers.frame().await.ok_or_else(ended)?;
+            let frame = stream.responses.frame().await.ok_or_else(ended)?;
             match frame.map_err(|error| broken(&error))?.into_data() {
                 Ok(data) => stream.received.extend_from_slice(&data),
                 Err(other) => {
@@ -201,16 +224,16 @@ impl StreamLane {
             }
         };
         let headers = stream.headers.clone();
-        self.open = Some(stream);
-        Ok(Reply {
+        self.stream = Some(stream);
+        Ok(Response {
             body: message,
             headers,
         })
     }
 }
 
-fn malformed(why: impl ToString) -> Failure {
-    Failure::new(Fault::Malformed, why.to_string())
+fn malformed(reason: impl ToString) -> Failure {
+    Failure::new(FailureKind::Malformed, reason.to_string())
 }
 
 fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
@@ -218,7 +241,7 @@ fn check_status(headers: &HeaderMap) -> Result<(), Failure> {
         None => Ok(()),
         Some(status) => {
             let code = i32::from(status.code()) as u16;
-            Err(Failure::new(Fault::Grpc(code), status.message()))
+            Err(Failure::new(FailureKind::Grpc(code), status.message()))
         }
     }
 }

@@ -1,5 +1,6 @@
-//! HTTP/1.1: a lane is a connection.
+//! HTTP/1.1: one request after the other on a connection.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,54 +9,61 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 
-use super::{Reply, broken, dial};
-use crate::loadtest::Error;
-use crate::loadtest::failure::{Failure, Fault};
-use crate::loadtest::workload::{Protocol, Request};
+use crate::loadtest::error::Error;
+use crate::loadtest::failure::{Failure, FailureKind};
+use crate::loadtest::protocol::Protocol;
+use crate::loadtest::settings::{Endpoint, Settings};
+use crate::loadtest::target::address::Address;
+use crate::loadtest::target::dial::{Dialer, broken};
+use crate::loadtest::target::response::Response;
+use crate::loadtest::workload::Request;
 use crate::wire::error_body;
 use crate::wire::v2::JSON_LENGTH;
 
 /// Where requests go, and their headers, made once.
 #[derive(Debug)]
 pub(super) struct Route {
-    authority: String,
+    dialer: Dialer,
     uri: Uri,
     headers: HeaderMap,
 }
 
 impl Route {
-    pub(super) fn new(authority: &str, path: &str, protocol: Protocol) -> Result<Self, Error> {
-        let bad = || Error::Usage(format!("{authority}{path} is not a URL (--url, --model)"));
+    pub(super) fn new(
+        address: &Address,
+        path: &str,
+        endpoint: &Endpoint,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let invalid =
+            |error: &dyn Display| Error::Usage(format!("invalid path {path} (--model): {error}"));
         let mut headers = HeaderMap::new();
-        let host = HeaderValue::from_str(authority).map_err(|_| bad())?;
-        headers.insert(HOST, host);
-        let media = match protocol {
+        let host = HeaderValue::from_str(address.authority.as_str());
+        headers.insert(HOST, host.map_err(|error| invalid(&error))?);
+        let media = match endpoint.protocol {
             Protocol::V1 => "application/json",
             _ => "application/octet-stream",
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        headers.extend(settings.headers.clone());
         Ok(Self {
-            authority: authority.to_owned(),
-            uri: path.parse().map_err(|_| bad())?,
+            dialer: Dialer::new(address.clone(), settings.ca_file.as_deref(), b"http/1.1")?,
+            uri: path.parse().map_err(|error| invalid(&error))?,
             headers,
         })
-    }
-
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
     }
 }
 
 type Sender = SendRequest<Full<Bytes>>;
 
 #[derive(Debug)]
-pub(super) struct HttpLane {
+pub(super) struct HttpConnection {
     route: Arc<Route>,
-    /// None before the first request, and after one whose answer was not read to its end.
+    /// None before the first request, and after one whose response was not read to its end.
     sender: Option<Sender>,
 }
 
-impl HttpLane {
+impl HttpConnection {
     pub(super) fn new(route: Arc<Route>) -> Self {
         Self {
             route,
@@ -63,63 +71,62 @@ impl HttpLane {
         }
     }
 
-    pub(super) async fn connect(&mut self) -> Result<(), Failure> {
-        self.sender = Some(connect(&self.route.authority).await?);
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
+        self.sender = Some(connect(&self.route.dialer).await?);
         Ok(())
     }
 
-    pub(super) async fn send(&mut self, request: &Request) -> Result<Reply, Failure> {
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
         let mut kept = self.sender.take();
         if let Some(sender) = &mut kept
             && sender.ready().await.is_err()
         {
-            // Closed by the target since its last answer.
+            // Closed by the target since its last response.
             kept = None;
         }
         let mut sender = match kept {
             Some(sender) => sender,
-            None => connect(&self.route.authority).await?,
+            None => connect(&self.route.dialer).await?,
         };
-        let mut message = http::Request::new(Full::new(request.body.clone()));
+        let mut message = http::Request::new(Full::new(request.body.bytes.clone()));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.route.uri.clone();
         *message.headers_mut() = self.route.headers.clone();
-        if let Some(length) = request.json_length {
+        if let Some(length) = request.body.json_length {
             message
                 .headers_mut()
                 .insert(JSON_LENGTH, HeaderValue::from(length));
         }
-        let (status, reply) = exchange(&mut sender, message).await?;
+        let (status, response) = exchange(&mut sender, message).await?;
         self.sender = Some(sender);
         if status == StatusCode::OK {
-            Ok(reply)
+            Ok(response)
         } else {
             Err(Failure::new(
-                Fault::Http(status.as_u16()),
-                error_body::parse(&reply.body),
+                FailureKind::Http(status.as_u16()),
+                error_body::parse(&response.body),
             ))
         }
     }
 }
 
 /// One GET on a connection of its own.
-pub(super) async fn get(authority: &str, path: &str) -> Result<Bytes, Failure> {
-    let mut sender = connect(authority).await?;
-    let failed = |error: http::Error| Failure::new(Fault::Connect, error.to_string());
-    let message = http::Request::get(path)
-        .header(HOST, authority)
-        .body(Full::default())
-        .map_err(failed)?;
-    let (status, reply) = exchange(&mut sender, message).await?;
+pub(super) async fn get(route: &Route, path: &'static str) -> Result<Bytes, Failure> {
+    let mut sender = connect(&route.dialer).await?;
+    let mut message = http::Request::new(Full::default());
+    *message.uri_mut() = Uri::from_static(path);
+    *message.headers_mut() = route.headers.clone();
+    message.headers_mut().remove(CONTENT_TYPE);
+    let (status, response) = exchange(&mut sender, message).await?;
     if status == StatusCode::OK {
-        Ok(reply.body)
+        Ok(response.body)
     } else {
-        Err(Failure::new(Fault::Http(status.as_u16()), ""))
+        Err(Failure::new(FailureKind::Http(status.as_u16()), ""))
     }
 }
 
-async fn connect(authority: &str) -> Result<Sender, Failure> {
-    let stream = dial(authority).await?;
+async fn connect(dialer: &Dialer) -> Result<Sender, Failure> {
+    let stream = dialer.dial().await?;
     let (sender, connection) = http1::handshake(stream).await.map_err(|e| broken(&e))?;
     // Its failure is the failure of the request in flight.
     tokio::spawn(connection);
@@ -129,16 +136,16 @@ async fn connect(authority: &str) -> Result<Sender, Failure> {
 async fn exchange(
     sender: &mut Sender,
     message: http::Request<Full<Bytes>>,
-) -> Result<(StatusCode, Reply), Failure> {
-    let answer = sender
+) -> Result<(StatusCode, Response), Failure> {
+    let response = sender
         .send_request(message)
         .await
         .map_err(|error| broken(&error))?;
-    let (parts, body) = answer.into_parts();
+    let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| broken(&error))?;
-    let reply = Reply {
+    let response = Response {
         body: body.to_bytes(),
         headers: parts.headers,
     };
-    Ok((parts.status, reply))
+    Ok((parts.status, response))
 }

@@ -3,8 +3,9 @@
 //! Written here because general decoders scale 5 and 6 bits to the full 0–255, while OpenCV
 //! shifts them, and because the format is small.
 
-use crate::pixel::decode::{Buffers, Decoded, Size, first};
-use crate::pixel::{Error, Options};
+use crate::pixel::buffer::{Buffers, Decoded, Size, sized};
+use crate::pixel::error::Error;
+use crate::pixel::options::Options;
 
 const FORMAT: &str = "BMP";
 
@@ -59,7 +60,7 @@ pub(in crate::pixel) fn decode(
     let header = header(image, options)?;
     let size = header.size;
     let stored = image.get(header.offset..).ok_or(TRUNCATED)?;
-    let pixels = first(&mut buffers.pixels, size.pixels() * 3);
+    let pixels = sized(&mut buffers.pixels, size.pixels() * 3);
     if let Layout::Runs(bits) = header.layout {
         runs(stored, bits, &header, pixels)?;
     } else {
@@ -166,14 +167,27 @@ fn runs(mut stored: &[u8], bits: u32, header: &Header, pixels: &mut [u8]) -> Res
         what: "a run crosses the end of its row",
     };
     let (mut x, mut line) = (0, 0);
-    let mut went_on = false;
+    let mut run_wrapped = false;
     while line < height {
         let &[count, value] = take(&mut stored)?;
-        let in_next_row = std::mem::take(&mut went_on);
+        let in_next_row = std::mem::take(&mut run_wrapped);
         match (count, value) {
             (0, 0) if in_next_row => {}
             (0, 0) => (x, line) = (0, line + 1),
+            // Of four bits OpenCV takes it for the end of a row.
+            (0, 1) if bits == 4 && line + 1 < height => {
+                return Err(Error::Unsupported {
+                    format: FORMAT,
+                    what: "run-length codes that end before the last row",
+                });
+            }
             (0, 1) => break,
+            (0, 2) if bits == 4 => {
+                return Err(Error::Unsupported {
+                    format: FORMAT,
+                    what: "run-length codes of four bits that skip pixels",
+                });
+            }
             (0, 2) => {
                 let &[right, down] = take(&mut stored)?;
                 x += usize::from(right);
@@ -222,7 +236,7 @@ fn runs(mut stored: &[u8], bits: u32, header: &Header, pixels: &mut [u8]) -> Res
                 x += count;
                 if bits == 8 && x == width {
                     (x, line) = (0, line + 1);
-                    went_on = true;
+                    run_wrapped = true;
                 }
             }
         }

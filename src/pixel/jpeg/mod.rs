@@ -1,85 +1,26 @@
-//! JPEG: what the segments say, and which decoder makes pixels of it.
+//! JPEG: every Huffman-coded file of eight bits per sample, sequential or progressive, with the
+//! pixels of libjpeg-turbo to the last bit, so OpenCV's.
 //!
-//! The segments are walked here first, the same way for all decoders: size and scans are checked
-//! before memory is taken, a file without its end is refused, bytes after the end are cut off, and
-//! the colours are what libjpeg takes them for. The common files are then decoded by [`baseline`],
-//! with libjpeg-turbo's bits. What that does not take goes to the backend, one of two, whose pixels
-//! or refusal count.
+//! The segments are walked first ([`header`]): size and scans are checked before memory is taken, a
+//! file without its end is refused, and the colours are what libjpeg takes them for. The common files
+//! have one sequential scan, which goes a row of MCUs at a time through entropy decoding ([`entropy`]),
+//! the inverse DCT, upsampling and colour conversion ([`samples`]). Of files with several scans the
+//! coefficients are kept until all scans are read.
+//!
+//! What libjpeg would guess is refused: missing data, codes that are none, progressive scans that do
+//! not tell all. So is what it does not decode, or not with Huffman codes: 12 bits per sample,
+//! lossless, hierarchical and arithmetic coding.
 
-#[cfg(feature = "turbojpeg")]
-#[path = "turbo.rs"]
-mod backend;
-#[cfg(not(feature = "turbojpeg"))]
-#[path = "zune.rs"]
-mod backend;
-mod baseline;
+mod decoder;
+mod entropy;
+mod fault;
+mod frame;
 mod header;
+mod marker;
+mod samples;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod zigzag;
 
-use super::decode::{Buffers, Decoded, Rows, Size, first};
-use super::{Error, Options, orientation, resize};
-use baseline::Baseline;
-use header::Header;
-
-const FORMAT: &str = "JPEG";
-
-/// The decoders, with what they keep from image to image.
-#[derive(Debug, Default)]
-pub(super) struct Decoder {
-    baseline: Baseline,
-    backend: backend::Decoder,
-}
-
-/// Decodes into `buffers.pixels`, of the common files the rows that will be looked at only.
-pub(super) fn decode(
-    image: &[u8],
-    options: &Options,
-    rows: Rows,
-    buffers: &mut Buffers,
-) -> Result<Decoded, Error> {
-    let header = header::read(image)?;
-    let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
-    let image = &image[..header.end];
-    let Buffers {
-        pixels,
-        stage,
-        jpeg,
-        wanted,
-    } = buffers;
-    let orientation = header.exif.map_or(1, orientation::orientation);
-    match rows {
-        Rows::OfResize(to) if !options.turns(orientation) => {
-            resize::rows_read(size.width, size.height, to, wanted);
-        }
-        // The rows of an image that is turned are not the rows that are read.
-        _ => {
-            wanted.clear();
-            wanted.resize(size.height, true);
-        }
-    }
-    let rgb = first(pixels, size.pixels() * 3);
-    if header.colours.count() == 4 {
-        let cmyk = first(stage, size.pixels() * 4);
-        jpeg.backend.decode(image, size, &header, cmyk)?;
-        for (rgb, cmyk) in rgb
-            .as_chunks_mut::<3>()
-            .0
-            .iter_mut()
-            .zip(cmyk.as_chunks::<4>().0)
-        {
-            *rgb = ink(*cmyk);
-        }
-    } else if jpeg
-        .baseline
-        .decode(image, size, &header, wanted, rgb)
-        .is_none()
-    {
-        jpeg.backend.decode(image, size, &header, rgb)?;
-    }
-    Ok(Decoded { size, orientation })
-}
-
-/// RGB of an inverted CMYK pixel, which is what all programs write; OpenCV takes all for inverted.
-fn ink([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
-    let k = i32::from(black);
-    [cyan, magenta, yellow].map(|colour| (k - (((255 - i32::from(colour)) * k) >> 8)) as u8)
-}
+pub(super) use decoder::Decoder;

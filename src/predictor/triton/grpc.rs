@@ -22,7 +22,6 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use crate::USER_AGENT;
 use crate::context::RequestContext;
 use crate::error_chain::error_chain;
 use crate::predictor::Error;
@@ -180,7 +179,10 @@ fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
         headers.append(name, value.clone());
     }
     grpc::set_request_headers(headers);
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(crate::USER_AGENT),
+    );
     if let Ok(value) = HeaderValue::from_str(&format_timeout(context.deadline.remaining())) {
         headers.insert(grpc::TIMEOUT, value);
     }

@@ -15,7 +15,6 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower_service::Service;
 
-use crate::USER_AGENT;
 use crate::context::RequestContext;
 use crate::error_chain::error_chain;
 use crate::predictor::address::Address;
@@ -127,7 +126,7 @@ impl RestConnection {
             tail: Bytes::new(),
         };
         let request = Request::get(format!("{}{path}", self.origin))
-            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::USER_AGENT, crate::USER_AGENT)
             .body(EncodedBody::with_length(nothing))
             .map_err(|error| error.to_string())?;
         let response = self.client.request(request).await;
@@ -159,7 +158,10 @@ impl RestConnection {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
         );
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(crate::USER_AGENT),
+        );
         let lost = |error: &(dyn std::error::Error + 'static)| {
             Failure::lost(&self.address, error_chain(error))
         };

@@ -7,6 +7,7 @@
 
 mod data;
 mod describe;
+mod parameters;
 pub mod request;
 pub mod response;
 
@@ -16,6 +17,8 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+use super::bounds::MAX_TENSORS;
 
 pub use self::describe::{
     config, index, index_filter, metadata, parse_config, parse_metadata, server, statistics,
@@ -71,35 +74,34 @@ fn split_body(body: &Bytes, json_length: Option<usize>) -> Result<(Bytes, Bytes)
     }
 }
 
-/// A list of at most [`MAX_TENSORS`] tensors: a body of empty ones would take many times its own size.
-struct BoundedVec<T>(Vec<T>);
+/// A list of at most `MAX` elements: a body of empty tensors would take many times its own size in
+/// memory.
+struct BoundedVec<T, const MAX: usize = MAX_TENSORS>(Vec<T>);
 
-const MAX_TENSORS: usize = 64;
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for BoundedVec<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedVec<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(BoundedVisitor(PhantomData))
+        deserializer.deserialize_seq(BoundedVisitor::<T, MAX>(PhantomData))
     }
 }
 
-struct BoundedVisitor<T>(PhantomData<T>);
+struct BoundedVisitor<T, const MAX: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<T> {
-    type Value = BoundedVec<T>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor<T, MAX> {
+    type Value = BoundedVec<T, MAX>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list of tensors")
+        write!(formatter, "a list of at most {MAX}")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<BoundedVec<T>, A::Error> {
-        let mut tensors = Vec::new();
-        while let Some(tensor) = list.next_element()? {
-            if tensors.len() == MAX_TENSORS {
-                return Err(A::Error::custom("too many tensors"));
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<BoundedVec<T, MAX>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            if elements.len() == MAX {
+                return Err(A::Error::custom("too many elements"));
             }
-            tensors.push(tensor);
+            elements.push(element);
         }
-        Ok(BoundedVec(tensors))
+        Ok(BoundedVec(elements))
     }
 }
 

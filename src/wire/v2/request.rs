@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::response::OutputEncoding;
-use super::{BoundedVec, MAX_TENSORS, ParseError, data, invalid, split_body};
+use super::{BoundedVec, MAX_TENSORS, ParseError, data, invalid, parameters, split_body};
+use crate::wire::bounds::MAX_AXES;
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::wire::triton::{InferParameter, ModelInferRequest};
@@ -103,9 +104,9 @@ fn request(body: Body<'_>, mut binary: Bytes) -> Result<InferRequest, ParseError
     let mut strings = false;
     for (index, input) in given.into_iter().enumerate() {
         let place = format!("inputs[{index}]");
-        let parameters = parameters(input.parameters, &place)?;
+        let parameters = parameters::parse(input.parameters, &place)?;
         let datatype = text(input.datatype, &format!("{place}.datatype"))?;
-        let contents = match (input.data, binary_size(&parameters, &place)?) {
+        let contents = match (input.data, parameters::binary_size(&parameters, &place)?) {
             (Some(_), Some(_)) => {
                 return invalid(format!("{place} has both data and binary_data_size"));
             }
@@ -147,9 +148,9 @@ fn request(body: Body<'_>, mut binary: Bytes) -> Result<InferRequest, ParseError
             binary.len()
         ));
     }
-    let parameters = parameters(body.parameters, "the body")?;
+    let parameters = parameters::parse(body.parameters, "the body")?;
     let mut encoding = OutputEncoding {
-        binary: flag(&parameters, "binary_data_output", "the body")?.unwrap_or(false),
+        binary: parameters::flag(&parameters, "binary_data_output", "the body")?.unwrap_or(false),
         outputs: HashMap::new(),
     };
     let outputs = outputs(
@@ -183,8 +184,8 @@ fn outputs(
     for (index, output) in given.into_iter().enumerate() {
         let place = format!("outputs[{index}]");
         let name = text(output.name, &format!("{place}.name"))?;
-        let parameters = parameters(output.parameters, &place)?;
-        if let Some(binary) = flag(&parameters, "binary_data", &place)? {
+        let parameters = parameters::parse(output.parameters, &place)?;
+        if let Some(binary) = parameters::flag(&parameters, "binary_data", &place)? {
             encoding.outputs.insert(name.clone(), binary);
         }
         outputs.push(InferRequestedOutputTensor { name, parameters });
@@ -206,57 +207,11 @@ fn shape(value: Option<&RawValue>, place: &str) -> Result<Vec<i64>, ParseError> 
     let Some(value) = value else {
         return invalid(format!("{place}.shape is missing"));
     };
-    serde_json::from_str(value.get())
-        .or_else(|_| invalid(format!("{place}.shape must be a list of integers")))
-}
-
-type Parameters = HashMap<String, InferParameter>;
-
-fn parameters(value: Option<&RawValue>, place: &str) -> Result<Parameters, ParseError> {
-    let Some(value) = value else {
-        return Ok(Parameters::new());
-    };
-    let Ok(values) = serde_json::from_str::<HashMap<String, Value>>(value.get()) else {
-        return invalid(format!("{place}: parameters must be an object"));
-    };
-    let parameter = |(key, value): (String, Value)| {
-        let choice = match value {
-            Value::Bool(value) => ParameterChoice::BoolParam(value),
-            Value::String(value) => ParameterChoice::StringParam(value),
-            Value::Number(value) => match (value.as_i64(), value.as_f64()) {
-                (Some(value), _) => ParameterChoice::Int64Param(value),
-                (None, value) => ParameterChoice::DoubleParam(value.unwrap_or(f64::NAN)),
-            },
-            _ => {
-                return invalid(format!(
-                    "{place}: parameter {key:?} must be a string, a number or a boolean"
-                ));
-            }
-        };
-        let parameter = InferParameter {
-            parameter_choice: Some(choice),
-        };
-        Ok((key, parameter))
-    };
-    values.into_iter().map(parameter).collect()
-}
-
-fn flag(parameters: &Parameters, key: &str, place: &str) -> Result<Option<bool>, ParseError> {
-    match parameters.get(key).map(|value| &value.parameter_choice) {
-        None => Ok(None),
-        Some(Some(ParameterChoice::BoolParam(value))) => Ok(Some(*value)),
-        Some(_) => invalid(format!("{place}: parameter {key:?} must be a boolean")),
-    }
-}
-
-fn binary_size(parameters: &Parameters, place: &str) -> Result<Option<usize>, ParseError> {
-    let key = "binary_data_size";
-    match parameters.get(key).map(|value| &value.parameter_choice) {
-        None => Ok(None),
-        Some(Some(ParameterChoice::Int64Param(size))) if *size >= 0 => {
-            Ok(Some(usize::try_from(*size).unwrap_or(usize::MAX)))
-        }
-        Some(_) => invalid(format!("{place}: parameter {key:?} must be a byte count")),
+    match serde_json::from_str(value.get()) {
+        Ok(BoundedVec::<i64, MAX_AXES>(shape)) => Ok(shape),
+        Err(_) => invalid(format!(
+            "{place}.shape must be a list of at most {MAX_AXES} integers"
+        )),
     }
 }
 

@@ -130,7 +130,7 @@ fn what_is_wrong_is_named_and_not_quoted() {
         ),
         (
             with_input(r#""name":"x","shape":"secret","datatype":"FP32","data":[1]"#),
-            "list of integers",
+            "list of at most 16 integers",
         ),
         (with_input(good), "neither data nor binary_data_size"),
         (

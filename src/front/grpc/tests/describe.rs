@@ -3,8 +3,8 @@
 use super::*;
 
 #[tokio::test]
-async fn readiness_is_seen_by_all_who_ask() {
-    let server = serve(Scripted::default()).await;
+async fn readiness_is_the_same_by_every_call() {
+    let server = start(Scripted::default()).await;
     let mut client = server.client();
     let mut health = HealthClient::new(server.channel.clone());
     let check = |service: &str| HealthCheckRequest {
@@ -21,11 +21,16 @@ async fn readiness_is_seen_by_all_who_ask() {
     };
     for is_ready in [true, false, true] {
         let reason = (!is_ready).then(|| "no predictor".to_owned());
-        server.served.not_ready.lock().unwrap().clone_from(&reason);
-        let seen = client.server_ready(ServerReadyRequest {}).await.unwrap();
-        assert_eq!(seen.get_ref().ready, is_ready);
-        let seen = client.model_ready(ready("faces", "1")).await.unwrap();
-        assert_eq!(seen.get_ref().ready, is_ready);
+        server
+            .scripted
+            .not_ready
+            .lock()
+            .unwrap()
+            .clone_from(&reason);
+        let found = client.server_ready(ServerReadyRequest {}).await.unwrap();
+        assert_eq!(found.get_ref().ready, is_ready);
+        let found = client.model_ready(ready("faces", "1")).await.unwrap();
+        assert_eq!(found.get_ref().ready, is_ready);
         let status = if is_ready { 1 } else { 2 };
         assert_eq!(
             health.check(check("")).await.unwrap().get_ref().status,
@@ -63,7 +68,7 @@ async fn readiness_is_seen_by_all_who_ask() {
 
 #[tokio::test]
 async fn metadata_config_and_statistics() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let mut client = server.client();
     let metadata = client
         .server_metadata(ServerMetadataRequest {})
@@ -145,19 +150,19 @@ async fn reflection_lists_the_services() {
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let mut answers = ServerReflectionClient::new(server.channel.clone())
+    let mut responses = ServerReflectionClient::new(server.channel.clone())
         .server_reflection_info(stream::iter([request]))
         .await
         .unwrap()
         .into_inner();
-    let answer = answers.next().await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else {
-        panic!("{answer:?}")
+    let response = responses.next().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = response else {
+        panic!("{response:?}")
     };
     let names: Vec<_> = list
         .service

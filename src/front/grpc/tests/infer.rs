@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn raw_images_give_raw_scores() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let response = server
         .client()
         .model_infer(images(&[b"12345", b"data:,"]))
@@ -12,26 +12,29 @@ async fn raw_images_give_raw_scores() {
         .unwrap();
     assert!(response.metadata().contains_key("server-timing"));
     assert!(response.metadata().contains_key("x-request-id"));
-    let answer = response.into_inner();
+    let response = response.into_inner();
     assert_eq!(
-        (answer.id.as_str(), answer.model_version.as_str()),
+        (response.id.as_str(), response.model_version.as_str()),
         ("mine", "1")
     );
-    assert_eq!(answer.outputs.len(), 1);
-    assert_eq!(answer.outputs[0].name, "score");
-    assert_eq!(answer.outputs[0].shape, [2, 1]);
-    assert!(answer.outputs[0].contents.is_none());
-    assert_eq!(values(&answer.raw_output_contents[0]), [5.0, 6.0]);
+    assert_eq!(response.outputs.len(), 1);
+    assert_eq!(response.outputs[0].name, "score");
+    assert_eq!(response.outputs[0].shape, [2, 1]);
+    assert!(response.outputs[0].contents.is_none());
+    assert_eq!(values(&response.raw_output_contents[0]), [5.0, 6.0]);
     // A column is as good as a list.
     let mut column = images(&[b"12345", b"123456"]);
     column.inputs[0].shape = vec![2, 1];
-    let answer = server.client().model_infer(column).await.unwrap();
-    assert_eq!(values(&answer.get_ref().raw_output_contents[0]), [5.0, 6.0]);
+    let response = server.client().model_infer(column).await.unwrap();
+    assert_eq!(
+        values(&response.get_ref().raw_output_contents[0]),
+        [5.0, 6.0]
+    );
 }
 
 #[tokio::test]
 async fn typed_contents_give_typed_scores() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let mut request = tensor(&[]);
     request.raw_input_contents.clear();
     request.inputs[0].shape[0] = 1;
@@ -40,16 +43,16 @@ async fn typed_contents_give_typed_scores() {
         ..Default::default()
     });
     request.outputs = vec![output("1346"), output("score")];
-    let answer = server
+    let response = server
         .client()
         .model_infer(request)
         .await
         .unwrap()
         .into_inner();
-    let names: Vec<_> = answer.outputs.iter().map(|output| &output.name).collect();
+    let names: Vec<_> = response.outputs.iter().map(|output| &output.name).collect();
     assert_eq!(names, ["1346", "score"]);
-    assert!(answer.raw_output_contents.is_empty());
-    let contents = answer.outputs[1].contents.clone().unwrap();
+    assert!(response.raw_output_contents.is_empty());
+    let contents = response.outputs[1].contents.clone().unwrap();
     assert_eq!(contents.fp32_contents, [2.5]);
 
     let mut request = images(&[]);
@@ -59,23 +62,23 @@ async fn typed_contents_give_typed_scores() {
         bytes_contents: vec![Bytes::from_static(b"1234")],
         ..Default::default()
     });
-    let answer = server
+    let response = server
         .client()
         .model_infer(request)
         .await
         .unwrap()
         .into_inner();
-    let contents = answer.outputs[0].contents.clone().unwrap();
+    let contents = response.outputs[0].contents.clone().unwrap();
     assert_eq!(contents.fp32_contents, [4.0]);
 }
 
 #[tokio::test]
-async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
+async fn a_predictor_alone_responds_raw_and_keeps_to_its_batch() {
     let scripted = Scripted {
         max_batch: 2,
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let mut client = server.client();
     let metadata = client
         .model_metadata(ModelMetadataRequest {
@@ -100,8 +103,11 @@ async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
     assert_eq!(config.max_batch_size, 2);
     assert_eq!(config.input[0].dims, [1, 2, 2]);
     assert!(!config.input[0].optional);
-    let answer = client.model_infer(tensor(&[1.0, 2.0])).await.unwrap();
-    assert_eq!(values(&answer.get_ref().raw_output_contents[0]), [1.0, 2.0]);
+    let response = client.model_infer(tensor(&[1.0, 2.0])).await.unwrap();
+    assert_eq!(
+        values(&response.get_ref().raw_output_contents[0]),
+        [1.0, 2.0]
+    );
     let refused = client.model_infer(tensor(&[1.0; 3])).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("max_batch_size 2"), "{refused}");
@@ -114,7 +120,7 @@ async fn a_bare_predictor_answers_raw_and_keeps_to_its_batch() {
 
 #[tokio::test]
 async fn what_is_wrong_is_said() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let change = |change: &dyn Fn(&mut ModelInferRequest)| {
         let mut request = tensor(&[1.0]);
         change(&mut request);
@@ -130,7 +136,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.model_name = "nobody".into()),
             NotFound,
-            "there is faces",
+            "available: faces",
         ),
         (
             change(&|r| r.model_version = "2".into()),
@@ -140,7 +146,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.model_version = "x".into()),
             InvalidArgument,
-            "no positive number",
+            "invalid version",
         ),
         (
             change(&|r| r.inputs.clear()),
@@ -204,7 +210,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.inputs[0].shape[0] = i64::MAX),
             InvalidArgument,
-            "larger than any memory",
+            "is too large",
         ),
         (
             change(&|r| r.inputs[0].contents = Some(contents.clone())),
@@ -229,7 +235,7 @@ async fn what_is_wrong_is_said() {
         (
             change(&|r| r.outputs.extend([output("score"), output("score")])),
             InvalidArgument,
-            "asked for twice",
+            "requested twice",
         ),
         (
             change(&|r| r.inputs[0].parameters.extend(region())),
@@ -272,10 +278,10 @@ async fn what_is_wrong_is_said() {
 async fn every_kind_of_failure_has_its_code_and_its_place() {
     for kind in Kind::ALL {
         let scripted = Scripted {
-            fault: Some(("bad", Error::new(kind, "what happened"))),
+            failure: Some(("bad", Error::new(kind, "what happened"))),
             ..Default::default()
         };
-        let server = serve(scripted).await;
+        let server = start(scripted).await;
         let refused = server
             .client()
             .model_infer(images(&[b"good", b"bad"]))

@@ -3,12 +3,12 @@
 use super::*;
 
 #[tokio::test]
-async fn a_stream_answers_in_order_and_goes_on_after_faults() {
+async fn a_stream_responds_in_order_and_goes_on_after_failures() {
     let scripted = Scripted {
-        fault: Some(("bad", Error::new(Kind::Invalid, "not an image"))),
+        failure: Some(("bad", Error::new(Kind::Invalid, "not an image"))),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let requests = (0..50).map(|n| {
         let text = vec![b'x'; n];
         let bytes: &[u8] = if n % 7 == 3 { b"bad" } else { &text };
@@ -18,31 +18,31 @@ async fn a_stream_answers_in_order_and_goes_on_after_faults() {
         }
     });
     let requests: Vec<_> = requests.collect();
-    let mut answers = server
+    let mut messages = server
         .client()
         .model_stream_infer(stream::iter(requests))
         .await
         .unwrap()
         .into_inner();
-    let mut seen = 0;
-    while let Some(answer) = answers.next().await {
-        let answer = answer.unwrap();
-        let response = answer.infer_response.unwrap();
-        assert_eq!(response.id, seen.to_string());
+    let mut received = 0;
+    while let Some(message) = messages.next().await {
+        let message = message.unwrap();
+        let response = message.infer_response.unwrap();
+        assert_eq!(response.id, received.to_string());
         let last = &response.parameters["triton_final_response"];
         assert_eq!(
             last.parameter_choice,
             Some(ParameterChoice::BoolParam(true))
         );
-        if seen % 7 == 3 {
-            assert_eq!(answer.error_message, "image[0]: not an image");
+        if received % 7 == 3 {
+            assert_eq!(message.error_message, "image[0]: not an image");
             assert!(response.outputs.is_empty());
         } else {
-            assert_eq!(values(&response.raw_output_contents[0]), [seen as f32]);
+            assert_eq!(values(&response.raw_output_contents[0]), [received as f32]);
         }
-        seen += 1;
+        received += 1;
     }
-    assert_eq!(seen, 50);
+    assert_eq!(received, 50);
 }
 
 #[tokio::test]
@@ -51,33 +51,33 @@ async fn a_stream_works_side_by_side_within_the_bound() {
         gate: Some(Semaphore::new(0)),
         ..Default::default()
     };
-    let server = serve(scripted).await;
+    let server = start(scripted).await;
     let requests = (0..100).map(|_| images(&[b"1"]));
     let requests: Vec<_> = requests.collect();
-    let answers = server
+    let messages = server
         .client()
         .model_stream_infer(stream::iter(requests))
         .await
         .unwrap()
         .into_inner();
-    let inside = &server.served.inside;
-    until(|| inside.load(Ordering::SeqCst) == 8).await;
-    server.served.gate.as_ref().unwrap().add_permits(100);
-    assert_eq!(answers.collect::<Vec<_>>().await.len(), 100);
-    assert_eq!(server.served.most_inside.load(Ordering::SeqCst), 8);
+    let in_flight = &server.scripted.in_flight;
+    until(|| in_flight.load(Ordering::SeqCst) == 8).await;
+    server.scripted.gate.as_ref().unwrap().add_permits(100);
+    assert_eq!(messages.collect::<Vec<_>>().await.len(), 100);
+    assert_eq!(server.scripted.most_in_flight.load(Ordering::SeqCst), 8);
     // A stream that is given up gives up its requests.
-    server.served.begun.store(0, Ordering::SeqCst);
+    server.scripted.begun.store(0, Ordering::SeqCst);
     let requests = stream::iter(vec![images(&[b"1"]); 20]);
-    let answers = server.client().model_stream_infer(requests).await.unwrap();
-    until(|| inside.load(Ordering::SeqCst) == 8).await;
-    drop(answers);
-    until(|| inside.load(Ordering::SeqCst) == 0).await;
-    assert_eq!(server.served.begun.load(Ordering::SeqCst), 8);
+    let messages = server.client().model_stream_infer(requests).await.unwrap();
+    until(|| in_flight.load(Ordering::SeqCst) == 8).await;
+    drop(messages);
+    until(|| in_flight.load(Ordering::SeqCst) == 0).await;
+    assert_eq!(server.scripted.begun.load(Ordering::SeqCst), 8);
 }
 
 #[tokio::test]
 async fn a_slow_reader_stops_the_reading_of_requests() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
     let image = vec![b'x'; 20_000];
@@ -88,7 +88,7 @@ async fn a_slow_reader_stops_the_reading_of_requests() {
             ..images(&[&image])
         }
     }));
-    let mut answers = server
+    let mut messages = server
         .client()
         .model_stream_infer(requests)
         .await
@@ -102,28 +102,28 @@ async fn a_slow_reader_stops_the_reading_of_requests() {
     }
     assert!(
         before < 9_000,
-        "{before} of 10000 requests were taken from a reader who reads nothing"
+        "{before} of 10000 requests were taken for a reader that reads nothing"
     );
     for n in 0..10_000 {
-        let answer = answers.next().await.unwrap().unwrap();
-        assert_eq!(answer.infer_response.unwrap().id, n.to_string());
+        let message = messages.next().await.unwrap().unwrap();
+        assert_eq!(message.infer_response.unwrap().id, n.to_string());
     }
-    assert!(answers.next().await.is_none());
+    assert!(messages.next().await.is_none());
 }
 
 #[tokio::test]
 async fn a_stream_ends_with_the_flags_name_when_a_message_is_too_large() {
-    let server = serve(Scripted::default()).await;
+    let server = start(Scripted::default()).await;
     let large = vec![7; 5_000_000];
     let requests = stream::iter([images(&[b"1"]), images(&[&large])]);
-    let mut answers = server
+    let mut messages = server
         .client()
         .model_stream_infer(requests)
         .await
         .unwrap()
         .into_inner();
-    assert!(answers.next().await.unwrap().is_ok());
-    let refused = answers.next().await.unwrap().unwrap_err();
+    assert!(messages.next().await.unwrap().is_ok());
+    let refused = messages.next().await.unwrap().unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("--max_body_bytes"), "{refused}");
 }

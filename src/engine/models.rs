@@ -1,0 +1,45 @@
+//! The models by their public names, and what each did since the start.
+
+use std::collections::BTreeMap;
+
+use super::statistics::Statistics;
+use crate::error::{Error, Kind};
+use crate::transformer::Model;
+
+/// A model and its statistics.
+pub(super) struct Entry {
+    pub(super) model: Model,
+    pub(super) statistics: Statistics,
+}
+
+/// The models that are served.
+pub(super) struct Models(BTreeMap<String, Entry>);
+
+impl Models {
+    pub(super) fn new(models: BTreeMap<String, Model>) -> Self {
+        let entries = models.into_iter().map(|(name, model)| {
+            let statistics = Statistics::default();
+            (name, Entry { model, statistics })
+        });
+        Self(entries.collect())
+    }
+
+    /// The public names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The model of this name.
+    pub(super) fn get(&self, name: &str) -> Result<&Entry, Error> {
+        self.0.get(name).ok_or_else(|| {
+            let available: Vec<_> = self.names().collect();
+            Error::new(
+                Kind::NotFound,
+                format!(
+                    "unknown model {name:?}; available: {}",
+                    available.join(", ")
+                ),
+            )
+        })
+    }
+}

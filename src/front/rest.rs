@@ -1,0 +1,31 @@
+//! A REST request on its way.
+
+use http::request::Parts;
+use hyper::body::Incoming;
+
+use crate::context::RequestContext;
+use crate::error::Error;
+use crate::observe::timing::Stage;
+use crate::transport::BodyLimits;
+use crate::transport::http_body::{self, ReadBody};
+
+/// A request whose head was read and whose body was not.
+pub(super) struct RestRequest {
+    pub(super) head: Parts,
+    pub(super) body: Incoming,
+    pub(super) context: RequestContext,
+}
+
+impl RestRequest {
+    /// Reads the body within its limits.
+    pub(super) async fn read_body(&mut self, limits: &BodyLimits) -> Result<ReadBody, Error> {
+        let _timer = self.context.timings.stage(Stage::Read);
+        let deadline = self.context.deadline.instant().into();
+        Ok(http_body::read(&self.head.headers, &mut self.body, limits, deadline).await?)
+    }
+
+    /// Reads over the rest of the body of a request that is refused.
+    pub(super) async fn discard_body(&mut self) {
+        http_body::discard(&self.head.headers, &mut self.body).await;
+    }
+}

@@ -1,0 +1,175 @@
+//! What the server says of itself and of its models: metadata, configuration, statistics, index.
+
+use super::OpenInference;
+use super::service::TensorSpec;
+use super::validate::{VERSION, check_version};
+use crate::engine::statistics::Snapshot;
+use crate::error::Error;
+use crate::wire::triton::{
+    DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigRequest,
+    ModelConfigResponse, ModelInput, ModelMetadataRequest, ModelMetadataResponse, ModelOutput,
+    ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse, RepositoryIndexRequest,
+    RepositoryIndexResponse, ServerMetadataResponse, StatisticDuration,
+    model_metadata_response::TensorMetadata, repository_index_response::ModelIndex,
+};
+
+impl OpenInference {
+    /// Name, version and extensions of this server.
+    pub(crate) fn server_metadata(&self) -> ServerMetadataResponse {
+        let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
+        ServerMetadataResponse {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: extensions.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// Names, types and shapes of a model's tensors.
+    pub(crate) fn model_metadata(
+        &self,
+        request: &ModelMetadataRequest,
+    ) -> Result<ModelMetadataResponse, Error> {
+        let model = self.service.describe(&request.name)?;
+        check_version(&request.name, &request.version)?;
+        let images = model.images.map(|name| TensorMetadata {
+            name: name.to_owned(),
+            datatype: "BYTES".to_owned(),
+            shape: vec![-1],
+        });
+        let values = |tensor: &TensorSpec| TensorMetadata {
+            name: tensor.name.clone(),
+            datatype: "FP32".to_owned(),
+            shape: tensor.with_first(-1),
+        };
+        Ok(ModelMetadataResponse {
+            versions: vec![VERSION.to_owned()],
+            platform: model.platform.to_owned(),
+            inputs: images.into_iter().chain([values(&model.input)]).collect(),
+            outputs: vec![values(&model.output)],
+            name: model.name,
+        })
+    }
+
+    /// A model's configuration as far as clients need it to batch and to name tensors.
+    pub(crate) fn model_config(
+        &self,
+        request: &ModelConfigRequest,
+    ) -> Result<ModelConfigResponse, Error> {
+        let model = self.service.describe(&request.name)?;
+        check_version(&request.name, &request.version)?;
+        let dims = |tensor: &TensorSpec| match model.max_batch {
+            0 => tensor.with_first(-1),
+            _ => tensor.row.clone(),
+        };
+        let either = model.images.is_some();
+        let images = model.images.map(|name| ModelInput {
+            name: name.to_owned(),
+            data_type: DataType::TypeString.into(),
+            dims: vec![-1],
+            optional: true,
+            ..Default::default()
+        });
+        let values = ModelInput {
+            name: model.input.name.clone(),
+            data_type: DataType::TypeFp32.into(),
+            dims: dims(&model.input),
+            optional: either,
+            ..Default::default()
+        };
+        let output = ModelOutput {
+            name: model.output.name.clone(),
+            data_type: DataType::TypeFp32.into(),
+            dims: dims(&model.output),
+            ..Default::default()
+        };
+        let config = ModelConfig {
+            platform: model.platform.to_owned(),
+            max_batch_size: i32::try_from(model.max_batch).unwrap_or(i32::MAX),
+            input: images.into_iter().chain([values]).collect(),
+            output: vec![output],
+            name: model.name,
+            ..Default::default()
+        };
+        Ok(ModelConfigResponse {
+            config: Some(config),
+        })
+    }
+
+    /// The statistics of one model, or of all when none is named.
+    pub(crate) fn model_statistics(
+        &self,
+        request: &ModelStatisticsRequest,
+    ) -> Result<ModelStatisticsResponse, Error> {
+        let names = match request.name.as_str() {
+            "" => self.service.names(),
+            name => {
+                self.service.describe(name)?;
+                check_version(name, &request.version)?;
+                vec![name.to_owned()]
+            }
+        };
+        let mut model_stats = Vec::with_capacity(names.len());
+        for name in names {
+            let snapshot = self.service.statistics(&name)?;
+            model_stats.push(statistics_message(name, &snapshot));
+        }
+        Ok(ModelStatisticsResponse { model_stats })
+    }
+
+    /// The models with their states.
+    pub(crate) fn repository_index(
+        &self,
+        request: &RepositoryIndexRequest,
+    ) -> RepositoryIndexResponse {
+        let entry = |name: String| {
+            let reason = self.service.model_not_ready(&name);
+            ModelIndex {
+                name,
+                version: VERSION.to_owned(),
+                state: if reason.is_none() {
+                    "READY"
+                } else {
+                    "UNAVAILABLE"
+                }
+                .to_owned(),
+                reason: reason.unwrap_or_default(),
+            }
+        };
+        let models = self.service.names().into_iter().map(entry);
+        RepositoryIndexResponse {
+            models: models
+                .filter(|model| !request.ready || model.reason.is_empty())
+                .collect(),
+        }
+    }
+}
+
+fn statistics_message(name: String, snapshot: &Snapshot) -> ModelStatistics {
+    let of = |count, ns| Some(StatisticDuration { count, ns });
+    let stage = |ns| of(snapshot.success, ns);
+    let batches = (snapshot.success > 0).then(|| InferBatchStatistics {
+        batch_size: snapshot.images / snapshot.success,
+        compute_input: stage(snapshot.input_ns),
+        compute_infer: stage(snapshot.infer_ns),
+        compute_output: stage(snapshot.output_ns),
+    });
+    ModelStatistics {
+        name,
+        version: VERSION.to_owned(),
+        last_inference: snapshot.last_milliseconds,
+        inference_count: snapshot.images,
+        execution_count: snapshot.success,
+        inference_stats: Some(InferStatistics {
+            success: of(snapshot.success, snapshot.success_ns),
+            fail: of(snapshot.fail, snapshot.fail_ns),
+            queue: stage(snapshot.queue_ns),
+            compute_input: stage(snapshot.input_ns),
+            compute_infer: stage(snapshot.infer_ns),
+            compute_output: stage(snapshot.output_ns),
+            cache_hit: of(0, 0),
+            cache_miss: of(0, 0),
+        }),
+        batch_stats: batches.into_iter().collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,108 @@
+//! What anything that takes tensors, the engine or a predictor alone, must offer so that the Open
+//! Inference Protocol can be spoken for it.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::context::RequestContext;
+use crate::engine::statistics::Snapshot;
+use crate::error::Error;
+use crate::predictor::Readiness;
+use crate::transformer::Input;
+
+/// The tensors of a model as its callers see them.
+#[derive(Clone, Debug)]
+pub struct ModelDescription {
+    /// The model's public name.
+    pub name: String,
+    /// Triton's word for what runs the model.
+    pub platform: &'static str,
+    /// 0: the first axis is part of the shapes, and any number of rows may come.
+    pub max_batch: usize,
+    /// A BYTES input of shape `[-1]` which takes images in place of `input`.
+    pub images: Option<&'static str>,
+    /// `--max_images`: elements that `images` takes.
+    pub max_images: usize,
+    /// The FP32 input.
+    pub input: TensorSpec,
+    /// The FP32 output.
+    pub output: TensorSpec,
+    /// Another name under which the output is given to callers that request it.
+    pub output_alias: Option<String>,
+    /// Outputs are raw even when the inputs were typed.
+    pub always_raw: bool,
+}
+
+/// Name and shape of an FP32 tensor.
+#[derive(Clone, Debug)]
+pub struct TensorSpec {
+    /// Its name.
+    pub name: String,
+    /// Its shape without the first axis, which counts images.
+    pub row: Vec<i64>,
+}
+
+impl TensorSpec {
+    pub(super) fn with_first(&self, first: i64) -> Vec<i64> {
+        let mut shape = vec![first];
+        shape.extend_from_slice(&self.row);
+        shape
+    }
+}
+
+/// Models that take tensors. The fronts reach it through [`super::OpenInference`] alone.
+#[async_trait]
+pub trait InferenceService: Send + Sync + 'static {
+    /// The models' names.
+    fn names(&self) -> Vec<String>;
+
+    /// A model's tensors.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown.
+    fn describe(&self, model: &str) -> Result<ModelDescription, Error>;
+
+    /// Whether a model takes requests.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown.
+    fn readiness(&self, model: &str) -> Result<Readiness, Error>;
+
+    /// What a model did since the start.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown.
+    fn statistics(&self, model: &str) -> Result<Snapshot, Error>;
+
+    /// Whether this server is about to end. By default it never is.
+    fn draining(&self) -> bool {
+        false
+    }
+
+    /// Runs the context's model: input to the values of the output, FP32 and little-endian, rows in
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// Everything that can go wrong, ready to be sent.
+    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error>;
+
+    /// Why a model takes no requests; nothing when it does.
+    fn model_not_ready(&self, model: &str) -> Option<String> {
+        match self.readiness(model) {
+            Ok(Readiness::Ready { .. }) => None,
+            Ok(Readiness::NotReady(reason)) => Some(reason),
+            Err(error) => Some(error.text),
+        }
+    }
+
+    /// Why some model takes no requests; nothing when all do.
+    fn not_ready(&self) -> Option<String> {
+        self.names()
+            .iter()
+            .find_map(|name| self.model_not_ready(name))
+    }
+}

@@ -1,0 +1,196 @@
+//! One connection: HTTP/1.1 or HTTP/2, with or without TLS, until it is closed by its peer, by its
+//! silence, by its age or by the end of the service. What its requests mean is not known here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use super::idle_timeout::{Activity, TrackedIo};
+use super::send_timeout::{GuardedBody, StreamExecutor};
+use crate::shutdown::{Phase, Shutdown};
+
+/// The body of a response: there already, or gRPC's.
+pub type Body = Either<Full<Bytes>, tonic::body::Body>;
+
+/// HTTP/2 frame and windows. The receiver chooses them: with the usual 16 KiB frames a batch of
+/// tensors came in ten times as many reads. The window of a connection is memory that its peer can
+/// fill before any body is read, so it is in the sum of docs/OPERATIONS.md.
+const FRAME_BYTES: u32 = 1 << 20;
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Streams of one HTTP/2 connection at once; more wait at the client.
+const MAX_STREAMS: u32 = 1024;
+/// How long a connection that is told to close may take when it has no requests.
+const GRACEFUL_CLOSE: Duration = Duration::from_secs(1);
+/// How often a peer is asked whether it is still there, over HTTP/2 and over TCP: one that vanished
+/// would keep its place for as long as it has a stream open.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Makes the responses to the requests of a port.
+pub trait Handler: Send + Sync + 'static {
+    /// Whether HTTP/1 is spoken at all. Clients that ask a port what it speaks take a response in
+    /// HTTP/1 for a REST server's.
+    const HTTP1: bool = true;
+
+    /// The response to one request. Failures are responses too.
+    fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// The limits of connections.
+#[derive(Clone)]
+pub struct ConnectionSettings {
+    /// Shared by all ports: `--max_connections`.
+    pub permits: Arc<Semaphore>,
+    /// `--header_read_timeout_seconds`.
+    pub header_read_timeout: Duration,
+    /// `--idle_timeout_seconds`, also for responses that are not read.
+    pub idle_timeout: Duration,
+    /// `--max_header_bytes`.
+    pub max_header_bytes: usize,
+    /// Age at which a connection is told to close.
+    pub max_age: Option<Duration>,
+    /// TLS, if wanted.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Serves a connection until it is closed.
+pub(super) async fn serve_connection<H: Handler>(
+    stream: TcpStream,
+    handler: Arc<H>,
+    settings: ConnectionSettings,
+    shutdown: Shutdown,
+) {
+    // Responses are written in one piece; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEP_ALIVE)
+        .with_interval(KEEP_ALIVE / 3);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    let Some(tls) = settings.tls.clone() else {
+        return serve_http(stream, handler, settings, shutdown).await;
+    };
+    match tokio::time::timeout(settings.header_read_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_http(stream, handler, settings, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+async fn serve_http<H: Handler>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    handler: Arc<H>,
+    settings: ConnectionSettings,
+    shutdown: Shutdown,
+) {
+    let activity = Activity::new();
+    let service = service_fn(|request: Request<Incoming>| {
+        let guard = activity.begin_request();
+        let keeps_alive = request.version() == Version::HTTP_11;
+        let response = Arc::clone(&handler).handle(request);
+        let shutdown = shutdown.clone();
+        async move {
+            let mut response = response.await;
+            if keeps_alive && shutdown.has_reached(Phase::Draining) {
+                // Kept, the connection would be closed under the caller's next request.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, guard)))
+        }
+    });
+    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&activity)));
+    let builder = builder(&settings);
+    let builder = if H::HTTP1 {
+        builder
+    } else {
+        builder.http2_only()
+    };
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let aged = async {
+        match settings.max_age {
+            Some(age) => tokio::time::sleep(age).await,
+            None => std::future::pending().await,
+        }
+    };
+    // What has been begun is finished, also a request that crosses the word to close.
+    let closed = async {
+        loop {
+            tokio::time::sleep(GRACEFUL_CLOSE).await;
+            if !activity.has_requests() {
+                return;
+            }
+        }
+    };
+    let limit = tokio::select! {
+        ended = connection.as_mut() => return log_end(ended),
+        () = silent(&activity, &settings) => None,
+        // A stream may last as long as its caller likes; here it ends.
+        () = aged => Some(settings.idle_timeout),
+        () = shutdown.reached(Phase::Closing) => Some(Duration::MAX),
+    };
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => log_end(ended),
+        () = closed, if limit.is_none() => {}
+        () = tokio::time::sleep(limit.unwrap_or_default()), if limit.is_some() => {}
+        () = shutdown.reached(Phase::Terminated) => {}
+    }
+}
+
+/// Returns when a head has been on its way for too long, or there has been no request for too long.
+async fn silent(activity: &Activity, settings: &ConnectionSettings) {
+    loop {
+        let remaining = activity.remaining(settings.header_read_timeout, settings.idle_timeout);
+        if remaining.is_zero() {
+            return;
+        }
+        tokio::time::sleep(remaining).await;
+    }
+}
+
+fn builder(settings: &ConnectionSettings) -> auto::Builder<StreamExecutor> {
+    let mut builder = auto::Builder::new(StreamExecutor {
+        send_timeout: settings.idle_timeout,
+    });
+    // The head's time limit is ours (`Activity`): hyper's would close idle connections too.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(settings.max_header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(KEEP_ALIVE);
+    builder
+}
+
+fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,59 @@
+//! The pixels against OpenCV's, byte for byte. A binary of its own, since it runs again on images of a
+//! new seed, in a release build, and on other processors.
+
+// Helpers of tests fail by panicking, as tests do.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+// A small committed set (`tests/golden/pixels`), or a large one that `tests/parity/make_images.py`
+// makes, named by `FACEQUALITY_PARITY_DIR`.
+mod golden;
+
+// Files that are legal, nearly legal, or only look so (`tests/golden/cases`).
+mod cases;
+
+// JPEG files that no encoder writes.
+mod generator;
+
+// The JPEG decoder against libjpeg-turbo in the same process, on generated and mutated files.
+#[cfg(feature = "oracle")]
+mod oracle;
+
+use facequality_transformer::pixel::{ExifOrientation, Formats, Options};
+
+const OPTIONS: Options = Options {
+    max_pixels: 40_000_000,
+    exif_orientation: ExifOrientation::Ignore,
+    formats: Formats::ALL,
+};
+
+/// A seed that is new on every run, or the one in `FACEQUALITY_SEED`; it is printed.
+fn seed() -> u64 {
+    let given = std::env::var("FACEQUALITY_SEED").ok();
+    let seed = given.map_or_else(
+        || uuid::Uuid::new_v4().as_u64_pair().0 >> 16,
+        |seed| seed.parse().expect("FACEQUALITY_SEED is a number"),
+    );
+    println!("FACEQUALITY_SEED={seed}");
+    seed
+}
+
+/// How many files are generated: `FACEQUALITY_FILES`, or 500.
+fn files() -> u64 {
+    let given = std::env::var("FACEQUALITY_FILES").ok();
+    given.map_or(500, |files| {
+        files.parse().expect("FACEQUALITY_FILES is a number")
+    })
+}
+
+/// Writes generated files for OpenCV to look at (see `.ci/run`).
+#[test]
+#[ignore = "writes files to FACEQUALITY_GENERATED_DIR"]
+fn write_generated_files() {
+    let folder = std::env::var("FACEQUALITY_GENERATED_DIR").expect("FACEQUALITY_GENERATED_DIR");
+    std::fs::create_dir_all(&folder).expect("the folder");
+    let first = seed();
+    for seed in first..first + files() {
+        let file = format!("{folder}/seed-{seed}.jpg");
+        std::fs::write(file, generator::file(seed)).expect("the file is written");
+    }
+}
