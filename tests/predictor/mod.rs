@@ -6,6 +6,7 @@ mod addresses;
 mod calls;
 mod faults;
 mod local;
+mod mistakes;
 mod readiness;
 mod tls;
 

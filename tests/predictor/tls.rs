@@ -17,7 +17,11 @@ fn file(name: &str) -> PathBuf {
 }
 
 async fn tls_triton(speaks: Speaks) -> FakeTriton {
-    let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap();
+    tls_triton_with("server.pem", speaks).await
+}
+
+async fn tls_triton_with(certificate: &str, speaks: Speaks) -> FakeTriton {
+    let chain = CertificateDer::pem_file_iter(file(certificate)).unwrap();
     let chain = chain.collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_file(file("server-key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -69,6 +73,7 @@ async fn a_failed_handshake_names_its_cause() {
         let predictor = connecting(&unknown);
         let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
         assert!(reason.contains("UnknownIssuer"), "{reason}");
+        assert!(reason.contains("--predictor_ca_file"), "{reason}");
         let error = scores(&predictor, 1, 1).await.unwrap_err();
         assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     }
@@ -85,7 +90,27 @@ async fn a_failed_handshake_names_its_cause() {
 async fn plain_text_where_tls_is_expected() {
     let triton = triton().await;
     let predictor = connecting(&over_tls(&triton, "localhost", Protocol::Grpc));
-    wait_not_ready(&predictor, "TLS handshake failed").await;
+    let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
+    assert!(reason.contains("does not speak TLS"), "{reason}");
+}
+
+#[tokio::test]
+async fn tls_where_plain_text_is_expected() {
+    let triton = tls_triton(Speaks::Grpc).await;
+    for protocol in [Protocol::Grpc, Protocol::Rest, Protocol::Auto] {
+        let settings = settings_over(protocol, &triton.host());
+        wait_not_ready(&connecting(&settings), "or it expects TLS").await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_as_an_authority() {
+    let triton = tls_triton_with("self-signed.pem", Speaks::Grpc).await;
+    let mut settings = over_tls(&triton, "localhost", Protocol::Grpc);
+    settings.tls = Some(TlsSettings {
+        ca_file: Some(file("self-signed.pem")),
+    });
+    wait_not_ready(&connecting(&settings), "it must say CA:FALSE").await;
 }
 
 #[tokio::test]

@@ -117,11 +117,16 @@ impl Tls {
         config.alpn_protocols = vec![protocol.to_vec()];
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, io).await;
-        let stream = stream.map_err(|error| {
-            io::Error::new(error.kind(), format!("TLS handshake failed: {error}"))
-        })?;
+        let stream = stream
+            .map_err(|error| io::Error::new(error.kind(), TlsHandshakeFailed { source: error }))?;
         Ok(Box::pin(stream))
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("TLS handshake failed")]
+struct TlsHandshakeFailed {
+    source: io::Error,
 }
 
 fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {

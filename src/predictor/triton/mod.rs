@@ -73,6 +73,20 @@ impl Connection {
         address: &Address,
         options: &ConnectOptions,
     ) -> Result<(Self, Closed), String> {
+        let opened = Self::open_port(address, options).await;
+        opened.map_err(|reason| match address.port() {
+            Some(port @ (80 | 443)) => format!(
+                "{reason} ({port} is the port if --predictor_host gives none; Triton's gRPC port is \
+                 8001, REST's 8000)"
+            ),
+            _ => reason,
+        })
+    }
+
+    async fn open_port(
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<(Self, Closed), String> {
         let tls = options.tls.as_ref();
         match options.protocol.detect(address, tls).await? {
             Protocol::Rest => {
