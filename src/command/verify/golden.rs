@@ -37,6 +37,8 @@ pub struct Golden {
 #[derive(Debug, Deserialize)]
 struct Manifest {
     opencv: String,
+    /// The processor that OpenCV ran on, as Python names it.
+    machine: Option<String>,
     files: BTreeMap<String, Entry>,
 }
 
@@ -58,15 +60,15 @@ pub enum Tensor {
     /// All bits are equal.
     Equal,
     /// Both refuse the image.
-    RefusedAlike,
+    BothRejected,
     /// Values differ.
     Differs(Difference),
     /// Its hash differs, and the set does not hold the values.
-    AnotherHash,
+    HashMismatch,
     /// Only this program refuses the image, and why.
     RefusedHere(String),
     /// Only OpenCV refuses the image.
-    TakenHere,
+    AcceptedHere,
 }
 
 /// How far a tensor is from the golden one, and where most.
@@ -101,9 +103,15 @@ impl Golden {
         })
     }
 
-    /// The version of OpenCV that made it.
-    pub fn opencv(&self) -> &str {
-        &self.manifest.opencv
+    /// The version of OpenCV that made it, and on which processor.
+    pub fn origin(&self) -> String {
+        let Manifest {
+            opencv, machine, ..
+        } = &self.manifest;
+        match machine {
+            Some(machine) => format!("OpenCV {opencv} on {machine}"),
+            None => format!("OpenCV {opencv}"),
+        }
     }
 
     /// The names of the images, in order, and what is known of each.
@@ -140,9 +148,9 @@ impl Golden {
         let mut planes: [BytesMut; 3] = Default::default();
         let made = pixel::to_planes(&image, [SIDE; 2], &OPTIONS, scratch, &mut planes);
         match (made, &entry.error) {
-            (Err(_), Some(_)) => return Ok(Tensor::RefusedAlike),
+            (Err(_), Some(_)) => return Ok(Tensor::BothRejected),
             (Err(why), None) => return Ok(Tensor::RefusedHere(why.to_string())),
-            (Ok(()), Some(_)) => return Ok(Tensor::TakenHere),
+            (Ok(()), Some(_)) => return Ok(Tensor::AcceptedHere),
             (Ok(()), None) => {}
         }
         let here = planes.concat();
@@ -157,7 +165,7 @@ impl Golden {
         }
         match &entry.tensor_sha256 {
             Some(hash) if *hash == sha256(&here) => Ok(Tensor::Equal),
-            Some(_) => Ok(Tensor::AnotherHash),
+            Some(_) => Ok(Tensor::HashMismatch),
             None => bail!(
                 "the golden set has neither {} nor a tensor_sha256 for it",
                 values.display()
