@@ -79,6 +79,15 @@ pub struct Scoring {
 }
 
 impl Scoring {
+    /// Where scores come from, in a report.
+    pub fn source(&self) -> String {
+        match (&self.url, &self.predictor_host) {
+            (Some(url), _) => format!("the service at {url}"),
+            (None, Some(host)) => format!("the predictor at {host}"),
+            (None, None) => "the embedded model".to_owned(),
+        }
+    }
+
     /// Whether a service or a predictor is named, rather than the embedded model.
     pub fn has_backend(&self) -> bool {
         self.url.is_some() || self.predictor_host.is_some()
