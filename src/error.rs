@@ -23,6 +23,10 @@ pub enum Kind {
     UnsupportedEncoding,
     /// Too many images in flight, or no bytes came free in time.
     Overloaded,
+    /// The predictor does not know the caller.
+    Unauthenticated,
+    /// The predictor does not let the caller.
+    PermissionDenied,
     /// The predictor answered an error of its own, or an invalid response.
     BadGateway,
     /// The URL of an item could not be fetched.
@@ -40,13 +44,15 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Invalid,
         Self::NotFound,
         Self::WrongMethod("GET"),
         Self::TooLarge,
         Self::UnsupportedEncoding,
         Self::Overloaded,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
         Self::BadGateway,
         Self::ItemUnreachable,
         Self::Unavailable,
@@ -64,6 +70,8 @@ impl Kind {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
             Self::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::PermissionDenied => (StatusCode::FORBIDDEN, Code::PermissionDenied),
             Self::BadGateway => (StatusCode::BAD_GATEWAY, Code::Internal),
             Self::ItemUnreachable => (StatusCode::BAD_GATEWAY, Code::FailedPrecondition),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
@@ -91,7 +99,7 @@ impl Kind {
     /// Where failures of this kind come from, unless the error knows better.
     fn origin(self) -> Origin {
         match self {
-            Self::BadGateway => Origin::Predictor,
+            Self::Unauthenticated | Self::PermissionDenied | Self::BadGateway => Origin::Predictor,
             Self::ItemUnreachable => Origin::Item,
             Self::Overloaded | Self::Unavailable | Self::Deadline | Self::Internal => {
                 Origin::Internal
@@ -143,6 +151,8 @@ pub struct Error {
     pub text: String,
     /// The image of the request that it is about, from 0.
     pub image: Option<usize>,
+    /// Seconds after which the caller may try again, where trying again makes sense.
+    pub retry_after: Option<u32>,
 }
 
 impl Error {
@@ -153,6 +163,7 @@ impl Error {
             origin: kind.origin(),
             text: text.into(),
             image: None,
+            retry_after: kind.retry_after(),
         }
     }
 
@@ -181,6 +192,10 @@ trait Classify: std::error::Error {
     fn origin(&self) -> Origin {
         self.kind().origin()
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        self.kind().retry_after()
+    }
 }
 
 impl<E: Classify> From<E> for Error {
@@ -190,6 +205,7 @@ impl<E: Classify> From<E> for Error {
             origin: error.origin(),
             text: error.to_string(),
             image: None,
+            retry_after: error.retry_after(),
         }
     }
 }
@@ -238,10 +254,11 @@ impl Classify for workers::Panicked {
 impl Classify for predictor::Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotReady(_) | Self::Unreachable { .. } | Self::Unavailable { .. } => {
-                Kind::Unavailable
-            }
-            Self::Deadline => Kind::Deadline,
+            Self::NotReady(_) | Self::Unreachable(_) | Self::Unavailable(_) => Kind::Unavailable,
+            Self::Unauthenticated(_) => Kind::Unauthenticated,
+            Self::PermissionDenied(_) => Kind::PermissionDenied,
+            Self::Overloaded { .. } => Kind::Overloaded,
+            Self::NoPermit | Self::Deadline => Kind::Deadline,
             Self::ErrorResponse { .. } | Self::InvalidResponse(_) => Kind::BadGateway,
             Self::Internal(_) => Kind::Internal,
         }
@@ -249,8 +266,18 @@ impl Classify for predictor::Error {
 
     fn origin(&self) -> Origin {
         match self {
-            Self::Internal(_) => Origin::Internal,
+            Self::NoPermit | Self::Internal(_) => Origin::Internal,
             _ => Origin::Predictor,
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Overloaded {
+                retry_after: Some(seconds),
+                ..
+            } => Some(*seconds),
+            _ => self.kind().retry_after(),
         }
     }
 }
@@ -268,6 +295,8 @@ mod tests {
             (Kind::TooLarge, 413, Code::ResourceExhausted),
             (Kind::UnsupportedEncoding, 415, Code::Unimplemented),
             (Kind::Overloaded, 429, Code::ResourceExhausted),
+            (Kind::Unauthenticated, 401, Code::Unauthenticated),
+            (Kind::PermissionDenied, 403, Code::PermissionDenied),
             (Kind::BadGateway, 502, Code::Internal),
             (Kind::ItemUnreachable, 502, Code::FailedPrecondition),
             (Kind::Unavailable, 503, Code::Unavailable),

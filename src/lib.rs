@@ -27,6 +27,7 @@ pub mod observe;
 pub mod oip;
 pub mod pixel;
 pub mod predictor;
+pub mod reload;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -221,7 +221,7 @@ fn embedded(
     let file = args.embedded_model.clone();
     let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
     Predictor::embedded(&model, threads(args.threads), local, signature, metrics)
-        .map_err(|error| anyhow::Error::msg(error))
+        .map_err(anyhow::Error::msg)
 }
 
 #[cfg(not(feature = "embedded"))]

@@ -136,6 +136,7 @@ impl Engine {
             .min(self.limits.timeout);
         let deadline = Deadline::after(timeout.saturating_sub(request.timings.total()));
         let context = RequestContext {
+            priority: None,
             id: request.id,
             model: name.to_owned(),
             timings: request.timings.clone(),

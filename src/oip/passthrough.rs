@@ -127,6 +127,7 @@ impl InferenceService for Passthrough {
         let timings = &context.timings;
         let timeout = context.timeout.unwrap_or(NO_DEADLINE).min(NO_DEADLINE);
         let call = RequestContext {
+            priority: None,
             id,
             model: String::new(),
             timings: context.timings.clone(),

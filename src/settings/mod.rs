@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::pixel::{ExifOrientation, JPEG_DECODER, Options};
-use crate::predictor::Target;
+use crate::predictor::{ClientCertificate, PredictorHeader, Target};
 use crate::settings::args::{Exif, LogFormat, OnImageError, PredictorProtocol, ServeArgs};
 use crate::transformer::batch::ImageErrors;
 use crate::transport::headers::Forwarded;
@@ -84,6 +84,10 @@ pub struct Predictor {
     pub tls: bool,
     /// Certificate authorities besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// What a predictor is shown that asks for a certificate.
+    pub client: Option<ClientCertificate>,
+    /// Headers that go with every call.
+    pub headers: Vec<PredictorHeader>,
     /// The model's name there.
     pub model: String,
     /// Its input.
@@ -188,6 +192,9 @@ impl Settings {
             path.as_ref()
                 .map_or("none".to_owned(), |path| path.display().to_string())
         };
+        let client = predictor.client.as_ref();
+        let headers = predictor.headers.iter().map(ToString::to_string);
+        let headers: Vec<_> = headers.collect();
         let hosts = match predictor.targets.as_slice() {
             [] => "none: the embedded model answers".to_owned(),
             targets => join(targets),
@@ -218,6 +225,16 @@ impl Settings {
             ),
             ("predictor_use_ssl", predictor.tls.to_string()),
             ("predictor_ca_file", path(&predictor.ca_file)),
+            (
+                "predictor_cert_file",
+                path(&client.map(|client| client.cert_file.clone())),
+            ),
+            (
+                "predictor_key_file",
+                path(&client.map(|client| client.key_file.clone())),
+            ),
+            // Names and files, no values.
+            ("predictor_header", headers.join(", ")),
             ("predictor_model", predictor.model.clone()),
             ("predictor_input", predictor.input.clone()),
             ("predictor_output", predictor.output.clone()),
@@ -424,8 +441,32 @@ fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> Predictor {
     if !targets.is_empty() && args.embedded_model.is_some() {
         problems.push("--embedded_model has no effect beside --predictor_host".to_owned());
     }
+    let client = match (&args.predictor_cert_file, &args.predictor_key_file) {
+        (None, None) => None,
+        (Some(cert_file), Some(key_file)) if args.predictor_use_ssl => Some(ClientCertificate {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+        }),
+        (Some(_), Some(_)) => {
+            problems
+                .push("--predictor_cert_file has no effect without --predictor_use_ssl".to_owned());
+            None
+        }
+        _ => {
+            problems.push("--predictor_cert_file and --predictor_key_file go together".to_owned());
+            None
+        }
+    };
+    let headers = args.predictor_header.iter().filter_map(|text| {
+        PredictorHeader::parse(text)
+            .map_err(|problem| problems.push(format!("--predictor_header: {problem}")))
+            .ok()
+    });
+    let headers = headers.collect();
     Predictor {
         targets,
+        client,
+        headers,
         protocol: args.predictor_protocol,
         tls: args.predictor_use_ssl,
         ca_file: args
