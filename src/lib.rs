@@ -50,6 +50,7 @@ pub mod pixel;
 pub mod predictor;
 mod quote;
 pub mod recognise;
+pub mod reload;
 pub mod service;
 pub mod settings;
 pub mod shutdown;
