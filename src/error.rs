@@ -249,6 +249,11 @@ impl Classify for admission::Refusal {
     fn kind(&self) -> Kind {
         Kind::Overloaded
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        let seconds = admission::Refusal::retry_after(self).as_secs_f64().ceil();
+        Some(seconds as u32)
+    }
 }
 
 impl Classify for transport::BodyError {
@@ -261,6 +266,13 @@ impl Classify for transport::BodyError {
             Self::UnsupportedEncoding => Kind::UnsupportedEncoding,
             Self::Refused(refusal) => refusal.kind(),
             Self::Panicked(panicked) => panicked.kind(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Refused(refusal) => Classify::retry_after(refusal),
+            _ => self.kind().retry_after(),
         }
     }
 }

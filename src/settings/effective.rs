@@ -77,11 +77,14 @@ impl Settings {
             max_images,
             timeout,
             image_errors,
+            // The predictor\'s and the process\' own, which it estimates the wait with.
+            concurrency: _,
+            pixel_threads: _,
         } = engine;
         let admission::Limits {
             images,
             bytes,
-            reserve_timeout,
+            queue_timeout,
         } = admission;
         let pixel::Options {
             max_pixels,
@@ -139,7 +142,7 @@ impl Settings {
             seconds("dns_refresh_seconds", *dns_refresh),
             path("embedded_model", embedded_model.as_deref()),
             text("queue", images),
-            milliseconds("queue_timeout_ms", *reserve_timeout),
+            milliseconds("queue_timeout_ms", *queue_timeout),
             text("max_bytes_in_flight", bytes),
             text("max_body_bytes", max_body_bytes),
             text("max_item_bytes", max_item_bytes),

@@ -40,7 +40,7 @@ impl Settings {
             "predictor_request_timeout_seconds",
             args.predictor_request_timeout_seconds,
         );
-        let reserve_timeout =
+        let queue_timeout =
             durations.milliseconds_or_zero("queue_timeout_ms", args.queue_timeout_ms);
         problems.extend(log::parse_filter(&args.log_level).err());
         let mut sources = args.sources.clone();
@@ -81,11 +81,13 @@ impl Settings {
                 max_images: args.max_images,
                 timeout,
                 image_errors: args.image_errors,
+                concurrency: args.concurrency,
+                pixel_threads: resolve_threads(args.pixel_threads),
             },
             admission: admission::Limits {
                 images: args.queue,
                 bytes: args.max_bytes_in_flight,
-                reserve_timeout,
+                queue_timeout,
             },
             pixel: pixel::Options {
                 max_pixels: args.max_pixels,
