@@ -118,7 +118,7 @@ impl Router {
     }
 
     /// Counts the response, and adds what every response carries.
-    fn into_response(
+    fn complete(
         &self,
         result: Result<Response<Body>, Error>,
         request_id: &str,
@@ -180,7 +180,7 @@ impl Handler for Router {
             {
                 request.discard_body().await;
             }
-            self.into_response(result, &id, &request)
+            self.complete(result, &id, &request)
         }
         .instrument(span)
         .await
