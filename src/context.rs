@@ -17,6 +17,8 @@ pub struct RequestContext {
     pub model: String,
     /// Headers that go on to the predictor.
     pub headers: HeaderMap,
+    /// The caller's `priority` in the predictor's queue, as Triton's request parameter of this name.
+    pub priority: Option<i64>,
     /// When the caller stops waiting, counted from the request's first byte.
     pub deadline: Deadline,
     /// Where its time goes.
@@ -32,6 +34,7 @@ impl RequestContext {
             id,
             model: String::new(),
             headers: HeaderMap::new(),
+            priority: None,
             deadline,
             timings: Arc::new(Timings::start()),
             span: Span::current(),

@@ -26,6 +26,10 @@ pub enum Kind {
     UnsupportedEncoding,
     /// Too many images in flight, or no bytes came free in time.
     Overloaded,
+    /// The predictor does not know the caller.
+    Unauthenticated,
+    /// The predictor does not let the caller.
+    PermissionDenied,
     /// The predictor answered an error of its own, or an invalid response.
     BadGateway,
     /// The URL of an item could not be fetched.
@@ -43,7 +47,7 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Invalid,
         Self::NotFound,
         Self::WrongMethod("GET"),
@@ -51,6 +55,8 @@ impl Kind {
         Self::SlowBody,
         Self::UnsupportedEncoding,
         Self::Overloaded,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
         Self::BadGateway,
         Self::ItemUnreachable,
         Self::Unavailable,
@@ -69,6 +75,8 @@ impl Kind {
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
             Self::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::PermissionDenied => (StatusCode::FORBIDDEN, Code::PermissionDenied),
             Self::BadGateway => (StatusCode::BAD_GATEWAY, Code::Internal),
             Self::ItemUnreachable => (StatusCode::BAD_GATEWAY, Code::FailedPrecondition),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
@@ -96,7 +104,7 @@ impl Kind {
     /// Where failures of this kind come from, unless the error knows better.
     fn origin(self) -> Origin {
         match self {
-            Self::BadGateway => Origin::Predictor,
+            Self::Unauthenticated | Self::PermissionDenied | Self::BadGateway => Origin::Predictor,
             Self::ItemUnreachable => Origin::Item,
             Self::Overloaded | Self::Unavailable | Self::Deadline | Self::Internal => {
                 Origin::Internal
@@ -149,6 +157,8 @@ pub struct Error {
     pub text: String,
     /// The image of the request that it is about, from 0.
     pub image: Option<usize>,
+    /// Seconds after which the caller may try again, where trying again makes sense.
+    pub retry_after: Option<u32>,
 }
 
 impl Error {
@@ -159,6 +169,7 @@ impl Error {
             origin: kind.origin(),
             text: truncate(text.into()),
             image: None,
+            retry_after: kind.retry_after(),
         }
     }
 
@@ -187,6 +198,10 @@ trait Classify: std::error::Error {
     fn origin(&self) -> Origin {
         self.kind().origin()
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        self.kind().retry_after()
+    }
 }
 
 impl<E: Classify> From<E> for Error {
@@ -196,6 +211,7 @@ impl<E: Classify> From<E> for Error {
             origin: error.origin(),
             text: truncate(error.to_string()),
             image: None,
+            retry_after: error.retry_after(),
         }
     }
 }
@@ -233,6 +249,11 @@ impl Classify for admission::Refusal {
     fn kind(&self) -> Kind {
         Kind::Overloaded
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        let seconds = admission::Refusal::retry_after(self).as_secs_f64().ceil();
+        Some(seconds as u32)
+    }
 }
 
 impl Classify for transport::BodyError {
@@ -247,6 +268,13 @@ impl Classify for transport::BodyError {
             Self::Panicked(panicked) => panicked.kind(),
         }
     }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Refused(refusal) => Classify::retry_after(refusal),
+            _ => self.kind().retry_after(),
+        }
+    }
 }
 
 impl Classify for workers::Panicked {
@@ -258,10 +286,11 @@ impl Classify for workers::Panicked {
 impl Classify for predictor::Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotReady(_) | Self::Unreachable { .. } | Self::Unavailable { .. } => {
-                Kind::Unavailable
-            }
-            Self::Deadline => Kind::Deadline,
+            Self::NotReady(_) | Self::Unreachable(_) | Self::Unavailable(_) => Kind::Unavailable,
+            Self::Unauthenticated(_) => Kind::Unauthenticated,
+            Self::PermissionDenied(_) => Kind::PermissionDenied,
+            Self::Overloaded { .. } => Kind::Overloaded,
+            Self::NoPermit | Self::Deadline => Kind::Deadline,
             Self::ErrorResponse { .. } | Self::InvalidResponse(_) => Kind::BadGateway,
             Self::Internal(_) => Kind::Internal,
         }
@@ -269,8 +298,18 @@ impl Classify for predictor::Error {
 
     fn origin(&self) -> Origin {
         match self {
-            Self::Internal(_) => Origin::Internal,
+            Self::NoPermit | Self::Internal(_) => Origin::Internal,
             _ => Origin::Predictor,
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Overloaded {
+                retry_after: Some(seconds),
+                ..
+            } => Some(*seconds),
+            _ => self.kind().retry_after(),
         }
     }
 }
@@ -289,6 +328,8 @@ mod tests {
             (Kind::SlowBody, 408, Code::DeadlineExceeded),
             (Kind::UnsupportedEncoding, 415, Code::Unimplemented),
             (Kind::Overloaded, 429, Code::ResourceExhausted),
+            (Kind::Unauthenticated, 401, Code::Unauthenticated),
+            (Kind::PermissionDenied, 403, Code::PermissionDenied),
             (Kind::BadGateway, 502, Code::Internal),
             (Kind::ItemUnreachable, 502, Code::FailedPrecondition),
             (Kind::Unavailable, 503, Code::Unavailable),

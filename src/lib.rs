@@ -16,7 +16,7 @@
 //! transformer → context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
 //! transport → admission shutdown wire workers
-//! predictor → context error_chain observe wire workers
+//! predictor → context error_chain observe reload wire workers
 //! context → observe
 //! admission → observe
 //! item → error_chain quote recognise
@@ -28,6 +28,7 @@
 //! workers
 //! shutdown
 //! error_chain
+//! reload
 //! ```
 //!
 //! A request goes `transport` → `front` → (`oip`) → `engine` → `transformer` → `predictor`, and its
@@ -50,6 +51,7 @@ pub mod pixel;
 pub mod predictor;
 mod quote;
 pub mod recognise;
+pub mod reload;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

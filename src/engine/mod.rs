@@ -1,6 +1,8 @@
-//! The path of a request, written once for all protocols: admit → transform → record → rows.
+//! The path of a request, written once for all protocols: admit → begin in time → transform → record
+//! → rows.
 
 mod models;
+mod queue;
 pub mod statistics;
 
 use std::collections::BTreeMap;
@@ -10,13 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::time::timeout_at;
 
 use self::models::Models;
+use self::queue::Queue;
 use self::statistics::Snapshot;
 use crate::admission::{Admission, ByteBudget};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::observe::metrics::Metrics;
+use crate::observe::timing::Deadline;
 use crate::predictor::{Readiness, Signature};
 use crate::transformer::{ImageErrors, Input, Model, Row};
 
@@ -30,6 +35,10 @@ pub struct Limits {
     pub timeout: Duration,
     /// `--image_errors`, where a request does not say.
     pub image_errors: ImageErrors,
+    /// `--concurrency`: calls in flight that each predictor takes.
+    pub concurrency: usize,
+    /// `--pixel_threads`.
+    pub pixel_threads: usize,
 }
 
 /// Runs requests for the models it was given.
@@ -41,6 +50,15 @@ pub struct Engine {
     draining: AtomicBool,
 }
 
+impl Limits {
+    /// Calls of a model whose requests are in work: those in flight, and enough behind them that a
+    /// permit which comes free is taken at once.
+    fn slots(&self) -> usize {
+        let prepared = (2 * self.pixel_threads).max(self.concurrency / 8);
+        self.concurrency.saturating_add(prepared)
+    }
+}
+
 impl Engine {
     /// An engine of these models, by public name.
     pub fn new(
@@ -50,7 +68,9 @@ impl Engine {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            models: Models::new(models),
+            models: Models::new(models, || {
+                Queue::new(limits.slots(), admission.queue_timeout())
+            }),
             admission,
             limits,
             metrics,
@@ -97,7 +117,13 @@ impl Engine {
                 ),
             ));
         }
-        let _permit = self.admission.try_admit(count)?;
+        entry.queue.check(context.deadline)?;
+        let expected = entry.queue.expected_wait();
+        let _permit = self.admission.try_admit(count, expected)?;
+        let begin = entry.queue.begin(entry.model.calls(count));
+        let _in_work = timeout_at(context.deadline.instant().into(), begin)
+            .await
+            .map_err(|_| too_late())??;
         let _tensors = match &input {
             Input::Images(_) => {
                 let row: i64 = entry.model.signature().input_row.iter().product();
@@ -124,6 +150,26 @@ impl Engine {
             images("error", rows.len() - scores);
         }
         rows
+    }
+
+    /// Refuses a request that would not be admitted or could not begin in time, before its body is
+    /// read. `model` is its name, where that is known from its head.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown, the queue is full, or the wait is expected to be too long.
+    pub fn check_load(&self, model: Option<&str>, deadline: Deadline) -> Result<(), Error> {
+        let name = match model {
+            Some(name) => name,
+            // With more models than one, only the message tells.
+            None => match (self.models().next(), self.models().nth(1)) {
+                (Some(only), None) => only,
+                _ => return Ok(()),
+            },
+        };
+        let queue = &self.models.get(name)?.queue;
+        queue.check(deadline)?;
+        Ok(self.admission.check(queue.expected_wait())?)
     }
 
     /// The public names.
@@ -195,4 +241,13 @@ impl Engine {
     pub fn max_images(&self) -> usize {
         self.limits.max_images
     }
+}
+
+/// The request's time was up before it could begin.
+fn too_late() -> Error {
+    Error::new(
+        Kind::Deadline,
+        "the request waited behind others until its time was up \
+         (--predictor_request_timeout_seconds, or the caller's own deadline)",
+    )
 }

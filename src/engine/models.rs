@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::queue::Queue;
 use super::statistics::Statistics;
 use crate::error::{Error, Kind};
 use crate::transformer::Model;
 
-/// A model and its statistics.
+/// A model, the queue in front of it and its statistics.
 pub(super) struct Entry {
     pub(super) model: Model,
+    pub(super) queue: Queue,
     pub(super) statistics: Statistics,
 }
 
@@ -16,10 +18,14 @@ pub(super) struct Entry {
 pub(super) struct Models(BTreeMap<String, Entry>);
 
 impl Models {
-    pub(super) fn new(models: BTreeMap<String, Model>) -> Self {
+    pub(super) fn new(models: BTreeMap<String, Model>, queue: impl Fn() -> Queue) -> Self {
         let entries = models.into_iter().map(|(name, model)| {
-            let statistics = Statistics::default();
-            (name, Entry { model, statistics })
+            let entry = Entry {
+                model,
+                queue: queue(),
+                statistics: Statistics::default(),
+            };
+            (name, entry)
         });
         Self(entries.collect())
     }

@@ -23,7 +23,7 @@ use self::v1::V1Router;
 use self::v2::V2Router;
 use crate::context::RequestContext;
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::observe::metrics::Metrics;
 use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
@@ -161,6 +161,9 @@ impl Handler for Router {
         }
         let (head, body) = request.into_parts();
         let mut context = self.settings.context(&head.headers);
+        if let Some(timeout) = headers::timeout(&head.headers) {
+            context.tighten(timeout);
+        }
         let id = context.id.clone();
         let span =
             tracing::info_span!("request", id, method = %head.method, path = head.uri.path());
@@ -172,7 +175,9 @@ impl Handler for Router {
         };
         async {
             let result = self.route(&mut request).await;
-            if result.is_err() {
+            if let Err(error) = &result
+                && error.kind != Kind::SlowBody
+            {
                 request.discard_body().await;
             }
             self.into_response(result, &id, &request)

@@ -74,7 +74,7 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     if error.kind == Kind::UnsupportedEncoding {
         headers.insert("accept-encoding", HeaderValue::from_static("gzip, deflate"));
     }
-    if let Some(seconds) = error.kind.retry_after() {
+    if let Some(seconds) = error.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response

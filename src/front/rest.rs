@@ -1,5 +1,6 @@
 //! A REST request on its way.
 
+use http::Version;
 use http::request::Parts;
 use hyper::body::Incoming;
 
@@ -24,8 +25,12 @@ impl RestRequest {
         Ok(http_body::read(&self.head.headers, &mut self.body, limits, deadline).await?)
     }
 
-    /// Reads over the rest of the body of a request that is refused.
+    /// Reads over the rest of the body of a request that is refused. Streams of HTTP/2 need no such
+    /// thing: they end without their connection.
     pub(super) async fn discard_body(&mut self) {
+        if self.head.version == Version::HTTP_2 {
+            return;
+        }
         http_body::discard(&self.head.headers, &mut self.body).await;
     }
 }

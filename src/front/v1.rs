@@ -96,7 +96,8 @@ impl V1Router<'_> {
         request: &mut RestRequest,
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
-        self.engine.readiness(model)?;
+        self.engine
+            .check_load(Some(model), request.context.deadline)?;
         model.clone_into(&mut request.context.model);
         let body = request.read_body(&self.settings.body).await?;
         let parsed = {

@@ -149,6 +149,8 @@ impl V2Router<'_> {
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
         self.oip.check_model(model.name, model.version)?;
+        let deadline = request.context.deadline;
+        self.oip.service().check_load(Some(model.name), deadline)?;
         let json_length = v2::json_length(&request.head.headers)?;
         let body = request.read_body(&self.settings.body).await?;
         let mut infer = {

@@ -9,6 +9,7 @@ use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::engine::statistics::Snapshot;
 use crate::error::Error;
+use crate::observe::timing::Deadline;
 use crate::predictor::Readiness;
 use crate::transformer::{ImageErrors, Input};
 
@@ -41,6 +42,10 @@ impl InferenceService for Engine {
 
     fn readiness(&self, model: &str) -> Result<Readiness, Error> {
         Self::readiness(self, model)
+    }
+
+    fn check_load(&self, model: Option<&str>, deadline: Deadline) -> Result<(), Error> {
+        Self::check_load(self, model, deadline)
     }
 
     fn draining(&self) -> bool {

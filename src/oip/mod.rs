@@ -11,6 +11,7 @@ mod service;
 mod validate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,6 +22,7 @@ use self::validate::{VERSION, ValidatedRequest, check_version, validate};
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::wire::tensor::fp32;
+use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_response::InferOutputTensor;
 use crate::wire::triton::{InferTensorContents, ModelInferRequest, ModelInferResponse};
 use crate::workers::CpuPool;
@@ -58,7 +60,8 @@ impl OpenInference {
     /// before anything runs. `base64_elements`: BYTES elements were JSON strings, so that one that
     /// is not an item is an image in base64.
     ///
-    /// The request's own id goes on in place of the context's, and comes back in the response.
+    /// The request's own id goes on in place of the context's, and comes back in the response. Its
+    /// parameter `timeout` may make the deadline sooner.
     pub(crate) async fn infer(
         &self,
         request: ModelInferRequest,
@@ -72,6 +75,13 @@ impl OpenInference {
             context.id.clone_from(&id);
         }
         context.model.clone_from(&model.name);
+        let (timeout, priority) = (integer(&request, "timeout"), integer(&request, "priority"));
+        if let Some(microseconds) = timeout.and_then(|timeout| u64::try_from(timeout).ok())
+            && microseconds > 0
+        {
+            context.tighten(Duration::from_micros(microseconds));
+        }
+        context.priority = priority;
         let bytes = request.inputs.iter().map(contents::typed_bytes).sum();
         let description = model.clone();
         let ValidatedRequest {
@@ -98,6 +108,15 @@ impl OpenInference {
             &values,
             raw || model.always_raw,
         ))
+    }
+}
+
+/// A parameter of the request that is an integer.
+fn integer(request: &ModelInferRequest, name: &str) -> Option<i64> {
+    match request.parameters.get(name)?.parameter_choice {
+        Some(ParameterChoice::Int64Param(value)) => Some(value),
+        Some(ParameterChoice::Uint64Param(value)) => i64::try_from(value).ok(),
+        _ => None,
     }
 }
 

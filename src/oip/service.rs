@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::context::RequestContext;
 use crate::engine::statistics::Snapshot;
 use crate::error::Error;
+use crate::observe::timing::Deadline;
 use crate::predictor::Readiness;
 use crate::transformer::Input;
 
@@ -80,6 +81,15 @@ pub trait InferenceService: Send + Sync + 'static {
     /// Whether this server is about to end. By default it never is.
     fn draining(&self) -> bool {
         false
+    }
+
+    /// Refuses a request that could not begin in time, before its body is read. By default none is.
+    ///
+    /// # Errors
+    ///
+    /// Why it would be refused.
+    fn check_load(&self, _model: Option<&str>, _deadline: Deadline) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Runs the context's model: input to the values of the output, FP32 and little-endian, rows in

@@ -85,10 +85,17 @@ fn check_parameters(parameters: &HashMap<String, InferParameter>) -> Result<(), 
         let Some(choice) = &parameter.parameter_choice else {
             return Err(invalid(format!("parameter {name:?} has no value")));
         };
-        if name == "timeout" && !matches!(choice, ParameterChoice::Int64Param(_)) {
+        let is_integer = matches!(
+            choice,
+            ParameterChoice::Int64Param(_) | ParameterChoice::Uint64Param(_)
+        );
+        if name == "timeout" && !is_integer {
             return Err(invalid(
                 "parameter \"timeout\" must be an int64, in microseconds",
             ));
+        }
+        if name == "priority" && !is_integer {
+            return Err(invalid("parameter \"priority\" must be an integer"));
         }
         if name.starts_with("triton_") && name != "triton_enable_empty_final_response" {
             return Err(invalid(format!(

@@ -62,6 +62,8 @@ impl Settings {
             protocol,
             tls: predictor_tls,
             ca_file,
+            client,
+            headers,
             model,
             input,
             output,
@@ -75,11 +77,14 @@ impl Settings {
             max_images,
             timeout,
             image_errors,
+            // The predictor\'s and the process\' own, which it estimates the wait with.
+            concurrency: _,
+            pixel_threads: _,
         } = engine;
         let admission::Limits {
             images,
             bytes,
-            reserve_timeout,
+            queue_timeout,
         } = admission;
         let pixel::Options {
             max_pixels,
@@ -121,13 +126,23 @@ impl Settings {
             text("predictor_max_batch", max_batch),
             text("predictor_use_ssl", predictor_tls),
             path("predictor_ca_file", ca_file.as_deref()),
+            path(
+                "predictor_cert_file",
+                client.as_ref().map(|client| client.cert_file.as_path()),
+            ),
+            path(
+                "predictor_key_file",
+                client.as_ref().map(|client| client.key_file.as_path()),
+            ),
+            // Names and files, no values.
+            list("predictor_header", headers, ToString::to_string),
             seconds("predictor_request_timeout_seconds", *timeout),
             text("concurrency", concurrency),
             text("connections", connections),
             seconds("dns_refresh_seconds", *dns_refresh),
             path("embedded_model", embedded_model.as_deref()),
             text("queue", images),
-            milliseconds("queue_timeout_ms", *reserve_timeout),
+            milliseconds("queue_timeout_ms", *queue_timeout),
             text("max_bytes_in_flight", bytes),
             text("max_body_bytes", max_body_bytes),
             text("max_item_bytes", max_item_bytes),

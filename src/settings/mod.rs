@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::observe::log::LogFormat;
-use crate::predictor::{Protocol, Target};
+use crate::predictor::{ClientCertificate, PredictorHeader, Protocol, Target};
 use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
@@ -104,6 +104,10 @@ pub struct PredictorSettings {
     pub tls: bool,
     /// Certificate authorities besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// What a predictor is shown that asks for a certificate.
+    pub client: Option<ClientCertificate>,
+    /// Headers that go with every call.
+    pub headers: Vec<PredictorHeader>,
     /// The model's name there.
     pub model: String,
     /// The name of its input.

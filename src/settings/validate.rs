@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::observe::log;
-use crate::predictor::Target;
+use crate::predictor::{ClientCertificate, PredictorHeader, Target};
 use crate::quote::quote;
 use crate::settings::durations::Durations;
 use crate::settings::{
@@ -40,7 +40,7 @@ impl Settings {
             "predictor_request_timeout_seconds",
             args.predictor_request_timeout_seconds,
         );
-        let reserve_timeout =
+        let queue_timeout =
             durations.milliseconds_or_zero("queue_timeout_ms", args.queue_timeout_ms);
         problems.extend(log::parse_filter(&args.log_level).err());
         let mut sources = args.sources.clone();
@@ -81,11 +81,13 @@ impl Settings {
                 max_images: args.max_images,
                 timeout,
                 image_errors: args.image_errors,
+                concurrency: args.concurrency,
+                pixel_threads: resolve_threads(args.pixel_threads),
             },
             admission: admission::Limits {
                 images: args.queue,
                 bytes: args.max_bytes_in_flight,
-                reserve_timeout,
+                queue_timeout,
             },
             pixel: pixel::Options {
                 max_pixels: args.max_pixels,
@@ -264,7 +266,31 @@ fn predictor(args: &ServeArgs, problems: &mut Vec<String>) -> PredictorSettings 
     if !targets.is_empty() && args.embedded_model.is_some() {
         problems.push("--embedded_model has no effect beside --predictor_host".to_owned());
     }
+    let client = match (&args.predictor_cert_file, &args.predictor_key_file) {
+        (None, None) => None,
+        (Some(cert_file), Some(key_file)) if args.predictor_use_ssl => Some(ClientCertificate {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+        }),
+        (Some(_), Some(_)) => {
+            problems
+                .push("--predictor_cert_file has no effect without --predictor_use_ssl".to_owned());
+            None
+        }
+        _ => {
+            problems.push("--predictor_cert_file and --predictor_key_file go together".to_owned());
+            None
+        }
+    };
+    let headers = args.predictor_header.iter().filter_map(|text| {
+        PredictorHeader::parse(text)
+            .map_err(|problem| problems.push(format!("--predictor_header: {problem}")))
+            .ok()
+    });
+    let headers = headers.collect();
     PredictorSettings {
+        client,
+        headers,
         targets,
         protocol: args.predictor_protocol,
         tls: args.predictor_use_ssl,

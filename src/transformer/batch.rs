@@ -72,6 +72,14 @@ impl Model {
         self.preprocessor.transformer.source()
     }
 
+    /// Calls to the predictor that this many images need.
+    pub fn calls(&self, images: usize) -> usize {
+        match self.predictor.readiness() {
+            Readiness::Ready { max_batch } => images.div_ceil(max_batch.max(1)),
+            Readiness::NotReady(_) => 1,
+        }
+    }
+
     /// Whether the predictor takes calls.
     pub fn readiness(&self) -> Readiness {
         self.predictor.readiness()

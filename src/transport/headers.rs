@@ -1,9 +1,15 @@
 //! Which request headers go on to the predictor (`--forward_headers`), and the request's id.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName};
 
 /// The header that names a request, made where it is absent.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// Headers by which a REST caller says how many milliseconds it waits for the response, counted from
+/// the request's first byte: one's own, and what Envoy tells the services behind it.
+const TIMEOUTS: [&str; 2] = ["x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms"];
 
 /// Longer ids are replaced: they would grow every log line.
 const MAX_ID_BYTES: usize = 256;
@@ -55,6 +61,14 @@ pub(crate) fn forwarded(patterns: &[HeaderPattern], headers: &HeaderMap) -> Head
         .collect()
 }
 
+/// How long the caller waits, if it says so. What is malformed is no deadline, as over gRPC.
+pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let timeouts = TIMEOUTS
+        .iter()
+        .filter_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse().ok());
+    timeouts.min().map(Duration::from_millis)
+}
+
 /// The caller's id, or a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     headers
@@ -83,6 +97,17 @@ mod tests {
         assert_eq!(names, ["x-b3-traceid", "x-request-id"]);
         assert_eq!(HeaderPattern::parse("x y"), None);
         assert_eq!(patterns[1].text(), "x-b3-*");
+    }
+
+    #[test]
+    fn the_soonest_timeout_counts() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(timeout(&headers), None);
+        headers.insert(TIMEOUTS[0], "soon".parse().unwrap());
+        headers.insert(TIMEOUTS[1], "15000".parse().unwrap());
+        assert_eq!(timeout(&headers), Some(Duration::from_secs(15)));
+        headers.insert(TIMEOUTS[0], "50".parse().unwrap());
+        assert_eq!(timeout(&headers), Some(Duration::from_millis(50)));
     }
 
     #[test]

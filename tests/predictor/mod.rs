@@ -8,7 +8,10 @@ mod faults;
 mod local;
 mod mistakes;
 mod readiness;
+mod refused_streams;
+mod replicas;
 mod tls;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,12 +22,13 @@ use facequality_transformer::context::RequestContext;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::predictor::{
-    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature,
+    Error, Predictor, PredictorHeader, Protocol, Readiness, RemoteSettings, Signature,
 };
 use facequality_transformer::service;
 use facequality_transformer::settings::ServeArgs;
 use facequality_transformer::settings::Settings;
 use facequality_transformer::wire::tensor::{Tensor, fp32};
+use facequality_transformer::wire::triton::infer_parameter::ParameterChoice;
 
 use crate::world::triton::{FakeTriton, Script};
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::world::{World, grey, item, multi, score_of_grey, single};
 
@@ -19,7 +21,8 @@ async fn a_batch_beyond_the_predictors_is_split_and_stays_in_order() {
 
 #[tokio::test]
 async fn never_more_calls_than_permits() {
-    let world = World::with(&["--concurrency=8"], |script| {
+    let flags = ["--concurrency=8", "--queue_timeout_ms=60000"];
+    let world = World::with(&flags, |script| {
         script.delay = Duration::from_millis(5);
     })
     .await;
@@ -73,4 +76,76 @@ async fn a_caller_who_leaves_cancels_the_call() {
     world.triton.wait(|observed| observed.in_flight == 1).await;
     call.abort();
     world.triton.wait(|observed| observed.canceled == 1).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_before_the_body() {
+    let world = World::with(&["--queue=1"], |script| script.hold = true).await;
+    let request = world
+        .client
+        .post(world.url("/v1/models/facequality:predict"));
+    let held = tokio::spawn(request.body(single(&item(&grey(1)))).send());
+    world.triton.wait(|observed| observed.in_flight == 1).await;
+    let mut stream = TcpStream::connect(world.service.http).await.unwrap();
+    // Of the body nothing is sent.
+    let head = "POST /v1/models/facequality:predict HTTP/1.1\r\nhost: x\r\n\
+                content-length: 26000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, *b"HTTP/1.1 429");
+    // No more than the tensor of the one that is held.
+    let metrics = world.get("/metrics").await.text;
+    let tensor = "facequality_bytes_in_flight 150528";
+    assert!(metrics.contains(tensor), "{metrics}");
+    let mut client = super::errors::grpc(&world).await;
+    let image = super::errors::image_request("facequality", &grey(1));
+    let refused = client.model_infer(image).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(
+        refused.metadata().get("grpc-retry-pushback-ms").unwrap(),
+        "1000"
+    );
+    world.triton.set(|script| script.hold = false);
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn under_overload_what_is_admitted_is_served() {
+    let flags = [
+        "--concurrency=2",
+        "--pixel_threads=1",
+        "--queue_timeout_ms=500",
+    ];
+    let world = World::with(&flags, |script| {
+        script.delay = Duration::from_millis(50);
+    })
+    .await;
+    let body = single(&item(&grey(1)));
+    // Forty in a second is what two calls of 50 ms give; this is ten times as much.
+    let mut calls = Vec::new();
+    for _ in 0..800 {
+        let request = world
+            .client
+            .post(world.url("/v1/models/facequality:predict"))
+            .body(body.clone());
+        calls.push(tokio::spawn(async move {
+            request.send().await.unwrap().status().as_u16()
+        }));
+        tokio::time::sleep(Duration::from_micros(2500)).await;
+    }
+    let mut served = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            200 => served += 1,
+            status => assert_eq!(status, 429),
+        }
+    }
+    // Two seconds of load and the queue of half a second: a hundred at best.
+    assert!(served >= 50, "{served} were served");
+    let calls = world.triton.observed().calls;
+    assert_eq!(
+        calls, served,
+        "what is refused is not sent to the predictor"
+    );
 }

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_service::Service;
@@ -50,6 +51,7 @@ struct Call {
 #[derive(Clone)]
 pub struct GrpcRoutes {
     routes: Routes,
+    oip: OpenInference,
     settings: Arc<Settings>,
 }
 
@@ -80,7 +82,11 @@ pub fn routes(
         // grpcurl and grpcui of some years ago ask for this one.
         .add_service(reflection().build_v1alpha()?)
         .prepare();
-    Ok(GrpcRoutes { routes, settings })
+    Ok(GrpcRoutes {
+        routes,
+        oip: oip.clone(),
+        settings,
+    })
 }
 
 /// A port that serves gRPC alone.
@@ -132,6 +138,14 @@ where
             Messages::One => Some(context.deadline),
             Messages::Stream => caller_deadline,
         };
+        let is_infer = head.uri.path() == MODEL_INFER;
+        if is_infer && let Err(error) = self.oip.service().check_load(None, context.deadline) {
+            // Known before the message is read.
+            response::log(&error);
+            let status = status(error);
+            self.settings.count_grpc(status.code());
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
         let span = tracing::info_span!("request", id = context.id, path = head.uri.path());
         context.span = span.clone();
         let request_id = HeaderValue::from_str(&context.id);
@@ -152,7 +166,6 @@ where
         let mut routes = self.routes.clone();
         let settings = Arc::clone(&self.settings);
         let response = async move {
-            let is_infer = head.uri.path() == MODEL_INFER;
             let body = body.into_body().map_err(|error| {
                 let error = Error::from(error);
                 response::log(&error);
@@ -219,7 +232,15 @@ fn unimplemented(path: &str) -> Option<&'static str> {
 
 /// A failure as gRPC sends it.
 fn status(error: Error) -> Status {
-    Status::new(error.kind.grpc_code(), error.text)
+    let mut status = Status::new(error.kind.grpc_code(), error.text);
+    if let Some(seconds) = error.retry_after {
+        // Clients that retry by themselves wait for this long.
+        let pushback = MetadataValue::from(u64::from(seconds) * 1000);
+        status
+            .metadata_mut()
+            .insert("grpc-retry-pushback-ms", pushback);
+    }
+    status
 }
 
 #[cfg(test)]

@@ -479,3 +479,25 @@ async fn a_head_beyond_its_limit_is_refused() {
         assert_eq!(response.status, status);
     }
 }
+
+#[tokio::test]
+async fn the_callers_deadline_is_kept_however_it_is_told() {
+    let scripted = Scripted {
+        gate: Some(Semaphore::new(0)),
+        ..Default::default()
+    };
+    let server = server(scripted).await;
+    let mut timed = tensor();
+    timed["parameters"] = json!({"timeout": 50_000, "priority": 3});
+    let by_header = server.infer().json(&tensor());
+    for request in [
+        server.infer().json(&timed),
+        by_header.header("x-request-timeout-ms", "50"),
+    ] {
+        let response = send(request).await;
+        assert_eq!(response.status, 504, "{}", response.error());
+    }
+    let runs = server.scripted.runs.lock().unwrap();
+    let priorities: Vec<_> = runs.iter().map(|(_, context)| context.priority).collect();
+    assert_eq!(priorities, [Some(3), None]);
+}
