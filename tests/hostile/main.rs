@@ -208,7 +208,10 @@ impl Cases {
                 "write \"data:;base64,\" before it",
             ),
             ("/data/face.png", "write \"path:\""),
-            ("data:;base64,R0lGODlhAQABAAAAACw=", "this is a GIF image"),
+            (
+                "data:;base64,R0lGODlhAQABAAAAACw=",
+                "a GIF image: the format is not among --formats",
+            ),
             ("date:image/png;base64,AAAA", "data:, path: or http(s)://"),
             ("ftp://host/a", "data:, path: or http(s)://"),
             ("file:///etc/passwd", "data:, path: or http(s)://"),
