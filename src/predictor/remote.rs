@@ -127,7 +127,7 @@ impl Remote {
         };
         let exclude = lease.exclude();
         let other_address = self.pool.has_other_address(&exclude);
-        let fund = failure.cause.fund(other_address, lease.is_probe());
+        let fund = failure.cause.fund(other_address);
         drop(lease);
         if !fund.is_some_and(|fund| self.budget.try_spend(fund)) {
             return Err(failure.error);

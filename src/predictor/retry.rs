@@ -20,8 +20,7 @@ pub(super) struct Failure {
 /// |---|---|---|---|
 /// | `Lost`, `StreamReset` | anywhere | the reserve | yes; `Lost`: by checking the connection |
 /// | `Unavailable` | to another address, else anywhere | the reserve, else the share | yes |
-/// | `NotFound` | to another address | the reserve | yes |
-/// | `Failed` | to another address | the share; a probe's from the reserve | yes |
+/// | `NotFound`, `Failed` | to another address | the reserve | yes |
 /// | `QueueFull` | anywhere | the share | no |
 /// | `Refused` | never | | no |
 /// | `TimedOut` | never | | yes |
@@ -118,7 +117,7 @@ fn bounded(text: &str) -> String {
 /// What a retry is paid from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fund {
-    /// A burst: one dead replica must cost no caller an error.
+    /// A burst: one dead or broken replica must cost no caller an error.
     Reserve,
     /// A share of the recent calls: retries must not add to an overload.
     Share,
@@ -126,14 +125,13 @@ pub(super) enum Fund {
 
 impl Cause {
     /// What the retry of a call is paid from, where it may be sent again.
-    pub(super) fn fund(self, other_address: bool, is_probe: bool) -> Option<Fund> {
+    pub(super) fn fund(self, other_address: bool) -> Option<Fund> {
         match self {
             Self::Lost | Self::StreamReset => Some(Fund::Reserve),
-            Self::Unavailable if other_address => Some(Fund::Reserve),
+            Self::Unavailable | Self::NotFound | Self::Failed if other_address => {
+                Some(Fund::Reserve)
+            }
             Self::Unavailable | Self::QueueFull => Some(Fund::Share),
-            Self::NotFound if other_address => Some(Fund::Reserve),
-            Self::Failed if other_address && is_probe => Some(Fund::Reserve),
-            Self::Failed if other_address => Some(Fund::Share),
             Self::NotFound | Self::Failed | Self::Refused | Self::TimedOut | Self::Internal => None,
         }
     }
@@ -248,47 +246,22 @@ mod tests {
 
     #[test]
     fn only_what_did_not_run_or_does_no_harm_is_sent_again() {
+        let (reserve, share) = (Some(Fund::Reserve), Some(Fund::Share));
         let cases = [
-            // cause, with another address, without, as a probe
-            (
-                Cause::Lost,
-                Some(Fund::Reserve),
-                Some(Fund::Reserve),
-                Some(Fund::Reserve),
-            ),
-            (
-                Cause::StreamReset,
-                Some(Fund::Reserve),
-                Some(Fund::Reserve),
-                Some(Fund::Reserve),
-            ),
-            (
-                Cause::Unavailable,
-                Some(Fund::Reserve),
-                Some(Fund::Share),
-                Some(Fund::Reserve),
-            ),
-            (
-                Cause::QueueFull,
-                Some(Fund::Share),
-                Some(Fund::Share),
-                Some(Fund::Share),
-            ),
-            (
-                Cause::NotFound,
-                Some(Fund::Reserve),
-                None,
-                Some(Fund::Reserve),
-            ),
-            (Cause::Failed, Some(Fund::Share), None, Some(Fund::Reserve)),
-            (Cause::Refused, None, None, None),
-            (Cause::TimedOut, None, None, None),
-            (Cause::Internal, None, None, None),
+            // cause, with another address, without
+            (Cause::Lost, reserve, reserve),
+            (Cause::StreamReset, reserve, reserve),
+            (Cause::Unavailable, reserve, share),
+            (Cause::QueueFull, share, share),
+            (Cause::NotFound, reserve, None),
+            (Cause::Failed, reserve, None),
+            (Cause::Refused, None, None),
+            (Cause::TimedOut, None, None),
+            (Cause::Internal, None, None),
         ];
-        for (cause, elsewhere, alone, probe) in cases {
-            assert_eq!(cause.fund(true, false), elsewhere, "{cause:?}");
-            assert_eq!(cause.fund(false, false), alone, "{cause:?}");
-            assert_eq!(cause.fund(true, true), probe, "{cause:?}");
+        for (cause, elsewhere, alone) in cases {
+            assert_eq!(cause.fund(true), elsewhere, "{cause:?}");
+            assert_eq!(cause.fund(false), alone, "{cause:?}");
         }
     }
 

@@ -91,6 +91,7 @@ async fn outcomes_are_told_apart(protocol: Protocol) {
     tokio::pin!(call);
     let short = context(Duration::from_millis(30));
     tokio::select! {
+        biased;
         result = &mut call => panic!("{result:?}"),
         result = predictor.infer(rows(1, 1), &short) => {
             assert!(matches!(result, Err(Error::NoPermit)), "{result:?}");

@@ -241,7 +241,7 @@ pub(in crate::predictor) struct Lease {
     claim: Claim,
     ready: Ready,
     begin: Instant,
-    probe: Option<Probe>,
+    _probe: Option<Probe>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -302,7 +302,7 @@ impl Reservation {
             claim: self.claim,
             ready: self.ready,
             begin: Instant::now(),
-            probe: self.probe,
+            _probe: self.probe,
             _permit: permit,
         }
     }
@@ -324,11 +324,6 @@ impl Lease {
 
     pub(in crate::predictor) fn limits(&self) -> BatchLimits {
         self.ready.limits
-    }
-
-    /// Whether the call finds out if an ejected replica is well again.
-    pub(in crate::predictor) fn is_probe(&self) -> bool {
-        self.probe.is_some()
     }
 
     /// Ends when the predictor was found unresponsive.

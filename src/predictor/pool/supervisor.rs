@@ -58,6 +58,7 @@ pub(in crate::predictor) async fn supervise(settings: &PoolSettings, pooled: &Po
                 }
             }
             Err(reason) => {
+                pooled.health.forget_latency();
                 pooled.set(State::Failed(reason));
                 sleep(backoff.next()).await;
             }
