@@ -10,11 +10,15 @@ mod scripted;
 mod v1;
 mod v2;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use ::http::header::CONTENT_LENGTH;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::{Body as _, Incoming};
+use percent_encoding::percent_decode_str;
 use tracing::Instrument;
 
 pub use self::grpc::{GrpcRoutes, routes as grpc_routes};
@@ -93,7 +97,12 @@ impl Router {
     async fn route(&self, request: &mut RestRequest) -> Result<Response<Body>, Error> {
         let method = request.head.method.clone();
         let path = request.head.uri.path().to_owned();
-        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let decoded: Vec<Cow<'_, str>> = path
+            .trim_matches('/')
+            .split('/')
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
+            .collect();
+        let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
         let metrics = &self.settings.metrics;
         match (segments.as_slice(), &self.engine) {
             ([""], Some(_)) => response::get(&method, || response::json(&v1::alive())),
@@ -141,6 +150,13 @@ impl Router {
             total_ms = timings.total().as_millis() as u64,
             "response sent"
         );
+        if request.head.method == Method::HEAD {
+            let length = response.body().size_hint().exact().unwrap_or_default();
+            *response.body_mut() = Either::Left(Full::default());
+            response
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let headers = response.headers_mut();
         for (name, value) in [
             (REQUEST_ID, request_id),

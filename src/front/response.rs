@@ -38,12 +38,15 @@ pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Error> {
     json_with(StatusCode::OK, value)
 }
 
-/// The response of a route that takes GET only.
+/// The response of a route that takes GET, and HEAD with it.
 pub(super) fn get(
     method: &Method,
     respond: impl FnOnce() -> Result<Response<Body>, Error>,
 ) -> Result<Response<Body>, Error> {
-    require_method(method, &Method::GET)?;
+    // Its body is left out where the response is finished.
+    if method != Method::HEAD {
+        require_method(method, &Method::GET)?;
+    }
     respond()
 }
 
@@ -55,7 +58,7 @@ pub(super) fn require_method(method: &Method, allowed: &Method) -> Result<(), Er
     let text = format!("this route takes {allowed}, not {method}");
     Err(Error::new(
         Kind::WrongMethod(if allowed == Method::GET {
-            "GET"
+            "GET, HEAD"
         } else {
             "POST"
         }),

@@ -54,10 +54,8 @@ impl V1Router<'_> {
         segment: &str,
         request: &mut RestRequest,
     ) -> Result<Response<Body>, Error> {
-        // KServe's clients may encode the colon.
-        let segment = segment.replace("%3A", ":").replace("%3a", ":");
-        match segment.split_once(':') {
-            None => response::get(&request.head.method, || self.status(&segment)),
+        match segment.rsplit_once(':') {
+            None => response::get(&request.head.method, || self.status(segment)),
             Some((model, "predict")) => {
                 response::require_method(&request.head.method, &Method::POST)?;
                 self.predict(model, request).await

@@ -77,7 +77,7 @@ impl Settings {
             max_images,
             timeout,
             image_errors,
-            // The predictor\'s and the process\' own, which it estimates the wait with.
+            // Shown where they are set: among the predictor's and the image settings.
             concurrency: _,
             pixel_threads: _,
         } = engine;

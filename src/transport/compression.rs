@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue};
@@ -36,6 +36,10 @@ impl Encoding {
 
     /// The encoding of this name, as `content-encoding` and `grpc-encoding` write it.
     pub(super) fn parse(name: &str) -> Option<Self> {
+        // The old name is the same thing (RFC 9110).
+        if name.eq_ignore_ascii_case("x-gzip") {
+            return Some(Self::Gzip);
+        }
         Self::ALL
             .into_iter()
             .find(|encoding| encoding.name().eq_ignore_ascii_case(name))
@@ -83,7 +87,8 @@ impl Encoding {
         inflated: &mut Vec<u8>,
     ) -> Result<(), BodyError> {
         let decoder: &mut dyn Read = match self {
-            Self::Gzip => &mut GzDecoder::new(body),
+            // A body may be several members, one behind the other.
+            Self::Gzip => &mut MultiGzDecoder::new(body),
             Self::Deflate => &mut ZlibDecoder::new(body),
         };
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -161,11 +166,22 @@ mod tests {
     fn what_a_request_says() {
         let of = |value| Encoding::of_request(&headers(CONTENT_ENCODING, value));
         assert_eq!(of("gzip").unwrap(), Some(Encoding::Gzip));
+        assert_eq!(of("x-gzip").unwrap(), Some(Encoding::Gzip));
         assert_eq!(of("Identity").unwrap(), None);
         for unknown in ["br", "gzip, gzip"] {
             let error = of(unknown).unwrap_err();
             assert!(matches!(error, BodyError::UnsupportedEncoding), "{unknown}");
         }
+    }
+
+    #[test]
+    fn gzip_of_several_members_is_one_body() {
+        let part = Bytes::from(vec![7; 2000]);
+        let (member, _) = Encoding::Gzip.compress(part);
+        let members = [member.as_ref(), member.as_ref()].concat();
+        let inflated = inflate(Encoding::Gzip, &members, 4000).unwrap();
+        assert_eq!(inflated, [7; 4000]);
+        assert!(inflate(Encoding::Gzip, &members, 3999).is_err());
     }
 
     #[test]

@@ -52,10 +52,34 @@ impl HeaderPattern {
     }
 }
 
+/// Headers that belong to one connection or one body, or say what the response may be: `*` does not
+/// mean them. Sent on, the caller's content-length would cut the predictor's body.
+const NEVER_FORWARDED: [&str; 13] = [
+    "accept-encoding",
+    "connection",
+    "expect",
+    "host",
+    "inference-header-content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn is_forwardable(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !NEVER_FORWARDED.contains(&name) && !name.starts_with("content-") && !name.starts_with("grpc-")
+}
+
 /// The headers that match one of the patterns.
 pub(crate) fn forwarded(patterns: &[HeaderPattern], headers: &HeaderMap) -> HeaderMap {
     headers
         .iter()
+        .filter(|(name, _)| is_forwardable(name))
         .filter(|(name, _)| patterns.iter().any(|pattern| pattern.matches(name)))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
@@ -97,6 +121,21 @@ mod tests {
         assert_eq!(names, ["x-b3-traceid", "x-request-id"]);
         assert_eq!(HeaderPattern::parse("x y"), None);
         assert_eq!(patterns[1].text(), "x-b3-*");
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_is_not_forwarded() {
+        let all = [HeaderPattern::parse("*").unwrap()];
+        let mut headers = HeaderMap::new();
+        for name in NEVER_FORWARDED
+            .iter()
+            .chain(&["content-length", "grpc-timeout"])
+        {
+            headers.insert(*name, "x".parse().unwrap());
+        }
+        headers.insert("x-mine", "x".parse().unwrap());
+        let forwarded = forwarded(&all, &headers);
+        assert_eq!(forwarded.keys().collect::<Vec<_>>(), ["x-mine"]);
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn outcomes_are_told_apart(protocol: Protocol) {
     let predictor = Predictor::remote(&settings, signature(), Arc::clone(&metrics)).unwrap();
     wait_ready(&predictor).await;
     triton.set(|script| script.hold = true);
-    let short = context(Duration::from_millis(30));
+    let short = context(Duration::from_millis(300));
     let error = predictor.infer(rows(1, 1), &short).await.unwrap_err();
     assert!(matches!(error, Error::Deadline), "{error:?}");
     assert_eq!(outcomes(&metrics, "deadline"), 1);
@@ -89,7 +89,7 @@ async fn outcomes_are_told_apart(protocol: Protocol) {
     let long = context(LONG);
     let call = predictor.infer(rows(1, 1), &long);
     tokio::pin!(call);
-    let short = context(Duration::from_millis(30));
+    let short = context(Duration::from_millis(300));
     tokio::select! {
         biased;
         result = &mut call => panic!("{result:?}"),

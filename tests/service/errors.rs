@@ -269,7 +269,7 @@ async fn grpc_timeout_is_the_deadline_and_resets_the_predictors_stream() {
     let request = http::Request::post(world.url("/inference.GRPCInferenceService/ModelInfer"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-timeout", "50m")
+        .header("grpc-timeout", "500m")
         .body(Full::new(frame.freeze()))
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
@@ -277,5 +277,5 @@ async fn grpc_timeout_is_the_deadline_and_resets_the_predictors_stream() {
     assert_eq!(code, Code::DeadlineExceeded);
     let observed = world.triton.wait(|observed| observed.canceled == 1).await;
     let timeout = parse_timeout(&observed.headers["grpc-timeout"]).unwrap();
-    assert!(timeout <= Duration::from_millis(50), "{timeout:?}");
+    assert!(timeout <= Duration::from_millis(500), "{timeout:?}");
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt, future};
+use futures_util::{FutureExt, StreamExt, future, stream};
 use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::stream::{MessageTask, until_draining};
+use super::stream::{MessageTask, Messages, until_draining, until_failure};
 use super::{Call, Settings, status};
 use crate::context::RequestContext;
 use crate::front::response;
@@ -160,18 +160,22 @@ impl GrpcInferenceService for Inference {
     ) -> GrpcResult<BoxStream<ModelStreamInferResponse>> {
         let call = call(&request)?;
         let (this, settings) = (self.clone(), Arc::clone(&self.settings));
-        let responses = until_draining(request.into_inner(), self.oip.clone())
-            .map(move |message| match message {
-                Ok(message) => this.start(message, &call).map(Ok).left_future(),
-                // The stream itself is broken; it ends behind the responses that are due.
-                Err(status) => {
-                    settings.count_grpc(status.code());
-                    future::ready(Err(status)).right_future()
-                }
+        let messages = until_draining(request.into_inner(), self.oip.clone());
+        let Messages { messages, failure } = until_failure(messages);
+        let responses = messages
+            .map(move |message| this.start(message, &call).map(Ok))
+            // Each request is responded to when it is done; its id tells which it is. As many run as
+            // may wait to be read: a slow reader stops the reading of requests, and memory stays
+            // flat.
+            .buffer_unordered(self.settings.stream_concurrency.max(1));
+        // A stream that is broken ends behind the responses that are due.
+        let ending = failure.map(move |failure| {
+            failure.map(|status| {
+                settings.count_grpc(status.code());
+                Err(status)
             })
-            // As many requests run as may wait until their response is due: a slow reader stops
-            // the reading of requests, and memory stays flat.
-            .buffered(self.settings.stream_concurrency.max(1));
-        Ok(Response::new(Box::pin(responses)))
+        });
+        let ending = stream::once(ending).filter_map(future::ready);
+        Ok(Response::new(Box::pin(responses.chain(ending))))
     }
 }

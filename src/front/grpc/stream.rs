@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tonic::{Status, Streaming};
@@ -42,6 +43,35 @@ pub(super) fn until_draining<M: Send + 'static>(
             message = messages.next() => message.map(|message| (message, Some((messages, drain)))),
         }
     })
+}
+
+/// The messages of a stream, and how it failed behind them if it did.
+pub(super) struct Messages<S, F> {
+    pub(super) messages: S,
+    pub(super) failure: F,
+}
+
+/// Takes the failure of a stream apart from its messages.
+pub(super) fn until_failure<M: Send>(
+    messages: impl Stream<Item = Result<M, Status>> + Send,
+) -> Messages<impl Stream<Item = M> + Send, impl Future<Output = Option<Status>> + Send> {
+    let (sender, failure) = oneshot::channel();
+    let mut sender = Some(sender);
+    let messages = messages.map(move |message| match message {
+        Ok(message) => Some(message),
+        Err(status) => {
+            if let Some(sender) = sender.take() {
+                let _ = sender.send(status);
+            }
+            None
+        }
+    });
+    Messages {
+        messages: messages
+            .take_while(|message| future::ready(message.is_some()))
+            .filter_map(future::ready),
+        failure: failure.map(Result::ok),
+    }
 }
 
 /// One message of a stream, as a task of its own: its place in the order must not keep it from

@@ -213,8 +213,8 @@ async fn routes_that_are_not_there_and_methods_that_are_wrong() {
         (Method::GET, "/v2/models/faces/nothing", 404, ""),
         (Method::GET, "/v3", 404, ""),
         (Method::GET, "/v2/models/faces/infer", 405, "POST"),
-        (Method::POST, "/v2/models/faces", 405, "GET"),
-        (Method::DELETE, "/v2", 405, "GET"),
+        (Method::POST, "/v2/models/faces", 405, "GET, HEAD"),
+        (Method::DELETE, "/v2", 405, "GET, HEAD"),
         (Method::GET, "/v2/repository/index", 405, "POST"),
         (Method::POST, "/v2/repository/models/faces/load", 501, ""),
         (Method::GET, "/v2/systemsharedmemory/status", 501, ""),
@@ -500,4 +500,42 @@ async fn the_callers_deadline_is_kept_however_it_is_told() {
     let runs = server.scripted.runs.lock().unwrap();
     let priorities: Vec<_> = runs.iter().map(|(_, context)| context.priority).collect();
     assert_eq!(priorities, [Some(3), None]);
+}
+
+#[tokio::test]
+async fn head_is_taken_wherever_get_is() {
+    let server = server(Scripted::default()).await;
+    for path in [
+        "/v2",
+        "/v2/health/ready",
+        "/v2/models/faces/config",
+        "/metrics",
+    ] {
+        let get = server.get(path).await;
+        let head = send(server.request(Method::HEAD, path)).await;
+        assert_eq!(head.status, 200, "{path}");
+        assert!(head.body.is_empty());
+        assert_eq!(head.headers[CONTENT_TYPE], get.headers[CONTENT_TYPE]);
+        if path != "/metrics" {
+            let length = get.body.len().to_string();
+            assert_eq!(head.headers["content-length"], length, "{path}");
+        }
+    }
+    let infer = send(server.request(Method::HEAD, "/v2/models/faces/infer")).await;
+    assert_eq!(infer.status, 405);
+}
+
+#[tokio::test]
+async fn paths_are_decoded_once() {
+    let server = server(Scripted::default()).await;
+    for (path, status) in [
+        ("/v2/models/f%61ces", 200),
+        ("/v2/models/f%2561ces", 404),
+        ("/v2/models/gr%C3%B6%C3%9Fe", 404),
+        ("/v2/models/%ff", 404),
+    ] {
+        assert_eq!(server.get(path).await.status, status, "{path}");
+    }
+    let text = server.get("/v2/models/gr%C3%B6%C3%9Fe").await.error();
+    assert!(text.contains("größe"), "{text}");
 }

@@ -100,7 +100,8 @@ async fn ask(
         // finds out.
         [] => Ok(Protocol::Grpc),
         _ => Err(
-            "it speaks neither HTTP/1.1 nor HTTP/2 (TLS is set by --predictor_use_ssl)".to_owned(),
+            "it speaks neither HTTP/1.1 nor HTTP/2, or it expects TLS (--predictor_use_ssl)"
+                .to_owned(),
         ),
     }
 }
