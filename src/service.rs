@@ -211,20 +211,16 @@ impl Service {
             header_read_timeout: front.header_read_timeout,
             idle_timeout: front.idle_timeout,
             max_header_bytes: front.max_header_bytes,
-            max_age: None,
+            max_age: front.max_connection_age,
             tls,
         };
         let (shutdown_handle, shutdown) = shutdown::channel();
         let mut servers = JoinSet::new();
         if let Some(listener) = grpc {
-            let connections = ConnectionSettings {
-                max_age: front.max_connection_age,
-                ..connections.clone()
-            };
             servers.spawn(transport::serve(
                 listener,
                 Arc::new(grpc_routes),
-                connections,
+                connections.clone(),
                 shutdown.clone(),
             ));
         }

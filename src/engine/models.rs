@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::queue::Queue;
 use super::statistics::Statistics;
 use crate::error::{Error, Kind};
+use crate::quote::quote;
 use crate::transformer::Model;
 
 /// A model, the queue in front of it and its statistics.
@@ -42,7 +43,8 @@ impl Models {
             Error::new(
                 Kind::NotFound,
                 format!(
-                    "unknown model {name:?}; available: {}",
+                    "unknown model {}; available: {}",
+                    quote(name),
                     available.join(", ")
                 ),
             )

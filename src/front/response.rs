@@ -66,6 +66,11 @@ pub(super) fn require_method(method: &Method, allowed: &Method) -> Result<(), Er
     ))
 }
 
+/// The response to a failure that is HTTP's alone.
+pub(super) fn failure(status: StatusCode, text: &str) -> Response<Body> {
+    bytes(status, "application/json", error_body::to_json(text))
+}
+
 /// The response to a failure.
 pub(super) fn error(error: &Error) -> Response<Body> {
     let body = error_body::to_json(&error.text);

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
 use crate::predictor::Readiness;
+use crate::recognise::{Place, recognise};
 use crate::transformer::{Image, ImageErrors, Input, Row};
 use crate::transport::Body;
 use crate::wire::v1::request::RequestForm;
@@ -112,7 +113,7 @@ impl V1Router<'_> {
             .run(input, parsed.image_errors, &request.context)
             .await
             .map_err(|error| match error.image {
-                Some(index) => error.with_location(&form.location(index)),
+                Some(index) => form.locate(index, error),
                 None => error,
             })?;
         drop(body.reserved);
@@ -121,10 +122,23 @@ impl V1Router<'_> {
 }
 
 /// What form the response takes and where its images stood.
-#[derive(Clone, Copy)]
 enum ResponseForm {
     Json(RequestForm),
-    Passthrough,
+    /// The body was the image.
+    Passthrough {
+        beginning: Bytes,
+    },
+}
+
+/// Bytes of a body by which it is recognised when it is not an image.
+const BEGINNING: usize = 4096;
+
+/// What the body is and what to do about it, where that is known; else the error as it is.
+fn recognised(body: &[u8], error: Error) -> Error {
+    match recognise(body, Place::Body) {
+        Some(is) if error.kind == Kind::Invalid => Error::new(Kind::Invalid, is.to_string()),
+        _ => error,
+    }
 }
 
 struct Parsed {
@@ -133,17 +147,31 @@ struct Parsed {
     image_errors: Option<ImageErrors>,
 }
 
+/// A body without the byte order mark that some editors put in front of a text.
+pub(super) fn without_mark(body: Bytes) -> Bytes {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if body.starts_with(MARK) {
+        body.slice(MARK.len()..)
+    } else {
+        body
+    }
+}
+
 /// Cuts the images out of a body without copying them, unless they are escaped.
 fn parse(body: Bytes, max_images: usize) -> Result<Parsed, Error> {
+    let body = without_mark(body);
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|&byte| byte != b'{') {
         return Ok(Parsed {
-            form: ResponseForm::Passthrough,
+            form: ResponseForm::Passthrough {
+                beginning: body.slice(..body.len().min(BEGINNING)),
+            },
             images: vec![Image::Encoded(body)],
             image_errors: None,
         });
     }
-    let parsed = v1::request::parse(&body, max_images)?;
+    let parsed =
+        v1::request::parse(&body, max_images).map_err(|error| recognised(&body, error.into()))?;
     let cut = |text: Cow<'_, str>| match text {
         Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
@@ -166,13 +194,13 @@ fn parse(body: Bytes, max_images: usize) -> Result<Parsed, Error> {
 }
 
 impl ResponseForm {
-    /// Where an image stood in the request.
-    fn location(self, index: usize) -> String {
+    /// An image's error, with where the image stood in the request.
+    fn locate(&self, index: usize, error: Error) -> Error {
         match self {
-            Self::Json(form) => form.place(index),
-            Self::Passthrough => {
-                "the body, which does not begin with { and so is treated as an image".to_owned()
-            }
+            Self::Json(form) => error.with_location(&form.place(index)),
+            Self::Passthrough { beginning } => recognised(beginning, error).with_location(
+                "the body, which does not begin with { and so is treated as an image",
+            ),
         }
     }
 

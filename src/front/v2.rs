@@ -3,10 +3,12 @@
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::rest::RestRequest;
+use super::v1::without_mark;
 use super::{Settings, probes, response};
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
 use crate::oip::OpenInference;
+use crate::quote::quote;
 use crate::transport::Body;
 use crate::transport::compression::Encoding;
 use crate::wire::triton::{
@@ -14,6 +16,8 @@ use crate::wire::triton::{
 };
 use crate::wire::v1::{ModelStatus, Models};
 use crate::wire::v2;
+use crate::wire::v2::request::InferRequest;
+use crate::wire::v2::response::OutputEncoding;
 
 /// The routes below `/v2`.
 pub(super) struct V2Router<'a> {
@@ -153,9 +157,19 @@ impl V2Router<'_> {
         self.oip.service().check_load(Some(model.name), deadline)?;
         let json_length = v2::json_length(&request.head.headers)?;
         let body = request.read_body(&self.settings.body).await?;
-        let mut infer = {
+        let mut infer = if json_length == Some(0) {
+            InferRequest {
+                message: self.oip.raw_request(model.name, body.bytes)?,
+                base64_elements: false,
+                encoding: OutputEncoding::default(),
+            }
+        } else {
             let _timer = request.context.timings.stage(Stage::Parse);
-            let bytes = body.bytes;
+            // In front of a JSON whose length is told, every byte is meant.
+            let bytes = match json_length {
+                Some(_) => body.bytes,
+                None => without_mark(body.bytes),
+            };
             let json_bytes = json_length.unwrap_or(bytes.len());
             let parse = move || v2::request::parse(&bytes, json_length);
             self.settings.body.pool.run(json_bytes, parse).await??
@@ -164,7 +178,7 @@ impl V2Router<'_> {
         infer.message.model_version = model.version.to_owned();
         let response = self
             .oip
-            .infer(infer.message, infer.strings, &mut request.context)
+            .infer(infer.message, infer.base64_elements, &mut request.context)
             .await?;
         drop(body.reserved);
         let response =
@@ -185,8 +199,10 @@ fn unimplemented(text: &str) -> Result<Response<Body>, Error> {
 }
 
 fn invalid_version(version: &str) -> Error {
-    let text =
-        format!("invalid version {version:?}: expected a number (this model has version \"1\")");
+    let text = format!(
+        "invalid version {}: expected a number (this model has version \"1\")",
+        quote(version)
+    );
     Error::new(Kind::NotFound, text)
 }
 

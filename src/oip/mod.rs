@@ -23,6 +23,7 @@ use crate::context::RequestContext;
 use crate::error::Error;
 use crate::wire::tensor::fp32;
 use crate::wire::triton::infer_parameter::ParameterChoice;
+use crate::wire::triton::model_infer_request::InferInputTensor;
 use crate::wire::triton::model_infer_response::InferOutputTensor;
 use crate::wire::triton::{InferTensorContents, ModelInferRequest, ModelInferResponse};
 use crate::workers::CpuPool;
@@ -54,6 +55,39 @@ impl OpenInference {
     /// Whether a model takes requests; false for an unknown one.
     pub(crate) fn model_ready(&self, name: &str, version: &str) -> bool {
         check_version(name, version).is_ok() && self.service.model_not_ready(name).is_none()
+    }
+
+    /// A request whose body is the contents of the model's one input and nothing else, as Triton
+    /// takes it: an image, or the values of a tensor.
+    pub(crate) fn raw_request(&self, model: &str, body: Bytes) -> Result<ModelInferRequest, Error> {
+        let model = self.service.describe(model)?;
+        let mut request = ModelInferRequest {
+            model_name: model.name,
+            ..Default::default()
+        };
+        if let Some(images) = model.images {
+            request.inputs.push(InferInputTensor {
+                name: images.to_owned(),
+                datatype: "BYTES".to_owned(),
+                shape: vec![1],
+                contents: Some(InferTensorContents {
+                    bytes_contents: vec![body],
+                    ..Default::default()
+                }),
+                ..Default::default()
+            });
+            return Ok(request);
+        }
+        let row_bytes = model.input.row.iter().product::<i64>() as usize * size_of::<f32>();
+        let rows = body.len() / row_bytes.max(1);
+        request.inputs.push(InferInputTensor {
+            name: model.input.name.clone(),
+            datatype: "FP32".to_owned(),
+            shape: model.input.with_first(rows as i64),
+            ..Default::default()
+        });
+        request.raw_input_contents.push(body);
+        Ok(request)
     }
 
     /// One inference. What is wrong with the request's names, types, shapes and contents is said

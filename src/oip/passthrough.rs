@@ -15,6 +15,7 @@ use crate::engine::statistics::{Snapshot, Statistics};
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
 use crate::predictor::{self, Predictor, Readiness};
+use crate::quote::quote;
 use crate::transformer::Input;
 
 /// A predictor as a service of one model.
@@ -70,7 +71,7 @@ impl Passthrough {
         }
         Err(Error::new(
             Kind::NotFound,
-            format!("unknown model {model:?}; available: {name}"),
+            format!("unknown model {}; available: {name}", quote(model)),
         ))
     }
 }

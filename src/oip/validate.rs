@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::contents::{self, Contents};
 use super::service::ModelDescription;
 use crate::error::{Error, Kind};
+use crate::quote::quote;
 use crate::transformer::Input;
 use crate::wire::tensor::Tensor;
 use crate::wire::triton::infer_parameter::ParameterChoice;
@@ -37,13 +38,17 @@ pub(super) fn check_version(model: &str, version: &str) -> Result<(), Error> {
     }
     if version.parse().map_or(true, |number: u64| number == 0) {
         return Err(invalid(format!(
-            "invalid version {version:?}: expected a positive number (model {model:?} has version \
-             {VERSION:?})"
+            "invalid version {}: expected a positive number (model {model:?} has version \
+             {VERSION:?})",
+            quote(version)
         )));
     }
     Err(Error::new(
         Kind::NotFound,
-        format!("model {model:?} has no version {version:?}; it has version {VERSION:?}"),
+        format!(
+            "model {model:?} has no version {}; it has version {VERSION:?}",
+            quote(version)
+        ),
     ))
 }
 
@@ -83,7 +88,7 @@ pub(super) fn validate(
 fn check_parameters(parameters: &HashMap<String, InferParameter>) -> Result<(), Error> {
     for (name, parameter) in parameters {
         let Some(choice) = &parameter.parameter_choice else {
-            return Err(invalid(format!("parameter {name:?} has no value")));
+            return Err(invalid(format!("parameter {} has no value", quote(name))));
         };
         let is_integer = matches!(
             choice,
@@ -99,7 +104,8 @@ fn check_parameters(parameters: &HashMap<String, InferParameter>) -> Result<(), 
         }
         if name.starts_with("triton_") && name != "triton_enable_empty_final_response" {
             return Err(invalid(format!(
-                "parameter {name:?} is reserved: names that start with triton_ belong to the server"
+                "parameter {} is reserved: names that start with triton_ belong to the server",
+                quote(name)
             )));
         }
     }
@@ -139,8 +145,10 @@ fn check_outputs(
             output.name == model.output.name || Some(&output.name) == model.output_alias.as_ref();
         if !known {
             return Err(invalid(format!(
-                "model {:?} has no output {:?}; it has {:?}",
-                model.name, output.name, model.output.name
+                "model {:?} has no output {}; it has {:?}",
+                model.name,
+                quote(&output.name),
+                model.output.name
             )));
         }
         check_extensions("output", &output.name, &output.parameters)?;
@@ -165,8 +173,8 @@ fn check_raw(inputs: &[InferInputTensor], raw: usize) -> Result<(), Error> {
     }
     if let Some(input) = inputs.iter().find(|input| input.contents.is_some()) {
         return Err(invalid(format!(
-            "input {:?} has contents beside raw_input_contents; send one of the two",
-            input.name
+            "input {} has contents beside raw_input_contents; send one of the two",
+            quote(&input.name)
         )));
     }
     if raw != inputs.len() {
@@ -191,8 +199,9 @@ fn single_input(
     for (index, input) in inputs.iter().enumerate() {
         if input.name != *values && model.images != Some(&input.name) {
             return Err(invalid(format!(
-                "model {:?} has no input {:?}; it takes {wanted}",
-                model.name, input.name
+                "model {:?} has no input {}; it takes {wanted}",
+                model.name,
+                quote(&input.name)
             )));
         }
         check_extensions("input", &input.name, &input.parameters)?;
@@ -221,7 +230,8 @@ fn check_datatype(name: &str, found: &str, expected: &str) -> Result<(), Error> 
         return Ok(());
     }
     Err(invalid(format!(
-        "input {name:?}: datatype {found:?} where {expected} is expected"
+        "input {name:?}: datatype {} where {expected} is expected",
+        quote(found)
     )))
 }
 

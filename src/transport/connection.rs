@@ -127,7 +127,8 @@ async fn serve_http<H: Handler>(
     let mut connection = pin!(builder.serve_connection(io, service));
     let aged = async {
         match settings.max_age {
-            Some(age) => tokio::time::sleep(age).await,
+            // A tenth more or less: opened together, connections would return together.
+            Some(age) => tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())).await,
             None => std::future::pending().await,
         }
     };

@@ -6,5 +6,6 @@ mod drain;
 mod errors;
 mod items;
 mod load;
+mod memory;
 mod protocols;
 mod v1;

@@ -11,6 +11,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::oip::{InferenceService, OpenInference};
+use crate::quote::quote;
 
 /// How soon a watcher learns of a change.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -50,7 +51,8 @@ impl health_server::Health for Health {
         let service = &request.get_ref().service;
         if !NAMES.contains(&service.as_str()) {
             return Err(Status::not_found(format!(
-                "unknown service {service:?}; expected {:?} or the empty name",
+                "unknown service {}; expected {:?} or the empty name",
+                quote(service),
                 NAMES[1]
             )));
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding;
@@ -94,10 +94,41 @@ impl Handler for GrpcRoutes {
     const HTTP1: bool = false;
 
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if let Err((status, text)) = check_protocol(request.version(), request.headers()) {
+            return response::failure(status, text);
+        }
         let mut routes = GrpcRoutes::clone(&self);
         let Ok(response) = routes.call(request).await;
         response.map(Either::Right)
     }
+}
+
+/// What of gRPC is not spoken here, with its HTTP status: other messages than protobuf, and gRPC over
+/// HTTP/1, which has no trailers for the status.
+pub(super) fn check_protocol(
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<(), (StatusCode, &'static str)> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next();
+    if !matches!(
+        media_type.map(str::trim),
+        Some("application/grpc" | "application/grpc+proto")
+    ) {
+        return Err((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported content-type; expected application/grpc (gRPC-Web and JSON are not spoken \
+             here)",
+        ));
+    }
+    if version != Version::HTTP_2 {
+        return Err((
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "gRPC needs HTTP/2; an HTTP/1.1 proxy in between cannot carry it",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a request is gRPC's, on a port that serves other protocols too.

@@ -50,10 +50,10 @@ pub fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ParseError> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     match length {
-        Some(length) if length > 0 => Ok(Some(length)),
-        _ => invalid(
+        Some(length) => Ok(Some(length)),
+        None => invalid(
             "Inference-Header-Content-Length must be the number of bytes of JSON in front of the \
-             binary data",
+             binary data, 0 where there is none",
         ),
     }
 }

@@ -21,7 +21,7 @@ pub struct InferRequest {
     /// The message, with raw contents; model and version are the path's and left empty.
     pub message: ModelInferRequest,
     /// Whether BYTES elements were JSON strings.
-    pub strings: bool,
+    pub base64_elements: bool,
     /// How the outputs of the response are wanted.
     pub encoding: OutputEncoding,
 }
@@ -101,7 +101,7 @@ fn request(body: Body<'_>, mut binary: Bytes) -> Result<InferRequest, ParseError
     };
     let mut inputs = Vec::with_capacity(given.len());
     let mut raw_input_contents = Vec::with_capacity(given.len());
-    let mut strings = false;
+    let mut base64_elements = false;
     for (index, input) in given.into_iter().enumerate() {
         let place = format!("inputs[{index}]");
         let parameters = parameters::parse(input.parameters, &place)?;
@@ -129,7 +129,7 @@ fn request(body: Body<'_>, mut binary: Bytes) -> Result<InferRequest, ParseError
                 ));
             }
             (Some(data), None) => {
-                strings = true;
+                base64_elements = true;
                 data::contents(&datatype, data, &place)?
             }
         };
@@ -171,7 +171,7 @@ fn request(body: Body<'_>, mut binary: Bytes) -> Result<InferRequest, ParseError
     };
     Ok(InferRequest {
         message,
-        strings,
+        base64_elements,
         encoding,
     })
 }

@@ -26,7 +26,7 @@ fn nested_data_is_flattened() {
                   {"name":"y","shape":[2],"datatype":"BYTES","data":["ab",["\u00e9\/"]]}]}"#;
     let infer = json(body).unwrap();
     let message = infer.message;
-    assert!(infer.strings);
+    assert!(infer.base64_elements);
     assert_eq!(message.id, "7");
     assert_eq!(
         message.parameters["a"].parameter_choice,
@@ -66,7 +66,7 @@ fn binary_tensors_are_cut_from_the_body() {
         "parameters":{"binary_data_output":true}}"#;
     let body = Bytes::from([header.as_bytes(), b"1234", b"\x02\0\0\0ab"].concat());
     let infer = request::parse(&body, Some(header.len())).unwrap();
-    assert!(!infer.strings);
+    assert!(!infer.base64_elements);
     let contents = &infer.message.raw_input_contents;
     assert_eq!(contents[0], b"1234".as_slice());
     assert_eq!(contents[1], b"\x02\0\0\0ab".as_slice());
