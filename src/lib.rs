@@ -9,9 +9,9 @@
 //! service → admission engine error faces front item observe oip predictor settings shutdown transformer transport workers
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
 //! loadtest → wire
-//! front → context engine error observe oip predictor transformer transport wire
-//! oip → context engine error observe predictor transformer wire workers
-//! engine → admission context error observe predictor transformer
+//! front → context engine error observe oip predictor quote recognise transformer transport wire
+//! oip → context engine error observe predictor quote transformer wire workers
+//! engine → admission context error observe predictor quote transformer
 //! faces → error pixel predictor transformer
 //! transformer → context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
