@@ -26,6 +26,10 @@ pub enum Kind {
     UnsupportedEncoding,
     /// Too many images in flight, or no bytes came free in time.
     Overloaded,
+    /// The predictor does not know the caller.
+    Unauthenticated,
+    /// The predictor does not let the caller.
+    PermissionDenied,
     /// The predictor answered an error of its own, or an invalid response.
     BadGateway,
     /// The URL of an item could not be fetched.
@@ -43,7 +47,7 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Invalid,
         Self::NotFound,
         Self::WrongMethod("GET"),
@@ -51,6 +55,8 @@ impl Kind {
         Self::SlowBody,
         Self::UnsupportedEncoding,
         Self::Overloaded,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
         Self::BadGateway,
         Self::ItemUnreachable,
         Self::Unavailable,
@@ -69,6 +75,8 @@ impl Kind {
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),
             Self::UnsupportedEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::PermissionDenied => (StatusCode::FORBIDDEN, Code::PermissionDenied),
             Self::BadGateway => (StatusCode::BAD_GATEWAY, Code::Internal),
             Self::ItemUnreachable => (StatusCode::BAD_GATEWAY, Code::FailedPrecondition),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
@@ -96,7 +104,7 @@ impl Kind {
     /// Where failures of this kind come from, unless the error knows better.
     fn origin(self) -> Origin {
         match self {
-            Self::BadGateway => Origin::Predictor,
+            Self::Unauthenticated | Self::PermissionDenied | Self::BadGateway => Origin::Predictor,
             Self::ItemUnreachable => Origin::Item,
             Self::Overloaded | Self::Unavailable | Self::Deadline | Self::Internal => {
                 Origin::Internal
@@ -278,10 +286,11 @@ impl Classify for workers::Panicked {
 impl Classify for predictor::Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotReady(_) | Self::Unreachable { .. } | Self::Unavailable { .. } => {
-                Kind::Unavailable
-            }
-            Self::Deadline => Kind::Deadline,
+            Self::NotReady(_) | Self::Unreachable(_) | Self::Unavailable(_) => Kind::Unavailable,
+            Self::Unauthenticated(_) => Kind::Unauthenticated,
+            Self::PermissionDenied(_) => Kind::PermissionDenied,
+            Self::Overloaded { .. } => Kind::Overloaded,
+            Self::NoPermit | Self::Deadline => Kind::Deadline,
             Self::ErrorResponse { .. } | Self::InvalidResponse(_) => Kind::BadGateway,
             Self::Internal(_) => Kind::Internal,
         }
@@ -289,8 +298,18 @@ impl Classify for predictor::Error {
 
     fn origin(&self) -> Origin {
         match self {
-            Self::Internal(_) => Origin::Internal,
+            Self::NoPermit | Self::Internal(_) => Origin::Internal,
             _ => Origin::Predictor,
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Overloaded {
+                retry_after: Some(seconds),
+                ..
+            } => Some(*seconds),
+            _ => self.kind().retry_after(),
         }
     }
 }
@@ -309,6 +328,8 @@ mod tests {
             (Kind::SlowBody, 408, Code::DeadlineExceeded),
             (Kind::UnsupportedEncoding, 415, Code::Unimplemented),
             (Kind::Overloaded, 429, Code::ResourceExhausted),
+            (Kind::Unauthenticated, 401, Code::Unauthenticated),
+            (Kind::PermissionDenied, 403, Code::PermissionDenied),
             (Kind::BadGateway, 502, Code::Internal),
             (Kind::ItemUnreachable, 502, Code::FailedPrecondition),
             (Kind::Unavailable, 503, Code::Unavailable),

@@ -5,27 +5,30 @@
 //!
 //! ```text
 //! main → command observe settings
-//! command → admission context engine faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
-//! service → admission engine error faces front item observe oip pixel predictor settings shutdown transformer transport workers
-//! settings → admission engine faces item observe pixel predictor transformer transport
+//! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
+//! service → admission engine error faces front item observe oip predictor settings shutdown transformer transport workers
+//! settings → admission engine faces item observe pixel predictor quote transformer transport
 //! loadtest → wire
-//! front → context engine error observe oip predictor transformer transport wire
-//! oip → context engine error observe predictor transformer wire workers
-//! engine → admission context error observe predictor transformer
+//! front → context engine error observe oip predictor quote recognise transformer transport wire
+//! oip → context engine error observe predictor quote transformer wire workers
+//! engine → admission context error observe predictor quote transformer
 //! faces → error pixel predictor transformer
-//! transformer → context error item observe pixel predictor wire workers
-//! error → admission item pixel predictor transport wire workers
+//! transformer → context error item observe pixel predictor recognise wire workers
+//! error → admission item pixel predictor quote transport wire workers
 //! transport → admission shutdown wire workers
-//! predictor → context error_chain observe wire workers
+//! predictor → context error_chain observe reload wire workers
 //! context → observe
 //! admission → observe
-//! item → error_chain
+//! item → error_chain quote recognise
 //! observe
+//! recognise
+//! quote
 //! pixel
 //! wire
 //! workers
 //! shutdown
 //! error_chain
+//! reload
 //! ```
 //!
 //! A request goes `transport` → `front` → (`oip`) → `engine` → `transformer` → `predictor`, and its
@@ -48,6 +51,7 @@ pub mod pixel;
 pub mod predictor;
 mod quote;
 pub mod recognise;
+pub mod reload;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -125,7 +125,9 @@ pub fn remote_settings(settings: &Settings) -> RemoteSettings {
         protocol: choice.protocol,
         tls: choice.tls.then(|| TlsSettings {
             ca_file: choice.ca_file.clone(),
+            client: choice.client.clone(),
         }),
+        headers: choice.headers.clone(),
         connections: choice.connections,
         concurrency: choice.concurrency,
         default_max_batch: choice.max_batch,

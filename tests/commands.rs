@@ -154,6 +154,26 @@ fn check_opens_what_the_settings_name_and_fails_as_serve_does() {
 }
 
 #[test]
+fn predict_wants_a_url_that_it_can_call() {
+    let text = refusal(
+        &["predict", "--url=grpc://127.0.0.1:8001", "data/images"],
+        &[],
+    );
+    assert!(text.contains("--url: expected http://"), "{text}");
+    let output = run(
+        &[
+            "predict",
+            "--url=http://127.0.0.1:9",
+            "data/images/face.png",
+        ],
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("onnection refused"), "{text}");
+}
+
+#[test]
 fn secrets_of_the_proxy_are_not_printed() {
     let output = run(
         &["config", "--item_url_proxy=http://me:secret@proxy:3128"],

@@ -2,7 +2,7 @@
 #![cfg(feature = "embedded")]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -10,15 +10,27 @@ use serde_json::Value;
 /// Several times what a pipe holds, at some hundred bytes a line.
 const REQUESTS: usize = 1000;
 
+/// Ends with the test, however that ends.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_nobody_reads_stops_no_request() {
-    let mut service = Command::new(env!("CARGO_BIN_EXE_facequality-transformer"))
+    let child = Command::new(env!("CARGO_BIN_EXE_facequality-transformer"))
         .args(["--host=127.0.0.1", "--http_port=0", "--grpc_port=0"])
         .args(["--log_format=json", "--log_level=debug"])
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut log = BufReader::new(service.stderr.take().unwrap());
+    let mut service = Service(child);
+    let mut log = BufReader::new(service.0.stderr.take().unwrap());
     let mut line = String::new();
     let address = loop {
         line.clear();
@@ -28,6 +40,7 @@ async fn a_log_that_nobody_reads_stops_no_request() {
             break line["http"].as_str().unwrap().to_owned();
         }
     };
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     let url = format!("http://{address}/v1/models/facequality:predict");
     for _ in 0..REQUESTS {
@@ -40,6 +53,4 @@ async fn a_log_that_nobody_reads_stops_no_request() {
         metrics.contains("\nfacequality_log_lines_dropped_total "),
         "{metrics}"
     );
-    service.kill().unwrap();
-    service.wait().unwrap();
 }

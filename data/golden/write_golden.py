@@ -1,7 +1,8 @@
 """Writes a golden set: what OpenCV, and a predictor, make of images.
 
-`facequality-transformer verify DIR` compares with it. Run this in the environment whose scores are
-the reference; it needs OpenCV (4.11 or later), and tritonclient[grpc] for scores.
+`facequality-transformer verify DIR` compares with it. Run this where the scores that count are
+made today; it needs Python 3.6, OpenCV (4.5 or later; before 4.11 it also takes truncated images, of which
+`verify` then says that they are rejected here), and tritonclient[grpc] for scores.
 
     python write_golden.py --out DIR IMAGE…
     python write_golden.py --out DIR --predictor 127.0.0.1:8001 IMAGE…

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::CONTENT_TYPE;
@@ -17,10 +17,11 @@ use super::header::{Header, header_map};
 use super::image_files;
 use crate::context::RequestContext;
 use crate::engine::Engine;
+use crate::error_chain::error_chain;
 use crate::faces;
 use crate::observe::timing::Deadline;
 use crate::service;
-use crate::settings::{ServeArgs, Settings};
+use crate::settings::{ConfigErrors, ServeArgs, Settings};
 use crate::transformer::{Image, Input};
 use crate::wire::error_body;
 use crate::wire::v1::request;
@@ -78,6 +79,15 @@ pub struct Scoring {
 }
 
 impl Scoring {
+    /// Where scores come from, in a report.
+    pub fn source(&self) -> String {
+        match (&self.url, &self.predictor_host) {
+            (Some(url), _) => format!("the service at {url}"),
+            (None, Some(host)) => format!("the predictor at {host}"),
+            (None, None) => "the embedded model".to_owned(),
+        }
+    }
+
     /// Whether a service or a predictor is named, rather than the embedded model.
     pub fn has_backend(&self) -> bool {
         self.url.is_some() || self.predictor_host.is_some()
@@ -186,6 +196,10 @@ impl Scorer {
     /// Waits until the predictor is ready.
     pub(super) async fn new(args: &Scoring) -> anyhow::Result<Self> {
         if let Some(url) = &args.url {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                let problem = "--url: expected http://HOST:PORT or https://HOST:PORT";
+                return Err(ConfigErrors::from_one(problem).into());
+            }
             // An error means that one is installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let client = reqwest::Client::builder()
@@ -232,7 +246,8 @@ impl Scorer {
                 let item = format!("data:application/octet-stream;base64,{base64}");
                 let body = request::to_json(&[item]);
                 let request = client.post(url).header(CONTENT_TYPE, "application/json");
-                let response = request.body(body).send().await?;
+                let response = request.body(body).send().await;
+                let response = response.map_err(|error| anyhow!(error_chain(&error)))?;
                 let status = response.status();
                 let body = response.bytes().await?;
                 if !status.is_success() {

@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long)]
     pub null: bool,
     /// Delay added to each call
-    #[arg(long, default_value_t = 0, value_name = "MS")]
+    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=86_400_000))]
     pub delay_ms: u64,
     /// Share of the calls that fail, from 0 to 1, to try how a client handles errors
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = parse_share)]

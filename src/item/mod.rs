@@ -4,9 +4,11 @@
 //! rest. Error texts never quote what was sent: at most a host's name.
 
 mod allow;
+mod blocked;
 pub mod data_uri;
 mod file;
 mod proxy;
+mod resolver;
 mod url;
 
 use std::path::PathBuf;

@@ -7,28 +7,22 @@
 //! Error texts name the host at most: a URL's path, query and user are the caller's secret.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::dns::Resolve;
 use reqwest::{Client, Response, Url, redirect};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::allow::{AllowRule, is_allowed_address, is_allowed_host};
+use super::allow::{AllowRule, is_allowed_address};
+use super::blocked::{Blocked, MAX_REDIRECTS, display_host};
+use super::resolver::{FilteringResolver, SystemNames};
 use super::{Error, ErrorKind, UrlProxy, data_uri};
 use crate::error_chain::{find, root_cause};
 
-/// Redirects followed for one item.
-const MAX_REDIRECTS: usize = 3;
 /// Idle connections to a host that are kept for its next image.
 const IDLE_PER_HOST: usize = 8;
-/// Names that are looked up at once. A look-up occupies a thread of the pool that all look-ups and
-/// file reads share, the predictor's too, until the name server responds.
-const MAX_LOOKUPS: usize = 16;
-/// Characters of a host's name that an error shows.
-const HOST_CHARS: usize = 100;
 
 /// Fetches URLs.
 #[derive(Debug)]
@@ -228,42 +222,6 @@ fn length_of(response: &Response) -> Option<usize> {
         .and_then(|length| usize::try_from(length).ok())
 }
 
-/// Why this service ended a request itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Blocked {
-    /// No address of the host is public.
-    NotPublic(String),
-    /// The host redirects although enough redirects were followed.
-    Redirects(String),
-}
-
-impl fmt::Display for Blocked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPublic(host) => write!(
-                f,
-                "the item's host {host} does not have a public address (--item_url_allow permits others)"
-            ),
-            Self::Redirects(host) => write!(
-                f,
-                "the item's host {host} redirects again after {MAX_REDIRECTS} redirects"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Blocked {}
-
-impl From<Blocked> for Error {
-    fn from(blocked: Blocked) -> Self {
-        let kind = match blocked {
-            Blocked::NotPublic(_) => ErrorKind::Refused,
-            Blocked::Redirects(_) => ErrorKind::Unreachable,
-        };
-        Self::new(kind, blocked.to_string())
-    }
-}
-
 fn redirect_policy(allow: Arc<[AllowRule]>) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         let previous = attempt.previous();
@@ -290,86 +248,11 @@ fn check_literal(url: &Url, allow: &[AllowRule]) -> Result<(), Blocked> {
     }
 }
 
-/// Resolves names to those of their addresses that may be connected to.
-struct FilteringResolver {
-    names: Arc<dyn Resolve>,
-    allow: Arc<[AllowRule]>,
-}
-
-impl Resolve for FilteringResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let host = name.as_str().to_owned();
-        let addresses = self.names.resolve(name);
-        if is_allowed_host(&host, &self.allow) {
-            return addresses;
-        }
-        let allow = Arc::clone(&self.allow);
-        Box::pin(async move {
-            let mut allowed = addresses
-                .await?
-                .filter(move |address| is_allowed_address(address.ip(), &allow))
-                .peekable();
-            if allowed.peek().is_none() {
-                return Err(Blocked::NotPublic(truncated(&host)).into());
-            }
-            Ok(Box::new(allowed) as Addrs)
-        })
-    }
-}
-
-/// Names as the operating system resolves them, a bounded number at once.
-struct SystemNames<L> {
-    lookup: L,
-    permits: Arc<Semaphore>,
-}
-
-impl<L> SystemNames<L> {
-    fn new(lookup: L) -> Self {
-        let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
-        Self { lookup, permits }
-    }
-}
-
-impl<L, F, A> Resolve for SystemNames<L>
-where
-    L: Fn((String, u16)) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = std::io::Result<A>> + Send + 'static,
-    A: Iterator<Item = SocketAddr> + Send + 'static,
-{
-    fn resolve(&self, name: Name) -> Resolving {
-        let (lookup, permits) = (self.lookup.clone(), Arc::clone(&self.permits));
-        Box::pin(async move {
-            let permit = permits.acquire_owned().await?;
-            // In a task of its own: the thread stays occupied when the caller has given up, and the
-            // permit with it. Port 0: the client puts the URL's in its place.
-            let lookup = tokio::spawn(async move {
-                let addresses = lookup((name.as_str().to_owned(), 0)).await;
-                drop(permit);
-                addresses
-            });
-            Ok(Box::new(lookup.await??) as Addrs)
-        })
-    }
-}
-
 fn unreachable(host: &str, what: impl fmt::Display) -> Error {
     Error::new(
         ErrorKind::Unreachable,
         format!("the item's host {host} {what}"),
     )
-}
-
-/// A URL as errors show it: the host, and the port if it is not the usual one.
-fn display_host(url: &Url) -> String {
-    let host = truncated(url.host_str().unwrap_or_default());
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    }
-}
-
-fn truncated(host: &str) -> String {
-    host.chars().take(HOST_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ async fn load(settings: &Settings, runner: &Runner, report: &mut Report) -> Resu
                 }
                 Ok(probe)
             });
-            report.found_rate = found.await.unwrap_or_else(|GivenUp| None);
+            report.found_rate = found.await.unwrap_or(None);
         }
     }
     report.stopped = runner.give_up.reason();

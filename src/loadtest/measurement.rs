@@ -21,7 +21,7 @@ pub(crate) struct Measurement {
     recorder: Arc<Recorder>,
     baseline: JoinHandle<Baseline>,
     label: String,
-    _progress: Option<Progress>,
+    progress: Option<Progress>,
 }
 
 /// How the counters stood at the end of the warm-up.
@@ -53,7 +53,7 @@ impl Measurement {
             target: Arc::clone(target),
             recorder: Arc::clone(recorder),
             baseline,
-            _progress: progress.then(|| Progress::start(label.clone(), Arc::clone(recorder))),
+            progress: progress.then(|| Progress::start(label.clone(), Arc::clone(recorder))),
             label,
         }
     }
@@ -74,6 +74,8 @@ impl Measurement {
         }
         let baseline = self.baseline.await.ok();
         let spent = |after: Option<Duration>, before: Option<Duration>| after?.checked_sub(before?);
+        // It reads the recorder, which is emptied now.
+        drop(self.progress);
         let (from, recorded) = self.recorder.finish();
         let mut means = Vec::new();
         if let Some(baseline) = &baseline {

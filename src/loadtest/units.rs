@@ -44,11 +44,8 @@ pub(crate) fn show_milliseconds(milliseconds: f64) -> String {
 
 /// A number of things per second with the digits that matter.
 pub(crate) fn show_rate(rate: f64) -> String {
-    if rate >= 100.0 {
-        format!("{rate:.0}/s")
-    } else {
-        format!("{rate:.1}/s")
-    }
+    let digits = if rate >= 100.0 { 0 } else { 1 };
+    format!("{rate:.digits$}/s")
 }
 
 pub(crate) fn milliseconds(duration: Duration) -> f64 {

@@ -1,7 +1,7 @@
 //! `--predictor_host`: what was written, and what an address is.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// A predictor as the operator names it.
@@ -36,6 +36,19 @@ impl Target {
         text.split(',')
             .map(|part| Self::parse(part.trim(), default_port))
             .collect()
+    }
+
+    /// Whether it is on this machine by its name alone.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Host { host, .. } | Self::Dns { name: host, .. } => {
+                host == "localhost"
+                    || host
+                        .parse::<IpAddr>()
+                        .is_ok_and(|address| address.is_loopback())
+            }
+        }
     }
 
     fn parse(text: &str, default_port: u16) -> Result<Self, String> {

@@ -100,7 +100,8 @@ impl Resolver {
         Self(Arc::new(move |name, port| Box::pin(lookup(name, port))))
     }
 
-    async fn lookup(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    /// The addresses of a name.
+    pub(super) async fn lookup(&self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         (self.0)(name.to_owned(), port).await
     }
 }

@@ -5,7 +5,9 @@ mod address;
 mod discovery;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod headers;
 mod null;
+mod outcome;
 mod pool;
 mod remote;
 mod response;
@@ -23,13 +25,16 @@ use crate::observe::metrics::{GaugeGuard, Metrics};
 use crate::observe::timing::Stage;
 use crate::wire::tensor::Tensor;
 
+use outcome::OutcomeGuard;
+
 pub use address::Target;
 pub use discovery::Resolver;
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedModel;
+pub use headers::PredictorHeader;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
-pub use triton::dial::TlsSettings;
+pub use triton::tls::{ClientCertificate, TlsSettings};
 
 /// The model that is called and the tensors it must have.
 #[derive(Clone, Debug)]
@@ -64,22 +69,33 @@ pub enum Error {
     /// The predictor does not have the model yet, or not the one that is needed.
     #[error("the predictor is not ready: {0}")]
     NotReady(String),
-    /// There is no connection, or it was lost.
-    #[error("cannot reach the predictor at {address}: {reason}")]
-    Unreachable {
-        /// Where it should be.
-        address: String,
-        /// What the transport said.
-        reason: String,
-    },
+    /// There is no connection, or it was lost; what the transport said.
+    #[error("cannot reach the predictor: {0}")]
+    Unreachable(String),
     /// The predictor's own word, such as for a full queue.
-    #[error("the predictor at {address} is unavailable: {message}")]
-    Unavailable {
-        /// Which replica said so.
-        address: String,
+    #[error("the predictor is unavailable: {0}")]
+    Unavailable(String),
+    /// The predictor does not know the caller (401, UNAUTHENTICATED).
+    #[error("the predictor wants credentials: {0}")]
+    Unauthenticated(String),
+    /// The predictor does not let the caller (403, PERMISSION_DENIED).
+    #[error("the predictor denied permission: {0}")]
+    PermissionDenied(String),
+    /// The predictor, or a proxy in front of it, limits the rate of calls (429,
+    /// RESOURCE_EXHAUSTED).
+    #[error("the predictor is overloaded: {message}")]
+    Overloaded {
         /// Its text.
         message: String,
+        /// Its `Retry-After` in seconds.
+        retry_after: Option<u32>,
     },
+    /// The request's time was up before the call could be made.
+    #[error(
+        "no call to the predictor came free in time (--concurrency bounds those in flight); the time \
+         is --predictor_request_timeout_seconds, or the caller's own deadline"
+    )]
+    NoPermit,
     /// The request's time was up.
     #[error(
         "the predictor did not answer in time (--predictor_request_timeout_seconds, or the caller's \
@@ -107,8 +123,12 @@ impl Error {
     fn outcome(&self) -> &'static str {
         match self {
             Self::NotReady(_) => "not_ready",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Unavailable { .. } => "unavailable",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unavailable(_) => "unavailable",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::PermissionDenied(_) => "permission_denied",
+            Self::Overloaded { .. } => "overloaded",
+            Self::NoPermit => "no_permit",
             Self::Deadline => "deadline",
             Self::ErrorResponse { .. } => "error_response",
             Self::InvalidResponse(_) => "invalid_response",
@@ -244,24 +264,30 @@ impl Predictor {
     ///
     /// See [`Error`].
     pub async fn infer(&self, input: Tensor, context: &RequestContext) -> Result<Tensor, Error> {
+        let deadline = context.deadline.instant().into();
+        let permit = {
+            let _timer = context.timings.stage(Stage::Permit);
+            let waiting = OutcomeGuard::new(&self.metrics, context.deadline, "no_permit");
+            let permit = timeout_at(deadline, self.permits.acquire()).await;
+            let permit = permit.map_err(|_| Error::NoPermit)?;
+            waiting.disarm();
+            permit
+        };
+        let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
+        let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
         let run = async {
-            let permit = {
-                let _timer = context.timings.stage(Stage::Permit);
-                self.permits.acquire().await
-            };
-            let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
-            let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
             match &self.backend {
                 Backend::Remote(remote) => remote.infer(&self.signature, input, context).await,
                 Backend::Local { runner, .. } => {
+                    let mut outcome =
+                        OutcomeGuard::new(&self.metrics, context.deadline, "deadline");
                     let result = runner.infer(&self.signature, input).await;
-                    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "ok");
-                    self.metrics.calls.with_label_values(&[outcome]).inc();
+                    outcome.set(result.as_ref().map_or_else(Error::outcome, |_| "ok"));
                     result
                 }
             }
         };
-        timeout_at(context.deadline.instant().into(), run)
+        timeout_at(deadline, run)
             .await
             .unwrap_or(Err(Error::Deadline))
     }

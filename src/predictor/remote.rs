@@ -11,12 +11,15 @@ use crate::context::RequestContext;
 use crate::observe::metrics::Metrics;
 use crate::predictor::address::Target;
 use crate::predictor::discovery::{Resolver, discover};
-use crate::predictor::pool::connection::Lease;
+use crate::predictor::headers::{PredictorHeader, PredictorHeaders};
+use crate::predictor::outcome::OutcomeGuard;
+use crate::predictor::pool::connection::{Exclude, Lease};
 use crate::predictor::pool::{Pool, PoolSettings};
-use crate::predictor::retry::{Budget, Failure, Retry};
+use crate::predictor::retry::{Budget, Cause, Failure};
 use crate::predictor::triton::ConnectOptions;
 use crate::predictor::triton::detect::Protocol;
-use crate::predictor::triton::dial::{Tls, TlsSettings};
+use crate::predictor::triton::dial::Dialer;
+use crate::predictor::triton::tls::{Tls, TlsSettings};
 use crate::predictor::{Error, Readiness, Signature, response};
 use crate::wire::tensor::Tensor;
 
@@ -29,6 +32,8 @@ pub struct RemoteSettings {
     pub protocol: Protocol,
     /// `--predictor_use_ssl`; nothing means plain text.
     pub tls: Option<TlsSettings>,
+    /// `--predictor_header`: sent with every call.
+    pub headers: Vec<PredictorHeader>,
     /// `--connections` per address.
     pub connections: usize,
     /// `--concurrency`: calls in flight at most.
@@ -66,6 +71,7 @@ impl Remote {
         signature: Signature,
         metrics: Arc<Metrics>,
     ) -> Result<Self, String> {
+        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let pool_settings = PoolSettings {
             signature,
             connections: settings.connections,
@@ -73,7 +79,11 @@ impl Remote {
             default_max_batch: settings.default_max_batch,
             options: ConnectOptions {
                 protocol: settings.protocol,
-                tls: settings.tls.as_ref().map(Tls::load).transpose()?,
+                dialer: Dialer {
+                    resolver: settings.resolver.clone(),
+                    tls: tls.map(Arc::new),
+                },
+                headers: PredictorHeaders::load(&settings.headers)?,
             },
         };
         let pool = Arc::new(Pool::new(pool_settings, Arc::clone(&metrics)));
@@ -100,8 +110,8 @@ impl Remote {
         self.pool.readiness()
     }
 
-    /// One call, sent once more on another connection if the first attempt came to nothing. Ends
-    /// at the latest when the caller, who minds the deadline, drops it.
+    /// One call, sent once more if the first attempt came to nothing and another one may do better.
+    /// Ends at the latest when the caller, who minds the deadline, drops it.
     pub(super) async fn infer(
         &self,
         signature: &Signature,
@@ -110,80 +120,119 @@ impl Remote {
     ) -> Result<Tensor, Error> {
         self.budget.record_call();
         let rows = input.rows();
-        let mut lease = self.pool.lease(None).await?;
-        let (result, data) = self.attempt(&mut lease, signature, input, context).await;
-        let failure = match result {
-            Err(failure) if self.budget.try_spend(failure.retry) => failure,
-            result => return result.map_err(|failure| failure.error),
+        let lease = self.lease(None, context).await?;
+        let (result, values) = self.attempt(&lease, signature, input, context).await;
+        let Err(failure) = result else {
+            return result.map_err(|failure| failure.error);
         };
         let exclude = lease.exclude();
+        let other_address = self.pool.has_other_address(&exclude);
+        let fund = failure.cause.fund(other_address);
         drop(lease);
-        let Ok(mut lease) = self.pool.lease(Some(&exclude)).await else {
+        if !fund.is_some_and(|fund| self.budget.try_spend(fund)) {
+            return Err(failure.error);
+        }
+        let Ok(lease) = self.lease(Some(&exclude), context).await else {
             // What happened first says more than that there is no other connection.
             return Err(failure.error);
         };
-        let input = Tensor::shared(data, rows, &signature.input_row);
-        let (result, _) = self.attempt(&mut lease, signature, input, context).await;
+        let input = Tensor::shared(values, rows, &signature.input_row);
+        let (result, _) = self.attempt(&lease, signature, input, context).await;
         result.map_err(|failure| failure.error)
+    }
+
+    async fn lease(
+        &self,
+        exclude: Option<&Exclude>,
+        context: &RequestContext,
+    ) -> Result<Lease, Error> {
+        let mut outcome = OutcomeGuard::new(&self.metrics, context.deadline, "no_connection");
+        match self.pool.lease(exclude).await {
+            Ok(lease) => {
+                outcome.disarm();
+                Ok(lease)
+            }
+            Err(error) => {
+                outcome.set(error.outcome());
+                Err(error)
+            }
+        }
     }
 
     /// Sends the tensor over one connection. Also gives back the tensor's values, which share
     /// their memory with what was sent.
     async fn attempt(
         &self,
-        lease: &mut Lease,
+        lease: &Lease,
         signature: &Signature,
         input: Tensor,
         context: &RequestContext,
     ) -> (Result<Tensor, Failure>, Bytes) {
-        let mut outcome = Outcome {
-            metrics: &self.metrics,
-            name: "canceled",
+        let mut attempt = Attempt {
+            lease,
+            context,
+            outcome: OutcomeGuard::new(&self.metrics, context.deadline, "deadline"),
+            ended: false,
         };
         let rows = input.rows();
         let limits = lease.limits();
-        let connection = lease.connection().clone();
-        let call = connection.encode(signature, limits, input, context);
+        let call = lease.connection().encode(signature, limits, input, context);
         let values = call.values();
         let result = tokio::select! {
-            result = connection.infer(signature, call, context) => result,
+            result = lease.connection().infer(signature, call, context) => result,
             () = lease.unresponsive() => {
-                Err(Failure::lost(lease.label(), "it has stopped answering".to_owned()))
+                Err(Failure::lost("it has stopped answering".to_owned()))
             }
         };
         let result = result.and_then(|response| {
             response::decode_output(signature, rows, limits.batch_axis, &response)
-                .map_err(Failure::never)
         });
-        outcome.name = match &result {
-            Ok(_) => "ok",
-            Err(failure) => failure.error.outcome(),
-        };
-        match &result {
-            Err(failure) if failure.retry == Retry::Transport => lease.recheck_connection(),
-            Err(failure) => {
-                lease.record_response();
-                if matches!(
-                    failure.error,
-                    Error::ErrorResponse { .. } | Error::InvalidResponse(_)
-                ) {
-                    lease.recheck_model();
-                }
-            }
-            Ok(_) => lease.record_response(),
-        }
+        attempt.end(&result);
         (result, values)
     }
 }
 
-/// Counts an attempt when it ends; one that is dropped counts as canceled.
-struct Outcome<'a> {
-    metrics: &'a Metrics,
-    name: &'static str,
+/// One call on one connection, whose end is told to the metrics and to the replica's health.
+struct Attempt<'a> {
+    lease: &'a Lease,
+    context: &'a RequestContext,
+    outcome: OutcomeGuard<'a>,
+    ended: bool,
 }
 
-impl Drop for Outcome<'_> {
+impl Attempt<'_> {
+    fn end(&mut self, result: &Result<Tensor, Failure>) {
+        self.ended = true;
+        let failure = match result {
+            Ok(_) => {
+                self.outcome.set("ok");
+                return self.lease.record_success();
+            }
+            Err(failure) => failure,
+        };
+        self.outcome.set(failure.error.outcome());
+        // Callers are not told where the predictor is.
+        tracing::debug!(
+            address = self.lease.label(),
+            error = %failure.error,
+            "call to the predictor failed"
+        );
+        match failure.cause {
+            Cause::Lost => self.lease.recheck_connection(),
+            Cause::QueueFull | Cause::Refused => self.lease.record_refusal(),
+            Cause::TimedOut => self.lease.record_timeout(),
+            Cause::StreamReset | Cause::Unavailable | Cause::NotFound | Cause::Failed => {
+                self.lease.record_failure();
+            }
+            Cause::Internal => (),
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.metrics.calls.with_label_values(&[self.name]).inc();
+        if !self.ended && self.context.deadline.remaining().is_zero() {
+            self.lease.record_timeout();
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::predictor::{Error, Signature};
+use crate::predictor::Signature;
+use crate::predictor::retry::Failure;
 use crate::wire::tensor::Tensor;
 use crate::wire::triton::ModelInferResponse;
 
@@ -14,8 +15,8 @@ pub(super) fn decode_output(
     rows: usize,
     batch_axis: bool,
     response: &ModelInferResponse,
-) -> Result<Tensor, Error> {
-    let invalid = |text: String| Err(Error::InvalidResponse(text));
+) -> Result<Tensor, Failure> {
+    let invalid = |text: String| Err(Failure::invalid_response(text));
     let name = &signature.output;
     let outputs = &response.outputs;
     let Some(index) = outputs.iter().position(|output| output.name == *name) else {
@@ -96,7 +97,7 @@ mod tests {
     fn scores(response: &ModelInferResponse) -> Result<Vec<f32>, String> {
         decode_output(&signature(), 2, true, response)
             .map(|tensor| fp32(&tensor.into_data()).collect())
-            .map_err(|error| error.to_string())
+            .map_err(|failure| failure.error.to_string())
     }
 
     #[test]

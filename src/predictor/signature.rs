@@ -12,6 +12,8 @@ pub(super) struct BatchLimits {
     pub(super) max_batch: usize,
     /// Whether tensors have an axis for rows.
     pub(super) batch_axis: bool,
+    /// Whether the predictor has said which tensors its model has.
+    pub(super) tensors_known: bool,
 }
 
 /// The limits, if the model fits the signature. `default_max_batch` (`--predictor_max_batch`) holds
@@ -27,6 +29,18 @@ pub(super) fn batch_limits(
     default_max_batch: usize,
 ) -> Result<BatchLimits, String> {
     let model = &signature.model;
+    let own_max_batch = config.map(|config| config.max_batch_size);
+    if metadata.inputs.is_empty() && metadata.outputs.is_empty() {
+        // KServe's SDK says nothing of them unless the model's author does; inferences work.
+        return Ok(BatchLimits {
+            max_batch: match own_max_batch {
+                Some(max) if max > 0 => max as usize,
+                _ => default_max_batch,
+            },
+            batch_axis: true,
+            tensors_known: false,
+        });
+    }
     let input = find(model, "input", &signature.input, &metadata.inputs)?;
     let output = find(model, "output", &signature.output, &metadata.outputs)?;
     if let Some(other) = metadata
@@ -65,7 +79,7 @@ pub(super) fn batch_limits(
     if self::axis(&output.shape, &signature.output_row).is_none() {
         return Err(mismatch("output", output, &signature.output_row));
     }
-    let max_batch = match (config.map(|config| config.max_batch_size), axis) {
+    let max_batch = match (own_max_batch, axis) {
         (Some(max), _) if max > 0 => max as usize,
         (Some(_), Axis::Any) => usize::MAX,
         (None, Axis::Any) => default_max_batch,
@@ -74,6 +88,7 @@ pub(super) fn batch_limits(
     Ok(BatchLimits {
         max_batch,
         batch_axis: axis != Axis::None,
+        tensors_known: true,
     })
 }
 
@@ -179,11 +194,25 @@ mod tests {
                 limits,
                 Ok(BatchLimits {
                     max_batch,
-                    batch_axis
+                    batch_axis,
+                    tensors_known: true,
                 }),
                 "{input:?} {config:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_model_whose_tensors_are_not_named_is_taken_at_its_word() {
+        let nothing = ModelMetadataResponse::default();
+        for (config, max_batch) in [(None, 16), (config(8), 8)] {
+            let limits = batch_limits(&signature(), &nothing, config.as_ref(), 16).unwrap();
+            assert_eq!(limits.max_batch, max_batch);
+            assert!(limits.batch_axis && !limits.tensors_known);
+        }
+        let mut inputs_only = metadata(&[-1, 3, 2, 2], &[-1, 1]);
+        inputs_only.outputs.clear();
+        assert!(batch_limits(&signature(), &inputs_only, None, 16).is_err());
     }
 
     #[test]

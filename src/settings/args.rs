@@ -129,6 +129,21 @@ pub struct ServeArgs {
     /// REQUESTS_CA_BUNDLE in the environment does the same
     #[arg(long, value_name = "FILE", help_heading = "Predictor")]
     pub predictor_ca_file: Option<PathBuf>,
+    /// Certificate chain (PEM) to show to a predictor that asks for one
+    #[arg(long, help_heading = "Predictor")]
+    pub predictor_cert_file: Option<PathBuf>,
+    /// Key (PEM) of --predictor_cert_file
+    #[arg(long, help_heading = "Predictor")]
+    pub predictor_key_file: Option<PathBuf>,
+    /// Header to send with every call to the predictor, such as a token; repeat for several, @FILE
+    /// reads the value from a file
+    #[arg(
+        long,
+        value_name = "NAME=VALUE|NAME=@FILE",
+        hide_env_values = true,
+        help_heading = "Predictor"
+    )]
+    pub predictor_header: Vec<String>,
     /// Time limit for a whole request
     #[arg(
         long,

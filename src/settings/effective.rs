@@ -62,6 +62,8 @@ impl Settings {
             protocol,
             tls: predictor_tls,
             ca_file,
+            client,
+            headers,
             model,
             input,
             output,
@@ -124,6 +126,16 @@ impl Settings {
             text("predictor_max_batch", max_batch),
             text("predictor_use_ssl", predictor_tls),
             path("predictor_ca_file", ca_file.as_deref()),
+            path(
+                "predictor_cert_file",
+                client.as_ref().map(|client| client.cert_file.as_path()),
+            ),
+            path(
+                "predictor_key_file",
+                client.as_ref().map(|client| client.key_file.as_path()),
+            ),
+            // Names and files, no values.
+            list("predictor_header", headers, ToString::to_string),
             seconds("predictor_request_timeout_seconds", *timeout),
             text("concurrency", concurrency),
             text("connections", connections),

@@ -67,17 +67,17 @@ impl Model {
         self.preprocessor.transformer.signature()
     }
 
+    /// What `extra_info.source` of a V1 response says.
+    pub fn source(&self) -> &'static str {
+        self.preprocessor.transformer.source()
+    }
+
     /// Calls to the predictor that this many images need.
     pub fn calls(&self, images: usize) -> usize {
         match self.predictor.readiness() {
             Readiness::Ready { max_batch } => images.div_ceil(max_batch.max(1)),
             Readiness::NotReady(_) => 1,
         }
-    }
-
-    /// What `extra_info.source` of a V1 response says.
-    pub fn source(&self) -> &'static str {
-        self.preprocessor.transformer.source()
     }
 
     /// Whether the predictor takes calls.

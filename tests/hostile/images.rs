@@ -65,7 +65,7 @@ pub(crate) fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "a GIF",
             b"GIF89a\x01\0\x01\0\0\0\0;".to_vec(),
-            "expected JPEG",
+            "a GIF image",
         ),
         ("a PNG's signature", cut(small.clone(), 8), "PNG"),
         ("half a PNG", cut(small.clone(), length / 2), "PNG"),

@@ -203,6 +203,15 @@ impl Cases {
         for (text, word) in [
             ("", "data:, path: or http(s)://"),
             ("hello", "data:, path: or http(s)://"),
+            (
+                "iVBORw0KGgoAAAANSUhEUg",
+                "write \"data:;base64,\" before it",
+            ),
+            ("/data/face.png", "write \"path:\""),
+            (
+                "data:;base64,R0lGODlhAQABAAAAACw=",
+                "a GIF image: the format is not among --formats",
+            ),
             ("date:image/png;base64,AAAA", "data:, path: or http(s)://"),
             ("ftp://host/a", "data:, path: or http(s)://"),
             ("file:///etc/passwd", "data:, path: or http(s)://"),

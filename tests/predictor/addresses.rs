@@ -108,3 +108,13 @@ async fn a_name_without_addresses_is_the_reason() {
     let predictor = connecting(&settings);
     wait_not_ready(&predictor, "dns:///triton.test:8001 has no address").await;
 }
+
+#[tokio::test]
+async fn a_name_whose_first_address_is_dead() {
+    let (dead, triton) = (nobody().await, triton().await);
+    let live = triton.address;
+    let mut settings = settings("triton.test:8001");
+    settings.resolver = Resolver::from_fn(move |_, _| async move { Ok(vec![dead, live]) });
+    let predictor = ready(&settings).await;
+    assert_eq!(scores(&predictor, 1, 1).await.unwrap(), [1.0]);
+}

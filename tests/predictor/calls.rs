@@ -113,7 +113,7 @@ async fn the_wait_for_a_permit_counts_against_the_deadline(protocol: Protocol) {
     triton.wait(|observed| observed.in_flight == 1).await;
     let context = context(Duration::from_millis(20));
     let error = predictor.infer(rows(2, 1), &context).await;
-    assert!(matches!(error, Err(Error::Deadline)), "{error:?}");
+    assert!(matches!(error, Err(Error::NoPermit)), "{error:?}");
     triton.set(|script| script.hold = false);
     assert_eq!(first.await.unwrap().unwrap(), [1.0]);
     assert_eq!(triton.observed().calls, 1);
@@ -160,7 +160,7 @@ async fn error_responses_keep_their_words_and_are_not_repeated() {
         (
             Protocol::Grpc,
             Code::ResourceExhausted,
-            "the predictor answered RESOURCE_EXHAUSTED: it failed",
+            "the predictor is overloaded: it failed",
         ),
         (Protocol::Grpc, Code::DeadlineExceeded, deadline),
         (

@@ -33,14 +33,16 @@ async fn a_lost_connection_costs_no_caller_an_error(protocol: Protocol) {
 }
 
 async fn a_dead_address_costs_no_caller_an_error(protocol: Protocol) {
+    let twins = twins(protocol).await;
+    twins.prefer_a().await;
     let Twins {
         a, b, predictor, ..
-    } = twins(protocol).await;
+    } = twins;
     a.set(|script| script.hold = true);
     b.set(|script| script.hold = true);
     let calls = join_all((0..40).map(|row| scores(&predictor, row, 1)));
     let kill = async {
-        a.wait(|observed| observed.in_flight >= 10).await;
+        a.wait(|observed| observed.in_flight >= 1).await;
         drop(a);
         b.set(|script| script.hold = false);
     };
@@ -88,7 +90,7 @@ async fn unavailable_is_retried_once_and_within_the_budget(protocol: Protocol) {
     for result in results {
         let error = result.unwrap_err();
         assert!(
-            matches!(&error, Error::Unavailable { message, .. } if message.contains("queue size")),
+            matches!(&error, Error::Unavailable(message) if message.contains("queue size")),
             "{error:?}"
         );
     }
@@ -98,6 +100,7 @@ async fn unavailable_is_retried_once_and_within_the_budget(protocol: Protocol) {
 
 async fn a_silent_triton_is_found_and_its_calls_go_elsewhere(protocol: Protocol) {
     let twins = twins(protocol).await;
+    twins.prefer_a().await;
     let predictor = &twins.predictor;
     twins.a.set(|script| script.silent = true);
     let results = join_all((0..20).map(|row| scores(predictor, row, 1))).await;

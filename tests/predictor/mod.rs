@@ -6,8 +6,12 @@ mod addresses;
 mod calls;
 mod faults;
 mod local;
+mod mistakes;
 mod readiness;
+mod refused_streams;
+mod replicas;
 mod tls;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,12 +22,13 @@ use facequality_transformer::context::RequestContext;
 use facequality_transformer::observe::metrics::Metrics;
 use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::predictor::{
-    Error, Predictor, Protocol, Readiness, RemoteSettings, Signature,
+    Error, Predictor, PredictorHeader, Protocol, Readiness, RemoteSettings, Signature,
 };
 use facequality_transformer::service;
 use facequality_transformer::settings::ServeArgs;
 use facequality_transformer::settings::Settings;
 use facequality_transformer::wire::tensor::{Tensor, fp32};
+use facequality_transformer::wire::triton::infer_parameter::ParameterChoice;
 
 use crate::world::triton::{FakeTriton, Script};
 
@@ -106,6 +111,20 @@ struct Twins {
     b: FakeTriton,
     predictor: Predictor,
     metrics: Arc<Metrics>,
+}
+
+impl Twins {
+    /// Lets calls go to `a` first, since `b` has been slow.
+    async fn prefer_a(&self) {
+        let calls = self.b.observed().calls;
+        self.b
+            .set(|script| script.delay = Duration::from_millis(50));
+        while self.b.observed().calls == calls {
+            let calls = (0..8).map(|row| scores(&self.predictor, row, 1));
+            futures_util::future::join_all(calls).await;
+        }
+        self.b.set(|script| script.delay = Duration::ZERO);
+    }
 }
 
 /// Calls to the predictor that ended so.

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use facequality_transformer::predictor::{Resolver, Target, TlsSettings};
-use rustls::ServerConfig;
+use facequality_transformer::predictor::{ClientCertificate, Resolver, Target, TlsSettings};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use super::*;
 use crate::world::triton::Speaks;
@@ -17,16 +18,39 @@ fn file(name: &str) -> PathBuf {
 }
 
 async fn tls_triton(speaks: Speaks) -> FakeTriton {
-    let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap();
+    start("server.pem", speaks, None).await
+}
+
+/// One that wants a certificate of these authorities from its clients.
+async fn mutual_tls_triton(speaks: Speaks) -> FakeTriton {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(file("ca.pem")).unwrap())
+        .unwrap();
+    start("server.pem", speaks, Some(roots)).await
+}
+
+async fn start(
+    certificate: &str,
+    speaks: Speaks,
+    client_roots: Option<RootCertStore>,
+) -> FakeTriton {
+    let chain = CertificateDer::pem_file_iter(file(certificate)).unwrap();
     let chain = chain.collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_file(file("server-key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .unwrap();
+    let config = match client_roots {
+        None => config.with_no_client_auth(),
+        Some(roots) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            config.with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let mut config = config.with_single_cert(chain, key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     FakeTriton::start_tls(config, |script| {
         small(script);
@@ -40,6 +64,7 @@ fn over_tls(triton: &FakeTriton, host: &str, protocol: Protocol) -> RemoteSettin
     settings.protocol = protocol;
     settings.tls = Some(TlsSettings {
         ca_file: Some(file("ca.pem")),
+        client: None,
     });
     settings
 }
@@ -65,10 +90,12 @@ async fn a_failed_handshake_names_its_cause() {
         let mut unknown = over_tls(&triton, "localhost", protocol);
         unknown.tls = Some(TlsSettings {
             ca_file: Some(file("server.pem")),
+            client: None,
         });
         let predictor = connecting(&unknown);
         let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
         assert!(reason.contains("UnknownIssuer"), "{reason}");
+        assert!(reason.contains("--predictor_ca_file"), "{reason}");
         let error = scores(&predictor, 1, 1).await.unwrap_err();
         assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     }
@@ -85,7 +112,28 @@ async fn a_failed_handshake_names_its_cause() {
 async fn plain_text_where_tls_is_expected() {
     let triton = triton().await;
     let predictor = connecting(&over_tls(&triton, "localhost", Protocol::Grpc));
-    wait_not_ready(&predictor, "TLS handshake failed").await;
+    let reason = wait_not_ready(&predictor, "TLS handshake failed").await;
+    assert!(reason.contains("does not speak TLS"), "{reason}");
+}
+
+#[tokio::test]
+async fn tls_where_plain_text_is_expected() {
+    let triton = tls_triton(Speaks::Grpc).await;
+    for protocol in [Protocol::Grpc, Protocol::Rest, Protocol::Auto] {
+        let settings = settings_over(protocol, &triton.host());
+        wait_not_ready(&connecting(&settings), "or it expects TLS").await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_as_an_authority() {
+    let triton = start("self-signed.pem", Speaks::Grpc, None).await;
+    let mut settings = over_tls(&triton, "localhost", Protocol::Grpc);
+    settings.tls = Some(TlsSettings {
+        ca_file: Some(file("self-signed.pem")),
+        client: None,
+    });
+    wait_not_ready(&connecting(&settings), "it must say CA:FALSE").await;
 }
 
 #[tokio::test]
@@ -95,9 +143,31 @@ async fn a_certificate_file_that_is_none_is_refused() {
         let mut settings = over_tls(&triton, "localhost", Protocol::Grpc);
         settings.tls = Some(TlsSettings {
             ca_file: Some(file(name)),
+            client: None,
         });
         let error = Predictor::remote(&settings, signature(), metrics()).unwrap_err();
         assert!(error.contains("--predictor_ca_file"), "{error}");
         assert!(error.contains(name), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_predictor_that_asks_for_a_certificate() {
+    for (speaks, protocol) in [
+        (Speaks::Grpc, Protocol::Grpc),
+        (Speaks::Rest, Protocol::Rest),
+    ] {
+        let triton = mutual_tls_triton(speaks).await;
+        let mut settings = over_tls(&triton, "localhost", protocol);
+        wait_not_ready(&connecting(&settings), "CertificateRequired").await;
+        settings.tls = Some(TlsSettings {
+            ca_file: Some(file("ca.pem")),
+            client: Some(ClientCertificate {
+                cert_file: file("client.pem"),
+                key_file: file("client-key.pem"),
+            }),
+        });
+        let predictor = ready(&settings).await;
+        assert_eq!(scores(&predictor, 4, 1).await.unwrap(), [4.0]);
     }
 }

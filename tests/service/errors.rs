@@ -226,7 +226,7 @@ async fn a_full_queue_and_no_predictor() {
         service,
         client,
     } = world;
-    let host = triton.address;
+    let host = triton.address.to_string();
     drop(triton);
     let world = World {
         triton: crate::world::triton::FakeTriton::start().await,
@@ -240,12 +240,13 @@ async fn a_full_queue_and_no_predictor() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let rest = world.predict(single(&item(&grey(1)))).await;
-    let word = host.to_string();
+    // Where the predictor is, is the operator's business.
+    assert!(!rest.text.contains(&host), "{}", rest.text);
     row(
         Kind::Unavailable,
         &rest,
         infer(&world, "facequality", &grey(1)).await,
-        &word,
+        "cannot reach it: Connection refused",
     );
 }
 
@@ -268,7 +269,7 @@ async fn grpc_timeout_is_the_deadline_and_resets_the_predictors_stream() {
     let request = http::Request::post(world.url("/inference.GRPCInferenceService/ModelInfer"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-timeout", "50m")
+        .header("grpc-timeout", "500m")
         .body(Full::new(frame.freeze()))
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
@@ -276,5 +277,5 @@ async fn grpc_timeout_is_the_deadline_and_resets_the_predictors_stream() {
     assert_eq!(code, Code::DeadlineExceeded);
     let observed = world.triton.wait(|observed| observed.canceled == 1).await;
     let timeout = parse_timeout(&observed.headers["grpc-timeout"]).unwrap();
-    assert!(timeout <= Duration::from_millis(50), "{timeout:?}");
+    assert!(timeout <= Duration::from_millis(500), "{timeout:?}");
 }

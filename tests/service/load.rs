@@ -85,7 +85,7 @@ async fn a_full_queue_refuses_before_the_body() {
         .client
         .post(world.url("/v1/models/facequality:predict"));
     let held = tokio::spawn(request.body(single(&item(&grey(1)))).send());
-    world.triton.wait(|seen| seen.in_flight == 1).await;
+    world.triton.wait(|observed| observed.in_flight == 1).await;
     let mut stream = TcpStream::connect(world.service.http).await.unwrap();
     // Of the body nothing is sent.
     let head = "POST /v1/models/facequality:predict HTTP/1.1\r\nhost: x\r\n\

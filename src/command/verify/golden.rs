@@ -37,6 +37,8 @@ pub struct Golden {
 #[derive(Debug, Deserialize)]
 struct Manifest {
     opencv: String,
+    /// The processor that OpenCV ran on, as Python names it.
+    machine: Option<String>,
     files: BTreeMap<String, Entry>,
 }
 
@@ -101,9 +103,15 @@ impl Golden {
         })
     }
 
-    /// The version of OpenCV that wrote it.
-    pub fn opencv(&self) -> &str {
-        &self.manifest.opencv
+    /// The version of OpenCV that made it, and on which processor.
+    pub fn origin(&self) -> String {
+        let Manifest {
+            opencv, machine, ..
+        } = &self.manifest;
+        match machine {
+            Some(machine) => format!("OpenCV {opencv} on {machine}"),
+            None => format!("OpenCV {opencv}"),
+        }
     }
 
     /// The names of the images, in order, each with what the set records of it.

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use futures_util::StreamExt;
 
 use self::golden::{Golden, Tensor};
@@ -44,21 +44,34 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// When the set or an image cannot be read, or an image cannot be scored.
+/// When the set or an image cannot be read. An image that gets no score makes the exit code 2.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let golden = Golden::open(&args.golden, args.images.as_deref())?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "golden set of OpenCV {}", golden.opencv())?;
+    writeln!(
+        out,
+        "golden set written by {}; tensors made here, version {} on {}",
+        golden.origin(),
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH
+    )?;
     let tensors = Tensors::compare(&golden, args.max_grey_levels)?;
     write!(out, "{}", tensors.report())?;
     let scores = Scores::compare(&golden, &args.scoring).await?;
-    writeln!(out, "{}", scores.report())?;
-    let held = tensors.missed == 0 && scores.within(args.max_difference);
-    Ok(if held {
-        ExitCode::SUCCESS
-    } else {
-        Exit::ThresholdMissed.into()
-    })
+    write!(out, "{}", scores.report(&args.scoring))?;
+    let failures = [
+        tensors.failure(args.max_grey_levels),
+        scores.failure(args.max_difference),
+    ];
+    let failures: Vec<_> = failures.into_iter().flatten().collect();
+    if failures.is_empty() {
+        writeln!(out, "passed")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for failure in failures {
+        writeln!(out, "FAILED: {failure}")?;
+    }
+    Ok(Exit::ThresholdMissed.into())
 }
 
 /// The result for the tensors.
@@ -110,6 +123,15 @@ impl Tensors {
         Ok(found)
     }
 
+    /// Why the limit is missed, if it is.
+    fn failure(&self, max_grey_levels: f32) -> Option<String> {
+        let total = self.equal + self.near + self.missed;
+        (self.missed > 0).then(|| {
+            let missed = self.missed;
+            format!("{missed} of {total} tensors are beyond --max_grey_levels {max_grey_levels}")
+        })
+    }
+
     fn report(&self) -> String {
         let total = self.equal + self.near + self.missed;
         let mut text = format!("tensors bit-equal on {} of {total}", self.equal);
@@ -120,14 +142,21 @@ impl Tensors {
             text += &format!("; within --max_grey_levels: {}", self.near);
         }
         text.push('\n');
-        for fault in self.faults.iter().take(LISTED) {
-            text += &format!("  {fault}\n");
-        }
-        if let Some(more @ 1..) = self.faults.len().checked_sub(LISTED) {
-            text += &format!("  and {more} more\n");
-        }
+        text += &listed(&self.faults);
         text
     }
+}
+
+/// The first of these lines, and how many more there are.
+fn listed(lines: &[String]) -> String {
+    let mut text = String::new();
+    for line in lines.iter().take(LISTED) {
+        text += &format!("  {line}\n");
+    }
+    if let Some(more @ 1..) = lines.len().checked_sub(LISTED) {
+        text += &format!("  and {more} more\n");
+    }
+    text
 }
 
 /// The result for the scores.
@@ -136,6 +165,8 @@ struct Scores {
     compared: usize,
     /// The image whose score differs most, with the golden score and ours.
     farthest: Option<(String, f64, f64)>,
+    /// A line for each image that got no score.
+    errors: Vec<String>,
 }
 
 impl Scores {
@@ -158,15 +189,19 @@ impl Scores {
             .map(|(name, expected)| {
                 let image = golden.image(&name);
                 async move {
-                    let score = scorer.score(image).await;
-                    let score = score.with_context(|| name.clone());
-                    score.map(|score| (name, expected, score))
+                    match scorer.score(image).await {
+                        Ok(score) => Ok((name, expected, score)),
+                        Err(error) => Err(format!("{name}: {error:#}")),
+                    }
                 }
             })
             .buffered(IN_FLIGHT);
         let mut found = Self::default();
         while let Some(score) = scores.next().await {
-            found.add(score?);
+            match score {
+                Ok(score) => found.add(score),
+                Err(error) => found.errors.push(error),
+            }
         }
         Ok(found)
     }
@@ -187,15 +222,31 @@ impl Scores {
             .is_none_or(|(_, golden, here)| (golden - here).abs() <= max_difference)
     }
 
-    fn report(&self) -> String {
-        match &self.farthest {
+    /// Why the limit is missed, if it is.
+    fn failure(&self, max_difference: f64) -> Option<String> {
+        if !self.errors.is_empty() {
+            return Some(format!("{} images got no score", self.errors.len()));
+        }
+        let (_, golden, here) = self.farthest.as_ref()?;
+        let difference = (golden - here).abs();
+        (!self.within(max_difference))
+            .then(|| format!("{difference:.3} > --max_difference {max_difference}"))
+    }
+
+    fn report(&self, scoring: &Scoring) -> String {
+        let mut text = match &self.farthest {
             Some((name, golden, here)) => format!(
-                "largest score difference {:.3e} of {} images, at {name}: {here} instead of {golden}",
+                "scores from {}: largest difference {:.3e} of {} images, at {name}: {here} instead \
+                 of {golden}\n",
+                scoring.source(),
                 (golden - here).abs(),
                 self.compared
             ),
-            None => "the golden set has no scores".to_owned(),
-        }
+            None if self.errors.is_empty() => "the golden set has no scores\n".to_owned(),
+            None => format!("scores from {}: none\n", scoring.source()),
+        };
+        text += &listed(&self.errors);
+        text
     }
 }
 

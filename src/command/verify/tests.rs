@@ -112,9 +112,17 @@ fn other_ways_to_differ() {
     set.manifest["files"][FACE]["tensor_sha256"] = json!("0000");
     assert!(set.tensors(0.0).report().contains("hash differs"));
     set.manifest["files"][FACE] = json!({"error": "undecodable"});
-    assert!(set.tensors(0.0).report().contains("accepted here"));
+    assert!(
+        set.tensors(0.0)
+            .report()
+            .contains("accepted here but rejected")
+    );
     set.manifest["files"]["broken.png"] = json!({"tensor_sha256": "0000"});
-    assert!(set.tensors(0.0).report().contains("rejected here"));
+    assert!(
+        set.tensors(0.0)
+            .report()
+            .contains("rejected here but accepted")
+    );
     assert_eq!(set.tensors(0.0).missed, 2);
 }
 
@@ -139,12 +147,31 @@ fn the_largest_difference_of_a_score_is_reported() {
     for (name, golden, here) in [("a", 0.5, 0.5), ("b", 0.9, 0.8), ("c", 0.25, 0.3)] {
         scores.add((name.to_owned(), golden, here));
     }
+    let scoring = Scoring {
+        url: Some("http://service".to_owned()),
+        model_name: String::new(),
+        predictor_host: None,
+        headers: Vec::new(),
+        predictor_model: String::new(),
+    };
     assert_eq!(
-        scores.report(),
-        "largest score difference 1.000e-1 of 3 images, at b: 0.8 instead of 0.9"
+        scores.report(&scoring),
+        "scores from the service at http://service: largest difference 1.000e-1 of 3 images, at b: \
+         0.8 instead of 0.9\n"
     );
+    assert_eq!(
+        scores.failure(0.001).as_deref(),
+        Some("0.100 > --max_difference 0.001")
+    );
+    assert_eq!(scores.failure(0.2), None);
     assert!(scores.within(0.11));
     assert!(!scores.within(0.09));
     scores.add(("d".to_owned(), 0.5, f64::NAN));
     assert!(!scores.within(1e9));
+    scores.errors.push("e: rejected".to_owned());
+    assert_eq!(
+        scores.failure(1.0).as_deref(),
+        Some("1 images got no score")
+    );
+    assert!(scores.report(&scoring).ends_with("\n  e: rejected\n"));
 }

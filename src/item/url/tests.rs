@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
+
+use reqwest::dns::{Addrs, Name, Resolving};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -417,57 +420,4 @@ async fn malformed_urls() {
     }
 }
 
-/// A fetcher that goes through a proxy, which is named so that it must be resolved.
-fn through_proxy(proxy: SocketAddr, allow: &[&str]) -> UrlFetcher {
-    let names = HashMap::from([("proxy.test", vec![proxy.ip()])]);
-    let allow: Vec<AllowRule> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
-    let proxy = UrlProxy::parse(&format!("http://me:secret@proxy.test:{}", proxy.port())).unwrap();
-    UrlFetcher::resolving(Arc::new(Scripted(names)), &allow, Some(&proxy), PATIENT).unwrap()
-}
-
-#[tokio::test]
-async fn a_proxy_resolves_the_hosts() {
-    let proxy = server(|mut stream, head| async move {
-        let is_proxied = head.starts_with("GET http://images.test/face.jpg HTTP/1.1\r\n")
-            && head.to_lowercase().contains("proxy-authorization: basic ");
-        let response = ok(if is_proxied { "a face" } else { "not proxied" });
-        stream.write_all(response.as_bytes()).await.unwrap();
-    })
-    .await;
-    let urls = through_proxy(proxy, &[]);
-    let bytes = fetch(&urls, "http://images.test/face.jpg").await.unwrap();
-    assert_eq!(bytes, b"a face");
-    // Addresses in the URL itself are still checked here.
-    let (kind, text) = failure(&urls, "http://169.254.169.254/").await;
-    assert_eq!(kind, ErrorKind::Refused, "{text}");
-}
-
-#[tokio::test]
-async fn a_proxy_that_refuses() {
-    let proxy = responding("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
-    let urls = through_proxy(proxy, &[]);
-    let (kind, text) = failure(&urls, "http://images.test/").await;
-    assert_eq!(kind, ErrorKind::Unreachable);
-    assert!(text.contains("responded with 403"), "{text}");
-    let (kind, text) = failure(&urls, "https://images.test/").await;
-    assert_eq!(kind, ErrorKind::Unreachable);
-    assert!(text.contains("through --item_url_proxy"), "{text}");
-    assert!(!text.contains("secret"), "{text}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn look_ups_are_bounded_even_when_their_callers_have_gone() {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    let running = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&running);
-    let names = SystemNames::new(move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        std::future::pending::<std::io::Result<std::vec::IntoIter<SocketAddr>>>()
-    });
-    for _ in 0..3 * MAX_LOOKUPS {
-        let lookup = names.resolve("slow.test".parse().unwrap());
-        assert!(timeout(Duration::from_secs(1), lookup).await.is_err());
-    }
-    assert_eq!(running.load(Ordering::Relaxed), MAX_LOOKUPS);
-}
+mod proxied;

@@ -31,8 +31,10 @@ pub(crate) fn charts(report: &Report) -> Vec<String> {
 /// The runs of one target, where there are two.
 struct Group {
     side: Option<Side>,
-    /// What stands before the names of its lines.
+    /// What stands before the names of its lines and bars.
     prefix: &'static str,
+    /// Of its bars.
+    colour: usize,
 }
 
 impl Group {
@@ -42,11 +44,15 @@ impl Group {
 }
 
 fn groups(report: &Report) -> Vec<Group> {
-    let group = |side, prefix| Group { side, prefix };
+    let group = |side, prefix, colour| Group {
+        side,
+        prefix,
+        colour,
+    };
     if report.kind == ReportKind::Compare {
-        vec![group(Some(Side::A), "A "), group(Some(Side::B), "B ")]
+        vec![group(Some(Side::A), "A ", 0), group(Some(Side::B), "B ", 1)]
     } else {
-        vec![group(None, "")]
+        vec![group(None, "", 0)]
     }
 }
 
@@ -140,17 +146,18 @@ fn over_time(report: &Report) -> Option<String> {
 }
 
 fn throughput(report: &Report) -> Option<String> {
-    let of_group = |group: &Group| {
-        [
-            in_sequence(report, group, "images scored", |point| {
-                Some(point.images_per_second)
-            }),
-            in_sequence(report, group, "requests failed", |point| {
+    let mut drawn = Vec::new();
+    for group in groups(report) {
+        drawn.push(in_sequence(report, &group, "images scored", |point| {
+            Some(point.images_per_second)
+        }));
+        let mut runs = report.runs.iter().filter(|run| group.has(run));
+        if runs.any(|run| run.requests.failed > 0) {
+            drawn.push(in_sequence(report, &group, "requests failed", |point| {
                 Some(point.failed_per_second)
-            }),
-        ]
-    };
-    let drawn: Vec<_> = groups(report).iter().flat_map(of_group).collect();
+            }));
+        }
+    }
     lines(
         "Throughput over time",
         &plain("seconds, run after run"),
@@ -201,6 +208,7 @@ fn errors(report: &Report) -> Option<String> {
         drawn.extend(counts.into_iter().map(|(kind, count)| Bar {
             name: format!("{}{kind}", group.prefix),
             length: count as f64,
+            colour: group.colour,
             value: count.to_string(),
         }));
     }
@@ -219,11 +227,13 @@ fn shown_run<'a>(report: &'a Report, group: &Group) -> Option<&'a Summary> {
 }
 
 /// The shown run of each target, with what it adds to a title.
-fn shown_runs(report: &Report) -> (Vec<(&'static str, &Summary)>, String) {
-    let groups = groups(report);
-    let runs: Vec<_> = groups
-        .iter()
-        .filter_map(|group| Some((group.prefix, shown_run(report, group)?)))
+fn shown_runs(report: &Report) -> (Vec<(Group, &Summary)>, String) {
+    let runs: Vec<_> = groups(report)
+        .into_iter()
+        .filter_map(|group| {
+            let run = shown_run(report, &group)?;
+            Some((group, run))
+        })
         .collect();
     let title = match runs.as_slice() {
         [(_, run)] if report.runs.len() > 1 => format!(", {}", run.label),
@@ -235,12 +245,13 @@ fn shown_runs(report: &Report) -> (Vec<(&'static str, &Summary)>, String) {
 fn stages(report: &Report) -> Option<String> {
     let (runs, which) = shown_runs(report);
     let mut drawn = Vec::new();
-    for (prefix, run) in runs {
+    for (group, run) in runs {
         for stage in &run.stages {
             for (percentile, ms) in [("p50", stage.time.p50_ms), ("p99", stage.time.p99_ms)] {
                 drawn.push(Bar {
-                    name: format!("{prefix}{} {percentile}", stage.name),
+                    name: format!("{}{} {percentile}", group.prefix, stage.name),
                     length: ms,
+                    colour: group.colour,
                     value: show_milliseconds(ms),
                 });
             }
@@ -253,7 +264,7 @@ fn stages(report: &Report) -> Option<String> {
 fn means(report: &Report) -> Option<String> {
     let (runs, which) = shown_runs(report);
     let mut drawn = Vec::new();
-    for (prefix, run) in runs {
+    for (group, run) in runs {
         let mut means: Vec<_> = run.metrics.iter().collect();
         means.sort_by(|a, b| b.mean_ms.total_cmp(&a.mean_ms));
         drawn.extend(means.into_iter().take(MAX_MEANS).map(|mean| {
@@ -262,8 +273,9 @@ fn means(report: &Report) -> Option<String> {
                 .replace("{model_name=", " ")
                 .replace(['{', '}', '"'], " ");
             Bar {
-                name: format!("{prefix}{labels}"),
+                name: format!("{}{labels}", group.prefix),
                 length: mean.mean_ms,
+                colour: group.colour,
                 value: show_milliseconds(mean.mean_ms),
             }
         }));

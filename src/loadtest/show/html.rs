@@ -18,7 +18,7 @@ h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}\
 .figures{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}\
 .figure{background:#fff;border:1px solid #e2e8f0;border-radius:8px;padding:10px 16px}\
 .figure b{display:block;font-size:22px}.figure span{color:#475569;font-size:13px}\
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:12px}\
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:12px;align-items:start}\
 .plots figure{margin:0;background:#fff;border:1px solid #e2e8f0;border-radius:8px}\
 figcaption{padding:0 16px 12px;font-size:13px;color:#475569}\
 figcaption span{display:inline-block;margin-right:16px}\

@@ -3,8 +3,14 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-/// Width and height in pixels.
-const SIZE: (u32, u32) = (620, 320);
+/// In pixels.
+const WIDTH: u32 = 620;
+
+/// In pixels; more bars make a plot higher.
+const HEIGHT: u32 = 320;
+
+/// Pixels of a bar with its name.
+const BAR_HEIGHT: u32 = 18;
 
 /// Blue, orange, green, red, violet, cyan, brown, grey.
 const COLOURS: [RGBColor; 8] = [
@@ -31,6 +37,8 @@ pub(crate) struct Line {
 pub(crate) struct Bar {
     pub(crate) name: String,
     pub(crate) length: f64,
+    /// The number of its colour.
+    pub(crate) colour: usize,
     pub(crate) value: String,
 }
 
@@ -92,7 +100,7 @@ pub(crate) fn lines(title: &str, axis: &Axis, vertical: &Axis, lines: &[Line]) -
     let top = points().map(|p| p.1).reduce(f64::max)?;
     let bottom = points().map(|p| p.1).fold(0.0, f64::min);
     let (left, right) = widen(left, right);
-    let plot = svg(|area| {
+    let plot = svg(HEIGHT, |area| {
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 17))
             .margin(12)
@@ -128,9 +136,6 @@ pub(crate) fn lines(title: &str, axis: &Axis, vertical: &Axis, lines: &[Line]) -
 }
 
 fn legend(lines: &[Line]) -> String {
-    if lines.len() < 2 {
-        return String::new();
-    }
     let entries = lines.iter().zip(COLOURS.iter().cycle());
     let entries = entries.map(|(line, colour)| {
         let RGBColor(red, green, blue) = colour;
@@ -153,7 +158,8 @@ pub(crate) fn bars(title: &str, horizontal: &str, bars: &[Bar]) -> Option<String
     let longest = bars.iter().map(|bar| bar.length).reduce(f64::max)?;
     // A segmented axis of one segment has no length.
     let count = bars.len().max(2) as i32;
-    svg(|area| {
+    let height = HEIGHT.max(BAR_HEIGHT * bars.len() as u32 + 90);
+    svg(height, |area| {
         let mut chart = ChartBuilder::on(area)
             .caption(title, ("sans-serif", 17))
             .margin(12)
@@ -185,7 +191,7 @@ pub(crate) fn bars(title: &str, horizontal: &str, bars: &[Bar]) -> Option<String
                     (0.0, SegmentValue::Exact(place(number))),
                     (bar.length, SegmentValue::Exact(place(number) + 1)),
                 ],
-                COLOURS[0].filled(),
+                COLOURS[bar.colour % COLOURS.len()].filled(),
             );
             bar.set_margin(4, 4, 0, 0);
             bar
@@ -198,10 +204,10 @@ pub(crate) fn bars(title: &str, horizontal: &str, bars: &[Bar]) -> Option<String
     })
 }
 
-fn svg(draw: impl FnOnce(&Area<'_>) -> DrawResult) -> Option<String> {
+fn svg(height: u32, draw: impl FnOnce(&Area<'_>) -> DrawResult) -> Option<String> {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
         area.fill(&WHITE).ok()?;
         draw(&area).ok()?;
         area.present().ok()?;
@@ -258,6 +264,7 @@ mod tests {
         let bar = Bar {
             name: "a".to_owned(),
             length: 2.0,
+            colour: 0,
             value: "2".to_owned(),
         };
         let bar = bars("t", "x", &[bar]).unwrap();

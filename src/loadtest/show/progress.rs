@@ -14,6 +14,12 @@ use crate::loadtest::units::{milliseconds, show_milliseconds, show_rate};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// How far the run was when the line was last written.
+struct Before {
+    at: Instant,
+    done: u64,
+}
+
 /// Shown until it is dropped.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -25,14 +31,20 @@ impl Progress {
         let bar = ProgressBar::new_spinner();
         let shown = bar.clone();
         let task = tokio::spawn(async move {
-            let mut before = (Instant::now(), 0);
+            let mut before = Before {
+                at: Instant::now(),
+                done: 0,
+            };
             loop {
                 tokio::time::sleep(INTERVAL).await;
                 let snapshot = recorder.snapshot();
                 let now = Instant::now();
-                let seconds = (now - before.0).as_secs_f64();
-                let rate = (snapshot.done - before.1) as f64 / seconds;
-                before = (now, snapshot.done);
+                let seconds = (now - before.at).as_secs_f64();
+                let rate = snapshot.done.saturating_sub(before.done) as f64 / seconds;
+                before = Before {
+                    at: now,
+                    done: snapshot.done,
+                };
                 let errors: Vec<_> = snapshot
                     .failures
                     .iter()

@@ -258,7 +258,10 @@ fn errors(report: &Report) -> Vec<KindOfError<'_>> {
 pub(crate) fn found(report: &Report) -> String {
     let slo = report.slo.as_deref().unwrap_or("the SLO");
     match report.found_rate {
-        Some(rate) => format!("{} requests, the highest rate with {slo}", show_rate(rate)),
+        Some(rate) => format!(
+            "{} is the highest rate of requests with {slo}",
+            show_rate(rate)
+        ),
         None => format!("no rate holds {slo}"),
     }
 }

@@ -135,13 +135,13 @@ impl Decoder {
                         store.shape(frame, index, wanted);
                     }
                 }
-                self.into_store(scan, frame)?;
+                self.store_scan(scan, frame)?;
             }
             scans += 1;
         }
         if !is_done {
             progress.check_complete(frame.components.len())?;
-            self.from_store(frame, &quants, wanted, &mut lines)?;
+            self.write_store(frame, &quants, wanted, &mut lines)?;
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Decoder {
     }
 
     /// Decodes one of several scans of a file into the store.
-    fn into_store(&mut self, scan: Scan<'_>, frame: &Frame) -> Result<(), Error> {
+    fn store_scan(&mut self, scan: Scan<'_>, frame: &Frame) -> Result<(), Error> {
         let layout = &scan.layout;
         let decoder = &mut ScanDecoder::new(scan.data, scan.restart_interval, &mut self.window);
         let store = &mut self.store;
@@ -240,7 +240,7 @@ impl Decoder {
     }
 
     /// Makes pixels of the coefficients in the store.
-    fn from_store<'a>(
+    fn write_store<'a>(
         &mut self,
         frame: &Frame,
         quants: &QuantTables,

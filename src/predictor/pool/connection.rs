@@ -1,13 +1,15 @@
 //! One connection of the pool, through all its losses, and its lending to calls.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::predictor::Error;
 use crate::predictor::address::Address;
+use crate::predictor::pool::health::{ReplicaHealth, Standing};
 use crate::predictor::signature::BatchLimits;
 use crate::predictor::triton::Connection;
 
@@ -20,7 +22,10 @@ pub(in crate::predictor) struct PooledConnection {
     pub(in crate::predictor) label: String,
     /// Which of the address's connections; the first one writes the log.
     pub(in crate::predictor) number: usize,
+    /// Shared by the address's connections.
+    pub(super) health: Arc<ReplicaHealth>,
     state: RwLock<State>,
+    /// Calls that have it or wait for it.
     in_flight: AtomicUsize,
     begin: Instant,
     /// Milliseconds from `begin` to the last response, or to the call that ended idleness.
@@ -31,7 +36,7 @@ pub(in crate::predictor) struct PooledConnection {
     recheck_connection: Notify,
     /// A response made it doubtful that the model is still the right one.
     recheck_model: Notify,
-    /// The pool's: changes with every state of every connection, and when a full one has room.
+    /// The pool's: changes with every state of every connection.
     changed: Arc<watch::Sender<()>>,
 }
 
@@ -43,7 +48,7 @@ pub(in crate::predictor) struct PooledConnection {
 /// | `Connecting` | refused, unanswered, or the model does not fit | `Failed` |
 /// | `Ready` | a call found it broken (the call's lease says so) | `Connecting` |
 /// | `Ready` | lost, or the model does not fit any more | `Connecting` |
-/// | `Ready` | no sign of life | `Failed` |
+/// | `Ready` | no sign of life | `Connecting` |
 /// | `Failed` | opened in the background, and the model fits | `Ready` |
 #[derive(Debug)]
 pub(in crate::predictor) enum State {
@@ -60,8 +65,9 @@ pub(in crate::predictor) enum State {
 pub(in crate::predictor) struct Ready {
     pub(in crate::predictor) connection: Connection,
     pub(in crate::predictor) limits: BatchLimits,
-    /// Calls at once: the predictor's stream limit, less one for the sign of life.
-    pub(in crate::predictor) max_in_flight: usize,
+    /// Calls at once: the predictor's stream limit, less one for the sign of life. Calls beyond
+    /// wait in the order in which they came.
+    pub(in crate::predictor) permits: Arc<Semaphore>,
     /// Tells this time of being ready from others.
     pub(in crate::predictor) generation: u64,
 }
@@ -73,25 +79,28 @@ pub(in crate::predictor) enum Reason {
     ContractMismatch(String),
 }
 
-impl Reason {
-    pub(in crate::predictor) fn text(&self) -> &str {
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(text) | Self::ContractMismatch(text) => text,
+            Self::Unreachable(text) => write!(f, "cannot reach it: {text}"),
+            Self::ContractMismatch(text) => f.write_str(text),
         }
     }
 }
 
 impl PooledConnection {
     /// Not opened yet. `changed` is told of every change of state.
-    pub(in crate::predictor) fn new(
+    pub(super) fn new(
         address: Address,
         number: usize,
+        health: Arc<ReplicaHealth>,
         changed: Arc<watch::Sender<()>>,
     ) -> Self {
         Self {
             label: address.to_string(),
             address,
             number,
+            health,
             state: RwLock::new(State::Connecting),
             in_flight: AtomicUsize::new(0),
             begin: Instant::now(),
@@ -107,7 +116,7 @@ impl PooledConnection {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls that have leased it.
+    /// Calls that have it or wait for it.
     pub(in crate::predictor) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -115,11 +124,8 @@ impl PooledConnection {
     /// The error of a call that finds it `Failed`.
     pub(in crate::predictor) fn error(&self, reason: &Reason) -> Error {
         match reason {
-            Reason::Unreachable(text) => Error::Unreachable {
-                address: self.label.clone(),
-                reason: text.clone(),
-            },
-            Reason::ContractMismatch(text) => Error::NotReady(format!("{}: {text}", self.label)),
+            Reason::Unreachable(text) => Error::Unreachable(text.clone()),
+            Reason::ContractMismatch(text) => Error::NotReady(text.clone()),
         }
     }
 
@@ -169,7 +175,7 @@ impl PooledConnection {
         match (&*self.state(), old) {
             (State::Failed(new), State::Failed(old)) if new == old => (),
             (State::Failed(reason), _) => {
-                tracing::warn!(%address, reason = reason.text(), "predictor not usable");
+                tracing::warn!(%address, %reason, "predictor not usable");
             }
             (State::Ready(ready), State::Connecting | State::Failed(_)) => {
                 let max_batch = match ready.limits.max_batch {
@@ -177,18 +183,66 @@ impl PooledConnection {
                     rows => rows.to_string(),
                 };
                 tracing::info!(%address, %max_batch, "predictor ready");
+                if !ready.limits.tensors_known {
+                    tracing::warn!(
+                        %address,
+                        "the predictor does not say which tensors its model has; whether they fit \
+                         shows with the first call"
+                    );
+                }
             }
             _ => (),
         }
     }
 }
 
+/// A call's claim on a connection, which counts among its calls in flight.
+#[derive(Debug)]
+struct Claim(Arc<PooledConnection>);
+
+impl Claim {
+    fn new(pooled: &Arc<PooledConnection>) -> Self {
+        if pooled.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
+            // Idleness is not silence.
+            pooled.record_response();
+        }
+        Self(Arc::clone(pooled))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A claim that waits for its turn on the connection.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    claim: Claim,
+    ready: Ready,
+    probe: Option<Probe>,
+}
+
+/// A call that finds out whether an ejected replica is well again.
+#[derive(Debug)]
+struct Probe(Arc<ReplicaHealth>);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // After a result there is no probe to abandon.
+        self.0.abandon_probe();
+    }
+}
+
 /// A connection lent to one call; dropped, it is given back.
 #[derive(Debug)]
 pub(in crate::predictor) struct Lease {
-    pooled: Arc<PooledConnection>,
+    claim: Claim,
     ready: Ready,
-    unresponsive: watch::Receiver<()>,
+    begin: Instant,
+    _probe: Option<Probe>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The connection that a failed call had, to be excluded from its retry.
@@ -215,27 +269,53 @@ impl Exclude {
     }
 }
 
-impl Lease {
-    /// Nothing when the connection is not ready.
-    pub(in crate::predictor) fn new(pooled: &Arc<PooledConnection>) -> Option<Self> {
+impl Reservation {
+    /// Nothing when the connection is not ready any more.
+    pub(super) fn new(pooled: &Arc<PooledConnection>) -> Option<Self> {
         let state = pooled.state();
         let State::Ready(ready) = &*state else {
             return None;
         };
-        if pooled.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
-            // Idleness is not silence.
-            pooled.record_response();
-        }
+        let health = &pooled.health;
+        let probe = health.try_probe().then(|| Probe(Arc::clone(health)));
         Some(Self {
-            pooled: Arc::clone(pooled),
+            claim: Claim::new(pooled),
             ready: ready.clone(),
-            unresponsive: pooled.unresponsive.subscribe(),
+            probe,
         })
     }
 
-    /// The address in messages.
+    /// Whether it is worth waiting for.
+    pub(super) fn is_current(&self) -> bool {
+        let (pooled, generation) = (&self.claim.0, self.ready.generation);
+        let is_well = self.probe.is_some() || pooled.health.standing() == Standing::InUse;
+        is_well && matches!(&*pooled.state(), State::Ready(ready) if ready.generation == generation)
+    }
+
+    /// Ends when it is the call's turn.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.ready.permits).acquire_owned().await.ok()
+    }
+
+    pub(super) fn into_lease(self, permit: OwnedSemaphorePermit) -> Lease {
+        Lease {
+            claim: self.claim,
+            ready: self.ready,
+            begin: Instant::now(),
+            _probe: self.probe,
+            _permit: permit,
+        }
+    }
+}
+
+impl Lease {
+    fn pooled(&self) -> &PooledConnection {
+        &self.claim.0
+    }
+
+    /// The address in log lines.
     pub(in crate::predictor) fn label(&self) -> &str {
-        &self.pooled.label
+        &self.pooled().label
     }
 
     pub(in crate::predictor) fn connection(&self) -> &Connection {
@@ -246,46 +326,72 @@ impl Lease {
         self.ready.limits
     }
 
-    /// The predictor has sent something.
-    pub(in crate::predictor) fn record_response(&self) {
-        self.pooled.record_response();
+    /// Ends when the predictor was found unresponsive.
+    pub(in crate::predictor) async fn unresponsive(&self) {
+        let mut unresponsive = self.pooled().unresponsive.subscribe();
+        if unresponsive.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
-    /// Ends when the predictor was found unresponsive.
-    pub(in crate::predictor) async fn unresponsive(&mut self) {
-        if self.unresponsive.changed().await.is_err() {
-            std::future::pending::<()>().await;
+    /// The predictor gave the output.
+    pub(in crate::predictor) fn record_success(&self) {
+        self.pooled().record_response();
+        self.readmit(Some(self.begin.elapsed()));
+    }
+
+    /// The predictor refused the call with a reason.
+    pub(in crate::predictor) fn record_refusal(&self) {
+        self.pooled().record_response();
+        self.readmit(None);
+    }
+
+    fn readmit(&self, latency: Option<Duration>) {
+        if self.pooled().health.record_success(latency) {
+            tracing::info!(address = self.label(), "predictor in use again");
+        }
+    }
+
+    /// The predictor responded, but not as a well one does. That makes it doubtful too that the
+    /// model is still the right one.
+    pub(in crate::predictor) fn record_failure(&self) {
+        self.pooled().record_response();
+        self.log_ejection(self.pooled().health.record_failure());
+        self.pooled().recheck_model.notify_one();
+    }
+
+    /// The caller's time was up before the predictor responded.
+    pub(in crate::predictor) fn record_timeout(&self) {
+        self.log_ejection(self.pooled().health.record_timeout(self.begin.elapsed()));
+    }
+
+    fn log_ejection(&self, delay: Option<Duration>) {
+        if let Some(delay) = delay {
+            tracing::warn!(
+                address = self.label(),
+                seconds = delay.as_secs_f64(),
+                "predictor ejected: its calls fail"
+            );
+            // Calls that wait for it may go elsewhere.
+            self.pooled().changed.send_replace(());
         }
     }
 
     /// The call found the connection broken: no other call gets it until it has been checked.
     pub(in crate::predictor) fn recheck_connection(&self) {
-        let pooled = &self.pooled;
+        let pooled = self.pooled();
         let mut state = pooled.state.write().unwrap_or_else(PoisonError::into_inner);
         let generation = self.ready.generation;
         if matches!(&*state, State::Ready(ready) if ready.generation == generation) {
             *state = State::Connecting;
             drop(state);
             pooled.recheck_connection.notify_one();
+            pooled.changed.send_replace(());
         }
-    }
-
-    /// The response makes it doubtful that the model is still the right one.
-    pub(in crate::predictor) fn recheck_model(&self) {
-        self.pooled.recheck_model.notify_one();
     }
 
     /// What a retry is to exclude.
     pub(in crate::predictor) fn exclude(&self) -> Exclude {
-        Exclude(Arc::clone(&self.pooled))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let before = self.pooled.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if before >= self.ready.max_in_flight {
-            self.pooled.changed.send_replace(());
-        }
+        Exclude(Arc::clone(&self.claim.0))
     }
 }

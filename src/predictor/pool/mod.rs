@@ -1,20 +1,25 @@
-//! Several connections to several addresses: calls go to the one with the least in flight among
-//! those that are ready.
+//! Several connections to several addresses. Calls go to the one that is likely to respond first, by
+//! its latency and its calls in flight, among those that are ready and whose calls do not fail.
 
+mod backoff;
 pub(in crate::predictor) mod connection;
+mod health;
 mod supervisor;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::observe::metrics::Metrics;
 use crate::predictor::address::Address;
 use crate::predictor::pool::connection::{
-    Exclude, Exclusion, Lease, PooledConnection, Reason, State,
+    Exclude, Exclusion, Lease, PooledConnection, Reservation, State,
 };
+use crate::predictor::pool::health::{ReplicaHealth, Standing};
 use crate::predictor::{Error, Readiness};
 
 pub(in crate::predictor) use supervisor::PoolSettings;
@@ -24,9 +29,9 @@ pub(in crate::predictor) use supervisor::PoolSettings;
 pub(in crate::predictor) struct Pool {
     settings: Arc<PoolSettings>,
     slots: RwLock<Vec<Slot>>,
-    /// Where the search for the least busy begins, so that equals take turns.
+    /// Where the search for the best begins, so that equals take turns.
     cursor: AtomicUsize,
-    /// Changes when a connection's state does, or when a full one has room again.
+    /// Changes when a connection's state does.
     changed: Arc<watch::Sender<()>>,
     readiness: watch::Sender<Readiness>,
     metrics: Arc<Metrics>,
@@ -102,9 +107,11 @@ impl Pool {
             if slots.iter().any(|slot| slot.pooled.address == *address) {
                 continue;
             }
+            let health = Arc::new(ReplicaHealth::new());
             for number in 0..self.settings.connections.max(1) {
-                let changed = Arc::clone(&self.changed);
-                let pooled = Arc::new(PooledConnection::new(address.clone(), number, changed));
+                let (health, changed) = (Arc::clone(&health), Arc::clone(&self.changed));
+                let pooled = PooledConnection::new(address.clone(), number, health, changed);
+                let pooled = Arc::new(pooled);
                 let (settings, own) = (Arc::clone(&self.settings), Arc::clone(&pooled));
                 let supervisor =
                     tokio::spawn(async move { supervisor::supervise(&settings, &own).await });
@@ -122,59 +129,97 @@ impl Pool {
         }
     }
 
-    /// The least busy connection that is ready, at another address than the one to exclude if there
-    /// is one. Waits for those that are just being opened.
+    /// The connection that is likely to respond first, at another address than the one to exclude
+    /// if there is one. Waits for those that are just being opened, and for its turn on a busy one.
     pub(in crate::predictor) async fn lease(
         &self,
         exclude: Option<&Exclude>,
     ) -> Result<Lease, Error> {
         let mut changed = self.changed.subscribe();
         loop {
-            match self.choose(exclude) {
-                Choice::Lease(lease) => return Ok(*lease),
+            let reservation = match self.choose(exclude) {
+                Choice::Connection(reservation) => reservation,
                 Choice::None(error) => return Err(error),
                 Choice::Wait => {
                     let _ = changed.changed().await;
+                    continue;
                 }
+            };
+            let permit = {
+                let turn = reservation.permit();
+                tokio::pin!(turn);
+                loop {
+                    tokio::select! {
+                        permit = &mut turn => break permit,
+                        // Its place among those that wait is kept unless there is something better.
+                        _ = changed.changed() => {
+                            if !reservation.is_current() || self.has_room(exclude) {
+                                break None;
+                            }
+                        }
+                    }
+                }
+            };
+            if let Some(permit) = permit {
+                return Ok(reservation.into_lease(permit));
             }
         }
     }
 
+    /// Whether a call that failed at one address may be sent to another one.
+    pub(in crate::predictor) fn has_other_address(&self, exclude: &Exclude) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().any(|Slot { pooled, .. }| {
+            exclude.exclusion(pooled) == Exclusion::OtherAddress
+                && matches!(&*pooled.state(), State::Ready(_))
+                && pooled.health.standing() != Standing::Ejected
+        })
+    }
+
+    /// Whether a connection has room at once.
+    fn has_room(&self, exclude: Option<&Exclude>) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().any(|Slot { pooled, .. }| {
+            let excluded = exclude.map(|exclude| exclude.exclusion(pooled));
+            excluded.is_none_or(|exclusion| exclusion == Exclusion::OtherAddress)
+                && pooled.health.standing() == Standing::InUse
+                && matches!(&*pooled.state(), State::Ready(ready) if ready.permits.available_permits() > 0)
+        })
+    }
+
     fn choose(&self, exclude: Option<&Exclude>) -> Choice {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        // A replica without a call yet is taken to be as quick as the quickest.
+        let now = Instant::now();
+        let latencies = slots
+            .iter()
+            .filter_map(|slot| slot.pooled.health.latency(now));
+        let quickest = latencies.min().unwrap_or(Duration::ZERO);
         let start = self.cursor.fetch_add(1, Ordering::Relaxed);
-        let mut best: Option<((Exclusion, usize), &Arc<PooledConnection>)> = None;
-        let mut wait = false;
+        let mut best: Option<(Rank, &Arc<PooledConnection>)> = None;
+        let mut connecting = false;
         let mut error = None;
         for i in 0..slots.len() {
             let pooled = &slots[(start + i) % slots.len()].pooled;
             match &*pooled.state() {
-                State::Connecting => wait = true,
+                State::Connecting => connecting = true,
                 State::Failed(reason) => {
                     error.get_or_insert_with(|| pooled.error(reason));
                 }
-                State::Ready(ready) => {
-                    let in_flight = pooled.in_flight();
-                    if in_flight >= ready.max_in_flight {
-                        wait = true;
-                        continue;
-                    }
-                    let exclusion = exclude
-                        .map_or(Exclusion::OtherAddress, |exclude| exclude.exclusion(pooled));
-                    let key = (exclusion, in_flight);
-                    if best.is_none_or(|(other, _)| key < other) {
-                        best = Some((key, pooled));
+                State::Ready(_) => {
+                    let rank = Rank::new(pooled, exclude, now, quickest);
+                    if best.as_ref().is_none_or(|(other, _)| rank < *other) {
+                        best = Some((rank, pooled));
                     }
                 }
             }
         }
         match best {
+            // Better than what failed already, or fails again and again.
+            Some((rank, _)) if connecting && rank.is_last_resort() => Choice::Wait,
             // It may have been lost since: then there is a change to wait for.
-            Some((_, pooled)) => match Lease::new(pooled) {
-                Some(lease) => Choice::Lease(Box::new(lease)),
-                None => Choice::Wait,
-            },
-            None if wait => Choice::Wait,
+            Some((_, pooled)) => Reservation::new(pooled).map_or(Choice::Wait, Choice::Connection),
+            None if connecting => Choice::Wait,
             None => Choice::None(error.unwrap_or_else(|| self.no_slots())),
         }
     }
@@ -201,8 +246,7 @@ impl Pool {
                     max_batch = Some(least);
                 }
                 State::Failed(failed) => {
-                    let text = |failed: &Reason| format!("{}: {}", pooled.label, failed.text());
-                    reason.get_or_insert_with(|| text(failed));
+                    reason.get_or_insert_with(|| failed.to_string());
                 }
             }
         }
@@ -215,7 +259,49 @@ impl Pool {
 }
 
 enum Choice {
-    Lease(Box<Lease>),
+    Connection(Reservation),
     Wait,
     None(Error),
+}
+
+/// The order in which connections are chosen, the best first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    exclusion: Exclusion,
+    standing: Standing,
+    /// Latency, squared, times the calls in flight and this one. Not squared, a replica that is ten
+    /// times slower would get one call in a hundred as soon as its twin has ten in flight, and
+    /// these would be the 99th percentile.
+    cost: u128,
+    /// For when nothing is known of latencies.
+    in_flight: usize,
+}
+
+impl Rank {
+    fn new(
+        pooled: &Arc<PooledConnection>,
+        exclude: Option<&Exclude>,
+        now: Instant,
+        quickest: Duration,
+    ) -> Self {
+        let in_flight = pooled.in_flight();
+        let latency = pooled.health.latency(now).unwrap_or(quickest).as_nanos();
+        let standing = match (pooled.health.standing(), exclude) {
+            // A retry is not to be spent on a doubtful replica.
+            (Standing::ProbeDue, Some(_)) => Standing::Ejected,
+            (standing, _) => standing,
+        };
+        Self {
+            exclusion: exclude.map_or(Exclusion::OtherAddress, |exclude| exclude.exclusion(pooled)),
+            standing,
+            cost: latency
+                .saturating_pow(2)
+                .saturating_mul(in_flight as u128 + 1),
+            in_flight,
+        }
+    }
+
+    fn is_last_resort(&self) -> bool {
+        self.standing == Standing::Ejected
+    }
 }

@@ -3,12 +3,15 @@
 //! that no call has to find out. While it is ready it is monitored: for its loss, for silence, and
 //! for doubts that calls have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::predictor::Signature;
 use crate::predictor::address::Address;
+use crate::predictor::pool::backoff::Backoff;
 use crate::predictor::pool::connection::{PooledConnection, Ready, Reason, State};
 use crate::predictor::signature::BatchLimits;
 use crate::predictor::triton::{Closed, ConnectOptions, Connection};
@@ -27,47 +30,39 @@ pub(in crate::predictor) struct PoolSettings {
     pub(in crate::predictor) options: ConnectOptions,
 }
 
-/// Between two attempts to open a connection. A predictor that has become right is found within
-/// two seconds: this, connecting, and asking.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Before a connection that was lost soon after it was opened is opened again.
 const SHORT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection that stood for less was lost soon. Also between two questions about the model.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long calls may wait for any response before the predictor is asked for a sign of life.
 const QUIET: Duration = Duration::from_secs(1);
 /// A sign of life, and what the predictor says about its model, must come within this time.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// How a connection ended.
-enum Disconnected {
-    /// It is to be opened again at once.
-    Lost,
-    /// It is of no use for now.
-    Failed(Reason),
-}
-
 /// Opens a connection, monitors it, and opens it again, until the pool aborts it.
 pub(in crate::predictor) async fn supervise(settings: &PoolSettings, pooled: &PooledConnection) {
     let mut generation = 0;
+    let mut backoff = Backoff::new();
     loop {
-        let reason = match open(settings, &pooled.address).await {
+        match open(settings, &pooled.address).await {
             Ok(opened) => {
                 generation += 1;
+                backoff = Backoff::new();
                 let begin = Instant::now();
-                match monitor(settings, pooled, opened, generation).await {
-                    Disconnected::Lost => {
-                        pooled.set(State::Connecting);
-                        if begin.elapsed() < PAUSE {
-                            sleep(SHORT_PAUSE).await;
-                        }
-                        continue;
-                    }
-                    Disconnected::Failed(reason) => reason,
+                let reason = monitor(settings, pooled, opened, generation).await;
+                tracing::debug!(address = pooled.label, reason, "connection lost");
+                // Whatever was wrong with it, a new one may do. If not, opening it says why.
+                pooled.set(State::Connecting);
+                if begin.elapsed() < PAUSE {
+                    sleep(SHORT_PAUSE).await;
                 }
             }
-            Err(reason) => reason,
-        };
-        pooled.set(State::Failed(reason));
-        sleep(PAUSE).await;
+            Err(reason) => {
+                pooled.health.forget_latency();
+                pooled.set(State::Failed(reason));
+                sleep(backoff.next()).await;
+            }
+        }
     }
 }
 
@@ -93,7 +88,7 @@ async fn open(settings: &PoolSettings, address: &Address) -> Result<Opened, Reas
     let checked = timeout(PROBE, check_model(settings, &connection));
     let limits = tokio::select! {
         checked = checked => checked
-            .map_err(|_| unresponsive())?
+            .map_err(|_| Reason::Unreachable(unresponsive()))?
             .map_err(Reason::ContractMismatch)?,
         reason = &mut closed => return Err(Reason::Unreachable(reason)),
     };
@@ -113,28 +108,30 @@ async fn check_model(
         .await
 }
 
-fn unresponsive() -> Reason {
-    Reason::Unreachable(format!("it does not answer within {} s", PROBE.as_secs()))
+fn unresponsive() -> String {
+    format!("it does not answer within {} s", PROBE.as_secs())
 }
 
-/// Keeps a connection ready for as long as it is.
+/// Keeps a connection ready for as long as it is, and says why it is not any more.
 async fn monitor(
     settings: &PoolSettings,
     pooled: &PooledConnection,
     opened: Opened,
     generation: u64,
-) -> Disconnected {
+) -> String {
     let Opened {
         connection,
         mut closed,
         mut limits,
     } = opened;
+    let max_in_flight = connection.max_calls().saturating_sub(1).max(1);
+    let permits = Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
     let mut next_question = Instant::now();
     loop {
         pooled.set(State::Ready(Ready {
             connection: connection.clone(),
             limits,
-            max_in_flight: connection.max_calls().saturating_sub(1).max(1),
+            permits: Arc::clone(&permits),
             generation,
         }));
         let recheck_model = async {
@@ -142,13 +139,10 @@ async fn monitor(
             pooled.recheck_model().await;
         };
         tokio::select! {
-            reason = &mut closed => {
-                tracing::debug!(address = pooled.label, reason, "connection lost");
-                return Disconnected::Lost;
-            }
+            reason = &mut closed => return reason,
             () = detect_unresponsive(pooled, &connection) => {
                 pooled.set_unresponsive();
-                return Disconnected::Failed(unresponsive());
+                return unresponsive();
             }
             // Perhaps one call was reset and the connection is well.
             () = pooled.recheck_connection() => (),
@@ -156,15 +150,14 @@ async fn monitor(
         }
         let checked = tokio::select! {
             checked = timeout(PROBE, check_model(settings, &connection)) => checked,
-            _ = &mut closed => return Disconnected::Lost,
+            reason = &mut closed => return reason,
         };
         match checked {
             Ok(Ok(now)) => limits = now,
-            // Opening it again finds out what to say.
-            Ok(Err(_)) => return Disconnected::Lost,
+            Ok(Err(reason)) => return reason,
             Err(_) => {
                 pooled.set_unresponsive();
-                return Disconnected::Failed(unresponsive());
+                return unresponsive();
             }
         }
         next_question = Instant::now() + PAUSE;
@@ -176,8 +169,7 @@ async fn detect_unresponsive(pooled: &PooledConnection, connection: &Connection)
     loop {
         sleep(QUIET / 2).await;
         // A predictor with a stream limit of one has no room for the question.
-        let full = pooled.in_flight() >= connection.max_calls();
-        if pooled.silent_for() < QUIET || full {
+        if pooled.silent_for() < QUIET || connection.max_calls() <= 1 {
             continue;
         }
         match timeout(PROBE, connection.check_live()).await {

@@ -1,150 +1,140 @@
 //! From an address to a stream of bytes: TCP or a Unix socket, with TLS over it where wanted.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
+use tokio::time::sleep;
 
 use crate::predictor::address::{Address, Endpoint};
+use crate::predictor::discovery::Resolver;
+use crate::predictor::triton::tls::{Alpn, Tls};
+
+/// Between the beginnings of two attempts at different addresses of a name (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(250);
+/// Without a byte for this long, the other side's kernel is asked whether it is there.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// Bytes or questions that are not acknowledged for this long end a connection. A flow that a
+/// middlebox has forgotten is found by nothing else while it is idle.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How streams are opened. Clones share it.
+#[derive(Clone, Debug)]
+pub(in crate::predictor) struct Dialer {
+    pub(in crate::predictor) resolver: Resolver,
+    pub(in crate::predictor) tls: Option<Arc<Tls>>,
+}
+
+impl Dialer {
+    /// `https` with TLS, `http` without.
+    pub(in crate::predictor) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Connects.
+    pub(in crate::predictor) async fn connect(
+        &self,
+        address: &Address,
+        alpn: Alpn,
+    ) -> io::Result<Stream> {
+        let io: Pin<Box<dyn ReadWrite>> = match &address.endpoint {
+            Endpoint::Unix(path) => Box::pin(UnixStream::connect(path).await?),
+            Endpoint::Socket(address) => Box::pin(tcp(*address).await?),
+            Endpoint::Name(host, port) => {
+                let found = self.resolver.lookup(host, *port).await?;
+                Box::pin(first_to_connect(alternating(found), tcp).await?)
+            }
+        };
+        let io: Pin<Box<dyn ReadWrite>> = match &self.tls {
+            Some(tls) => Box::pin(tls.handshake(io, &address.host, alpn).await?),
+            None => io,
+        };
+        Ok(Stream { io })
+    }
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // A call's last bytes must not wait for the acknowledgement of its first.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(stream)
+}
+
+/// The addresses of a name by turns of the two families, beginning with that of the first one: if
+/// one family leads nowhere, the other one is tried second.
+fn alternating(found: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut rest = second.into_iter();
+    let mut order = VecDeque::new();
+    for address in first {
+        order.push_back(address);
+        order.extend(rest.next());
+    }
+    order.extend(rest);
+    order
+}
+
+/// Tries the addresses in their order, the next one when one has failed or has taken a while. The
+/// first connection that stands is taken.
+async fn first_to_connect<T, F>(
+    mut addresses: VecDeque<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut attempts = FuturesUnordered::new();
+    let mut error = io::Error::other("the name has no address");
+    loop {
+        attempts.extend(addresses.pop_front().map(&connect));
+        tokio::select! {
+            ended = attempts.next() => match ended {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(failed)) => error = failed,
+                None => return Err(error),
+            },
+            () = sleep(STAGGER), if !addresses.is_empty() => (),
+        }
+    }
+}
 
 /// A connected stream of any kind.
 pub(in crate::predictor) struct Stream {
     io: Pin<Box<dyn ReadWrite>>,
-    tls: bool,
 }
 
 trait ReadWrite: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> ReadWrite for T {}
 
-impl Stream {
-    /// Connects. `protocol` is what TLS names to the other side (ALPN).
-    pub(in crate::predictor) async fn connect(
-        address: &Address,
-        tls: Option<&Tls>,
-        protocol: &[u8],
-    ) -> io::Result<Self> {
-        let io: Pin<Box<dyn ReadWrite>> = match &address.endpoint {
-            Endpoint::Unix(path) => Box::pin(UnixStream::connect(path).await?),
-            Endpoint::Name(host, port) => tcp(TcpStream::connect((host.as_str(), *port))).await?,
-            Endpoint::Socket(address) => tcp(TcpStream::connect(address)).await?,
-        };
-        match tls {
-            Some(tls) => Ok(Self {
-                io: tls.handshake(io, &address.host, protocol).await?,
-                tls: true,
-            }),
-            None => Ok(Self { io, tls: false }),
-        }
-    }
-
-    /// Whether it is encrypted.
-    pub(in crate::predictor) fn is_tls(&self) -> bool {
-        self.tls
-    }
-}
-
-async fn tcp(
-    connect: impl Future<Output = io::Result<TcpStream>>,
-) -> io::Result<Pin<Box<dyn ReadWrite>>> {
-    let stream = connect.await?;
-    // A call's last bytes must not wait for the acknowledgement of its first.
-    stream.set_nodelay(true)?;
-    Ok(Box::pin(stream))
-}
-
-/// `--predictor_use_ssl`: whose certificates are trusted besides the system's roots.
-#[derive(Clone, Debug, Default)]
-pub struct TlsSettings {
-    /// `--predictor_ca_file`, or what `REQUESTS_CA_BUNDLE` names: PEM certificates.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// TLS towards the predictor.
-#[derive(Clone)]
-pub(in crate::predictor) struct Tls {
-    roots: Arc<RootCertStore>,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
-    }
-}
-
-impl Tls {
-    /// Loads the roots.
-    pub(in crate::predictor) fn load(settings: &TlsSettings) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        // A container may have no roots of its own, or some that cannot be read.
-        let (added, _) =
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = &settings.ca_file {
-            add_file(&mut roots, file)?;
-        } else if added == 0 {
-            return Err(
-                "the system has no root certificates; name some with --predictor_ca_file"
-                    .to_owned(),
-            );
-        }
-        Ok(Self {
-            roots: Arc::new(roots),
-        })
-    }
-
-    async fn handshake(
-        &self,
-        io: Pin<Box<dyn ReadWrite>>,
-        host: &str,
-        protocol: &[u8],
-    ) -> io::Result<Pin<Box<dyn ReadWrite>>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, io).await;
-        let stream = stream.map_err(|error| {
-            io::Error::new(error.kind(), format!("TLS handshake failed: {error}"))
-        })?;
-        Ok(Box::pin(stream))
-    }
-}
-
-fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
-    let invalid =
-        |what: &dyn fmt::Display| format!("--predictor_ca_file {}: {what}", file.display());
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| invalid(&error))?;
-    let mut is_empty = true;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| invalid(&error))?;
-        roots.add(certificate).map_err(|error| invalid(&error))?;
-        is_empty = false;
-    }
-    if is_empty {
-        return Err(invalid(&"it holds no certificate"));
-    }
-    Ok(())
-}
-
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("tls", &self.tls)
-            .finish_non_exhaustive()
+        f.debug_struct("Stream").finish_non_exhaustive()
     }
 }
 
@@ -191,5 +181,74 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.as_mut().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let found = ["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1"].map(address);
+        let order = alternating(found.to_vec());
+        let expected = ["[::1]:1", "1.0.0.1:1", "[::2]:1", "[::3]:1"].map(address);
+        assert_eq!(order, expected);
+    }
+
+    /// Port 1 swallows packets, port 2 refuses, port 3 is well.
+    async fn outcome(ports: &[u16]) -> (io::Result<u16>, Vec<(u16, Duration)>) {
+        let begin = Instant::now();
+        let tried = RefCell::new(Vec::new());
+        let addresses = ports
+            .iter()
+            .map(|&port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let connect = async |address: SocketAddr| {
+            tried.borrow_mut().push((address.port(), begin.elapsed()));
+            match address.port() {
+                1 => std::future::pending().await,
+                2 => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+                port => Ok(port),
+            }
+        };
+        let result = first_to_connect(addresses.collect(), connect).await;
+        (result, tried.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_packets_does_not_hide_the_next() {
+        let (result, tried) = outcome(&[1, 3, 4]).await;
+        assert_eq!(result.unwrap(), 3);
+        assert_eq!(tried, [(1, Duration::ZERO), (3, STAGGER)]);
+        let (result, tried) = outcome(&[2, 3]).await;
+        assert_eq!(result.unwrap(), 3);
+        assert_eq!(tried, [(2, Duration::ZERO), (3, Duration::ZERO)], "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_failure_is_the_reason() {
+        let refused = outcome(&[2, 2]).await.0.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let none = outcome(&[]).await.0.unwrap_err();
+        assert_eq!(none.to_string(), "the name has no address");
+    }
+
+    #[tokio::test]
+    async fn a_connection_asks_whether_the_other_side_is_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = tcp(listener.local_addr().unwrap()).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert!(socket.tcp_nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 }

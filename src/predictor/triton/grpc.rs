@@ -26,16 +26,21 @@ use crate::context::RequestContext;
 use crate::error_chain::error_chain;
 use crate::predictor::Error;
 use crate::predictor::address::Address;
-use crate::predictor::retry::{Failure, Retry};
-use crate::predictor::triton::EncodedCall;
+use crate::predictor::headers::PredictorHeaders;
+use crate::predictor::retry::{Cause, Failure};
 use crate::predictor::triton::body::EncodedBody;
 use crate::predictor::triton::dial::Stream;
+use crate::predictor::triton::http_error::{describe, http_error, is_html};
+use crate::predictor::triton::{ConnectOptions, EncodedCall};
 use crate::wire::grpc::{self, code_name, error_status, format_timeout};
 use crate::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::wire::triton::{
     MODEL_INFER, ModelConfig, ModelConfigRequest, ModelInferResponse, ModelMetadataRequest,
     ModelMetadataResponse, ServerLiveRequest,
 };
+
+/// Bytes of a response's headers or trailers. A model's error may hold a traceback.
+const MAX_HEADER_BYTES: u32 = 1 << 20;
 
 /// A connection.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ pub(in crate::predictor) struct GrpcConnection {
     /// `origin` with ModelInfer's path.
     infer: Uri,
     max_calls: Arc<AtomicUsize>,
-    address: String,
+    headers: PredictorHeaders,
 }
 
 impl GrpcConnection {
@@ -55,8 +60,9 @@ impl GrpcConnection {
     pub(in crate::predictor) async fn open(
         stream: Stream,
         address: &Address,
+        options: &ConnectOptions,
     ) -> Result<(Self, impl Future<Output = String> + Send + use<>), String> {
-        let scheme = if stream.is_tls() { "https" } else { "http" };
+        let scheme = options.dialer.scheme();
         let authority = address.authority();
         let uri = |path: &str| {
             format!("{scheme}://{authority}{path}")
@@ -66,6 +72,7 @@ impl GrpcConnection {
         let (origin, infer) = (uri("/")?, uri(MODEL_INFER)?);
         let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEADER_BYTES)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| error_chain(&error))?;
@@ -87,7 +94,7 @@ impl GrpcConnection {
             origin,
             infer,
             max_calls,
-            address: address.to_string(),
+            headers: options.headers.clone(),
         };
         Ok((connection, closed))
     }
@@ -98,10 +105,11 @@ impl GrpcConnection {
     }
 
     fn client(&self) -> GrpcInferenceServiceClient<GeneratedChannel> {
-        GrpcInferenceServiceClient::with_origin(
-            GeneratedChannel(self.sender.clone()),
-            self.origin.clone(),
-        )
+        let channel = GeneratedChannel {
+            sender: self.sender.clone(),
+            headers: self.headers.clone(),
+        };
+        GrpcInferenceServiceClient::with_origin(channel, self.origin.clone())
     }
 
     /// Asks for a sign of life. Any response is one.
@@ -113,7 +121,8 @@ impl GrpcConnection {
         }
     }
 
-    /// The model's metadata, and its configuration where the predictor has such a thing.
+    /// The model's metadata, and its configuration where the predictor has such a thing and shows
+    /// it.
     pub(in crate::predictor) async fn describe(
         &self,
         model: &str,
@@ -132,7 +141,7 @@ impl GrpcConnection {
         };
         match self.client().model_config(request).await {
             Ok(response) => Ok((metadata, response.into_inner().config)),
-            Err(status) if status.code() == Code::Unimplemented => Ok((metadata, None)),
+            Err(status) if is_refused(&status) => Ok((metadata, None)),
             Err(status) => Err(status_text(&status)),
         }
     }
@@ -146,77 +155,96 @@ impl GrpcConnection {
         // Without a content-length, as gRPC messages go.
         let mut request = Request::post(self.infer.clone())
             .body(Body::new(EncodedBody::new(call.message)))
-            .map_err(|error| Failure::never(Error::Internal(error.to_string())))?;
-        set_headers(request.headers_mut(), context);
-        let lost = |error: &(dyn std::error::Error + 'static)| {
-            Failure::lost(&self.address, error_chain(error))
-        };
+            .map_err(Failure::internal)?;
+        self.set_headers(request.headers_mut(), context);
         let mut sender = self.sender.clone();
         let response = sender.send_request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
         // An error may come with the headers alone, without a body.
         if let Some(status) = error_status(&parts.headers) {
-            return Err(error_response(&status, &self.address));
+            return Err(error_response(&status));
         }
         if parts.status != StatusCode::OK {
-            return Err(not_grpc(parts.status, &self.address));
+            let text = describe(parts.status, &parts.headers, b"");
+            let text = format!("not a gRPC response; {text}");
+            let text = text.trim_end_matches("; ");
+            return Err(http_error(parts.status, &parts.headers, text));
+        }
+        if is_html(&parts.headers, b"") {
+            return Err(Failure::invalid_response("it is a page of HTML".to_owned()));
         }
         let collected = Limited::new(body, call.response_limit).collect().await;
         let collected = collected.map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(error) => lost(&*error),
+            Ok(error) => lost(&error),
             Err(_) => Failure::too_long(call.response_limit),
         })?;
         if let Some(status) = collected.trailers().and_then(error_status) {
-            return Err(error_response(&status, &self.address));
+            return Err(error_response(&status));
         }
         grpc::decode(collected.to_bytes())
             .map_err(|error| Failure::invalid_response(error.to_string()))
     }
+
+    fn set_headers(&self, headers: &mut HeaderMap, context: &RequestContext) {
+        for (name, value) in &context.headers {
+            headers.append(name, value.clone());
+        }
+        self.headers.apply(headers);
+        grpc::set_request_headers(headers);
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(crate::USER_AGENT),
+        );
+        if let Ok(value) = HeaderValue::from_str(&format_timeout(context.deadline.remaining())) {
+            headers.insert(grpc::TIMEOUT, value);
+        }
+    }
 }
 
-fn set_headers(headers: &mut HeaderMap, context: &RequestContext) {
-    for (name, value) in &context.headers {
-        headers.append(name, value.clone());
-    }
-    grpc::set_request_headers(headers);
-    headers.insert(
-        header::USER_AGENT,
-        HeaderValue::from_static(crate::USER_AGENT),
-    );
-    if let Ok(value) = HeaderValue::from_str(&format_timeout(context.deadline.remaining())) {
-        headers.insert(grpc::TIMEOUT, value);
+/// The failure of a call that got no response, or not all of it. A reset of its stream alone says
+/// nothing against the connection.
+fn lost(error: &hyper::Error) -> Failure {
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    match source {
+        Some(reset) if reset.is_reset() && reset.is_library() => {
+            Failure::invalid_response(format!("it cannot be read: {reset}"))
+        }
+        Some(reset) if reset.is_reset() => {
+            Failure::new(Cause::StreamReset, Error::Unreachable(reset.to_string()))
+        }
+        _ => Failure::lost(error_chain(error)),
     }
 }
 
 /// The failure that a gRPC status stands for.
-fn error_response(status: &Status, address: &str) -> Failure {
-    let address = address.to_owned();
-    let message = status.message().to_owned();
+fn error_response(status: &Status) -> Failure {
+    let message = status.message();
+    let refused = |error: fn(String) -> Error| Failure::refused(error, message);
     match status.code() {
-        Code::Unavailable => Failure {
-            error: Error::Unavailable { address, message },
-            retry: Retry::Unavailable,
-        },
-        Code::DeadlineExceeded => Failure::never(Error::Deadline),
-        code => Failure::never(Error::ErrorResponse {
-            code: code_name(code).to_owned(),
-            message,
-        }),
+        Code::Unavailable => Failure::unavailable(message),
+        Code::DeadlineExceeded => Failure::new(Cause::TimedOut, Error::Deadline),
+        Code::Unauthenticated => refused(Error::Unauthenticated),
+        Code::PermissionDenied => refused(Error::PermissionDenied),
+        Code::ResourceExhausted => Failure::overloaded(message, None),
+        code => {
+            let cause = match code {
+                Code::NotFound => Cause::NotFound,
+                Code::Internal | Code::Unknown | Code::DataLoss => Cause::Failed,
+                _ => Cause::Refused,
+            };
+            Failure::error_response(cause, code_name(code), message)
+        }
     }
 }
 
-/// A response without a gRPC status: a proxy's, or that of a server which does not speak gRPC.
-fn not_grpc(status: StatusCode, address: &str) -> Failure {
-    let message = format!("HTTP status {status} instead of a gRPC response");
-    match status.as_u16() {
-        429 | 502..=504 => Failure {
-            error: Error::Unavailable {
-                address: address.to_owned(),
-                message,
-            },
-            retry: Retry::Unavailable,
-        },
-        _ => Failure::invalid_response(message),
+/// Whether the predictor does not have an RPC, or does not let us call it. Triton says UNAVAILABLE
+/// of RPCs that are restricted (`--grpc-restricted-protocol`).
+fn is_refused(status: &Status) -> bool {
+    match status.code() {
+        Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated => true,
+        Code::Unavailable => status.message().contains("restricted"),
+        _ => false,
     }
 }
 
@@ -229,7 +257,10 @@ fn status_text(status: &Status) -> String {
 
 /// The connection as the generated client takes it.
 #[derive(Clone)]
-struct GeneratedChannel(http2::SendRequest<Body>);
+struct GeneratedChannel {
+    sender: http2::SendRequest<Body>,
+    headers: PredictorHeaders,
+}
 
 impl Service<Request<Body>> for GeneratedChannel {
     type Response = Response<Incoming>;
@@ -241,8 +272,9 @@ impl Service<Request<Body>> for GeneratedChannel {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut sender = self.0.clone();
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        self.headers.apply(request.headers_mut());
+        let mut sender = self.sender.clone();
         Box::pin(async move { sender.send_request(request).await })
     }
 }

@@ -4,8 +4,11 @@ mod body;
 pub(in crate::predictor) mod detect;
 pub(in crate::predictor) mod dial;
 mod grpc;
+mod http_error;
 mod rest;
+pub(in crate::predictor) mod tls;
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,16 +18,19 @@ use crate::context::RequestContext;
 use crate::error_chain::error_chain;
 use crate::predictor::Signature;
 use crate::predictor::address::Address;
+use crate::predictor::headers::PredictorHeaders;
 use crate::predictor::retry::Failure;
 use crate::predictor::signature::{self, BatchLimits};
 use crate::predictor::triton::detect::Protocol;
-use crate::predictor::triton::dial::{Stream, Tls};
+use crate::predictor::triton::dial::Dialer;
 use crate::predictor::triton::grpc::GrpcConnection;
 use crate::predictor::triton::rest::RestConnection;
+use crate::predictor::triton::tls::Alpn;
 use crate::wire;
 use crate::wire::tensor::{EncodedTensor, Tensor};
+use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use crate::wire::triton::{ModelInferRequest, ModelInferResponse};
+use crate::wire::triton::{InferParameter, ModelInferRequest, ModelInferResponse};
 
 /// What a response may be longer than its tensor: names, parameters, typed contents.
 const RESPONSE_SLACK: usize = 64 * 1024;
@@ -33,7 +39,8 @@ const RESPONSE_SLACK: usize = 64 * 1024;
 #[derive(Debug)]
 pub(in crate::predictor) struct ConnectOptions {
     pub(in crate::predictor) protocol: Protocol,
-    pub(in crate::predictor) tls: Option<Tls>,
+    pub(in crate::predictor) dialer: Dialer,
+    pub(in crate::predictor) headers: PredictorHeaders,
 }
 
 /// Ends when a connection takes no more calls, and says why.
@@ -73,17 +80,31 @@ impl Connection {
         address: &Address,
         options: &ConnectOptions,
     ) -> Result<(Self, Closed), String> {
-        let tls = options.tls.as_ref();
-        match options.protocol.detect(address, tls).await? {
+        let opened = Self::open_port(address, options).await;
+        opened.map_err(|reason| match address.port() {
+            Some(port @ (80 | 443)) => format!(
+                "{reason} ({port} is the port if --predictor_host gives none; Triton's gRPC port is \
+                 8001, REST's 8000)"
+            ),
+            _ => reason,
+        })
+    }
+
+    async fn open_port(
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<(Self, Closed), String> {
+        let dialer = &options.dialer;
+        match options.protocol.detect(address, dialer).await? {
             Protocol::Rest => {
-                let connection = Arc::new(RestConnection::open(address, tls).await?);
+                let connection = Arc::new(RestConnection::open(address, options).await?);
                 let closed = RestConnection::closed(Arc::clone(&connection));
                 Ok((Self::Rest(connection), Box::pin(closed)))
             }
             Protocol::Grpc | Protocol::Auto => {
-                let stream = Stream::connect(address, tls, b"h2").await;
+                let stream = dialer.connect(address, Alpn::Http2).await;
                 let stream = stream.map_err(|error| error_chain(&error))?;
-                let (connection, closed) = GrpcConnection::open(stream, address).await?;
+                let (connection, closed) = GrpcConnection::open(stream, address, options).await?;
                 Ok((Self::Grpc(Arc::new(connection)), Box::pin(closed)))
             }
         }
@@ -135,6 +156,7 @@ impl Connection {
         let request = ModelInferRequest {
             model_name: signature.model.clone(),
             id: context.id.clone(),
+            parameters: parameters(context),
             inputs: vec![InferInputTensor {
                 name: signature.input.clone(),
                 datatype: "FP32".to_owned(),
@@ -172,4 +194,24 @@ impl Connection {
             Self::Rest(connection) => connection.infer(signature, call, context).await,
         }
     }
+}
+
+/// What Triton's dynamic batcher is told of a request: the microseconds after which nobody waits for
+/// it, and its priority. Over REST there is no other way to take a request out of Triton's queue.
+fn parameters(context: &RequestContext) -> HashMap<String, InferParameter> {
+    let left = context.deadline.remaining().as_micros();
+    let left = i64::try_from(left).unwrap_or(i64::MAX).max(1);
+    let timeout = ("timeout", ParameterChoice::Int64Param(left));
+    let priority = context
+        .priority
+        .map(|priority| ("priority", ParameterChoice::Int64Param(priority)));
+    let parameter = |(name, choice): (&str, ParameterChoice)| {
+        let parameter_choice = Some(choice);
+        (name.to_owned(), InferParameter { parameter_choice })
+    };
+    [Some(timeout), priority]
+        .into_iter()
+        .flatten()
+        .map(parameter)
+        .collect()
 }

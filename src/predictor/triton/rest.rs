@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,15 +17,18 @@ use tower_service::Service;
 
 use crate::context::RequestContext;
 use crate::error_chain::error_chain;
+use crate::predictor::Signature;
 use crate::predictor::address::Address;
-use crate::predictor::retry::{Failure, Retry};
-use crate::predictor::triton::EncodedCall;
+use crate::predictor::headers::PredictorHeaders;
+use crate::predictor::retry::Failure;
 use crate::predictor::triton::body::EncodedBody;
-use crate::predictor::triton::dial::{Stream, Tls};
-use crate::predictor::{Error, Signature};
+use crate::predictor::triton::dial::{Dialer, Stream};
+use crate::predictor::triton::http_error::{code, describe, http_error, is_html};
+use crate::predictor::triton::tls::Alpn;
+use crate::predictor::triton::{ConnectOptions, EncodedCall};
 use crate::wire::tensor::EncodedTensor;
 use crate::wire::triton::{ModelConfig, ModelInferResponse, ModelMetadataResponse};
-use crate::wire::{error_body, v2};
+use crate::wire::v2;
 
 /// A connection without calls keeps a Triton from ending.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,28 +43,28 @@ pub(in crate::predictor) struct RestConnection {
     client: Client<Connector, EncodedBody>,
     /// `http://authority`; the scheme is `https` with TLS.
     origin: String,
-    address: String,
+    headers: PredictorHeaders,
 }
 
 impl RestConnection {
     /// Makes sure that the predictor answers.
     pub(in crate::predictor) async fn open(
         address: &Address,
-        tls: Option<&Tls>,
+        options: &ConnectOptions,
     ) -> Result<Self, String> {
         let connector = Connector {
             address: address.clone(),
-            tls: tls.cloned(),
+            dialer: options.dialer.clone(),
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let scheme = options.dialer.scheme();
         let connection = Self {
             client,
             origin: format!("{scheme}://{}", address.authority()),
-            address: address.to_string(),
+            headers: options.headers.clone(),
         };
         connection.check_live().await?;
         Ok(connection)
@@ -82,58 +85,56 @@ impl RestConnection {
         self.get("/v2/health/live").await.map(|_| ())
     }
 
-    /// The model's metadata, and its configuration where the predictor has such a thing.
+    /// The model's metadata, and its configuration where the predictor has such a thing and shows
+    /// it.
     pub(in crate::predictor) async fn describe(
         &self,
         model: &str,
     ) -> Result<(ModelMetadataResponse, Option<ModelConfig>), String> {
         let path = format!("/v2/models/{}", path_segment(model));
-        let (status, body) = self.get(&path).await?;
-        if status != StatusCode::OK {
-            return Err(format!(
-                "HTTP {}: {}",
-                status.as_u16(),
-                error_body::parse(&body)
-            ));
+        let response = self.get(&path).await?;
+        if response.status != StatusCode::OK {
+            return Err(response.text());
         }
-        let metadata = v2::parse_metadata(&body).map_err(|error| format!("{path}: {error}"))?;
+        let metadata = v2::parse_metadata(&response.body);
+        let metadata = metadata.map_err(|error| format!("{path}: {error}"))?;
         let path = format!("{path}/config");
-        let config = match self.get(&path).await? {
-            (StatusCode::OK, body) => {
-                Some(v2::parse_config(&body).map_err(|error| format!("{path}: {error}"))?)
+        let response = self.get(&path).await?;
+        let config = match response.status {
+            StatusCode::OK => {
+                let config = v2::parse_config(&response.body);
+                Some(config.map_err(|error| format!("{path}: {error}"))?)
             }
-            // The model is there, so it is the route that is not.
-            (
-                StatusCode::NOT_FOUND
-                | StatusCode::METHOD_NOT_ALLOWED
-                | StatusCode::NOT_IMPLEMENTED,
-                _,
-            ) => None,
-            (status, body) => {
-                return Err(format!(
-                    "HTTP {}: {}",
-                    status.as_u16(),
-                    error_body::parse(&body)
-                ));
-            }
+            // The model is there, so it is the route that is not, or that is restricted.
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN => None,
+            _ => return Err(response.text()),
         };
         Ok((metadata, config))
     }
 
-    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), String> {
+    async fn get(&self, path: &str) -> Result<GetResponse, String> {
         let nothing = EncodedTensor {
             head: Bytes::new(),
             tail: Bytes::new(),
         };
-        let request = Request::get(format!("{}{path}", self.origin))
+        let mut request = Request::get(format!("{}{path}", self.origin))
             .header(header::USER_AGENT, crate::USER_AGENT)
             .body(EncodedBody::with_length(nothing))
             .map_err(|error| error.to_string())?;
+        self.headers.apply(request.headers_mut());
         let response = self.client.request(request).await;
         let (parts, body) = response.map_err(|error| error_chain(&error))?.into_parts();
         let body = Limited::new(body, TEXT_LIMIT).collect().await;
-        let body = body.map_err(|error| error_chain(&*error))?;
-        Ok((parts.status, body.to_bytes()))
+        let body = body.map_err(|error| error_chain(&*error))?.to_bytes();
+        Ok(GetResponse {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
     }
 
     /// Sends a call and reads its response. Dropped, it closes the connection; Triton does not
@@ -144,15 +145,15 @@ impl RestConnection {
         call: EncodedCall,
         context: &RequestContext,
     ) -> Result<ModelInferResponse, Failure> {
-        let internal = |text: String| Failure::never(Error::Internal(text));
         let path = format!("/v2/models/{}/infer", path_segment(&signature.model));
         let uri = format!("{}{path}", self.origin).parse::<Uri>();
-        let uri = uri.map_err(|error| internal(error.to_string()))?;
+        let uri = uri.map_err(Failure::internal)?;
         let mut request = Request::post(uri)
             .body(EncodedBody::with_length(call.message))
-            .map_err(|error| internal(error.to_string()))?;
+            .map_err(Failure::internal)?;
         let headers = request.headers_mut();
         headers.extend(context.headers.clone());
+        self.headers.apply(headers);
         headers.insert(v2::JSON_LENGTH, HeaderValue::from(call.head_bytes));
         headers.insert(
             header::CONTENT_TYPE,
@@ -162,9 +163,7 @@ impl RestConnection {
             header::USER_AGENT,
             HeaderValue::from_static(crate::USER_AGENT),
         );
-        let lost = |error: &(dyn std::error::Error + 'static)| {
-            Failure::lost(&self.address, error_chain(error))
-        };
+        let lost = |error: &(dyn std::error::Error + 'static)| Failure::lost(error_chain(error));
         let response = self.client.request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
         let limit = if parts.status == StatusCode::OK {
@@ -179,33 +178,33 @@ impl RestConnection {
         })?;
         let body = body.to_bytes();
         match parts.status {
+            StatusCode::OK if is_html(&parts.headers, &body) => {
+                Err(Failure::invalid_response("it is a page of HTML".to_owned()))
+            }
             StatusCode::OK => v2::json_length(&parts.headers)
                 .and_then(|length| {
                     v2::response::parse(&body, length, |name| name == signature.output)
                 })
                 .map_err(|error| Failure::invalid_response(error.to_string())),
-            status => Err(self.error_response(status, &body)),
+            status => {
+                let text = describe(status, &parts.headers, &body);
+                Err(http_error(status, &parts.headers, &text))
+            }
         }
     }
+}
 
-    /// The failure that a status stands for.
-    fn error_response(&self, status: StatusCode, body: &Bytes) -> Failure {
-        let message = error_body::parse(body);
-        match status {
-            // A full queue, or a proxy without an upstream.
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => Failure {
-                error: Error::Unavailable {
-                    address: self.address.clone(),
-                    message,
-                },
-                retry: Retry::Unavailable,
-            },
-            StatusCode::GATEWAY_TIMEOUT => Failure::never(Error::Deadline),
-            status => Failure::never(Error::ErrorResponse {
-                code: format!("HTTP {}", status.as_u16()),
-                message,
-            }),
-        }
+/// The response to a GET.
+struct GetResponse {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl GetResponse {
+    fn text(&self) -> String {
+        let text = describe(self.status, &self.headers, &self.body);
+        format!("{}: {text}", code(self.status))
     }
 }
 
@@ -227,7 +226,7 @@ fn path_segment(name: &str) -> String {
 #[derive(Clone, Debug)]
 struct Connector {
     address: Address,
-    tls: Option<Tls>,
+    dialer: Dialer,
 }
 
 impl Service<Uri> for Connector {
@@ -240,9 +239,10 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { address, tls } = self.clone();
+        let Self { address, dialer } = self.clone();
         Box::pin(async move {
-            Stream::connect(&address, tls.as_ref(), b"http/1.1")
+            dialer
+                .connect(&address, Alpn::Http1)
                 .await
                 .map(TokioIo::new)
         })

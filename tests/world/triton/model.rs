@@ -125,6 +125,7 @@ impl State {
                 .batches
                 .push(input.shape.first().copied().unwrap_or_default());
             observed.id.clone_from(&request.id);
+            observed.parameters.clone_from(&request.parameters);
             observed.headers = headers;
         });
         let mut running = Running {

@@ -1,9 +1,9 @@
 //! What the scripted Triton is to do, and what it has observed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use facequality_transformer::wire::triton::ModelInferResponse;
+use facequality_transformer::wire::triton::{InferParameter, ModelInferResponse};
 use http::HeaderMap;
 use tonic::Code;
 
@@ -121,6 +121,8 @@ pub(crate) struct Observed {
     pub(crate) batches: Vec<i64>,
     /// The id of the last inference.
     pub(crate) id: String,
+    /// The parameters of the last inference.
+    pub(crate) parameters: HashMap<String, InferParameter>,
     /// The headers (metadata) of the last inference.
     pub(crate) headers: HeaderMap,
 }

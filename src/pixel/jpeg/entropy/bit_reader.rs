@@ -166,12 +166,14 @@ impl<'a> BitReader<'a> {
             if plain == free.len() {
                 return;
             }
-            // An FF, and perhaps more that fill up; or the end of the scan.
+            // An FF, and perhaps more that fill up before a marker; or the end of the scan.
             let rest = self.scan.get(self.at..).unwrap_or_default();
             let after = rest.iter().position(|byte| *byte != 0xFF);
             let after = after.unwrap_or(rest.len());
             self.at += after;
-            if self.scan.get(self.at) != Some(&0) {
+            // A stuffed zero belongs to a single FF. After several libjpeg-turbo goes on, with
+            // coefficients of a first attempt left among those of the second.
+            if after != 1 || self.scan.get(self.at) != Some(&0) {
                 self.at_marker = true;
                 return;
             }
@@ -225,14 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn stuffed_zeros_are_not_bits_and_fill_bytes_neither() {
+    fn stuffed_zeros_are_not_bits() {
         let mut window = Window::default();
-        let scan = [0xFF, 0, 0x12, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0, 0x34, 0xFF];
+        let scan = [0xFF, 0, 0x12, 0xFF, 0, 0xFF, 0, 0x34, 0xFF];
         let mut bits = BitReader::new(&scan, &mut window);
         assert_eq!(take(&mut bits, 12), 0xFF1);
         assert_eq!(take(&mut bits, 20), 0x2_FFFF);
         assert_eq!(take(&mut bits, 8), 0x34);
         assert_eq!(bits.check_end(), Ok(()));
+        let mut bits = BitReader::new(&[0x12, 0xFF, 0xFF, 0, 0x34], &mut window);
+        assert_eq!(take(&mut bits, 8), 0x12);
+        assert_eq!(bits.check_end(), Ok(()));
+        take(&mut bits, 1);
+        assert_eq!(bits.check_end(), Err(Fault::MissingData));
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn source_of<'a>(component: &Component, plane: &'a Plane, y: usize, mcu_y: usize
             ..Source::default()
         };
     }
-    let below = y % 2 != 0;
+    let below = y & 1 == 1;
     let far = if below {
         (near + 1).min(component.valid_height - 1)
     } else {

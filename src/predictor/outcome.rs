@@ -1,0 +1,50 @@
+//! How a call to the predictor ended, counted however it ends.
+
+use crate::observe::metrics::Metrics;
+use crate::observe::timing::Deadline;
+
+/// Counts one outcome when it is dropped: what was set, or that the caller's time was up or that
+/// the caller left.
+pub(super) struct OutcomeGuard<'a> {
+    metrics: &'a Metrics,
+    deadline: Deadline,
+    /// The outcome if the time is up, which says what took it.
+    late: &'static str,
+    outcome: Option<&'static str>,
+    armed: bool,
+}
+
+impl<'a> OutcomeGuard<'a> {
+    pub(super) fn new(metrics: &'a Metrics, deadline: Deadline, late: &'static str) -> Self {
+        Self {
+            metrics,
+            deadline,
+            late,
+            outcome: None,
+            armed: true,
+        }
+    }
+
+    pub(super) fn set(&mut self, outcome: &'static str) {
+        self.outcome = Some(outcome);
+    }
+
+    /// Counts nothing: what was waited for has come.
+    pub(super) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for OutcomeGuard<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let outcome = match self.outcome {
+            Some(outcome) => outcome,
+            None if self.deadline.remaining().is_zero() => self.late,
+            None => "canceled",
+        };
+        self.metrics.calls.with_label_values(&[outcome]).inc();
+    }
+}
