@@ -49,8 +49,8 @@ impl Cases {
             ("nothing", "", "the body is empty"),
             ("white space", " \n\t", "the body is empty"),
             ("half an object", "{", "not valid JSON"),
-            ("a list", "[1]", "expected JPEG"),
-            ("a string", "\"data\"", "expected JPEG"),
+            ("a list", "[1]", "a JSON list"),
+            ("a string", "\"data\"", "a JSON string"),
             ("a number", "7", "expected JPEG"),
             ("text", "hello", "expected JPEG"),
             (
@@ -60,7 +60,7 @@ impl Cases {
             ),
             ("NaN", r#"{"data":NaN}"#, "not valid JSON"),
             ("an unquoted word", r#"{data:1}"#, "not valid JSON"),
-            ("single quotes", "{'data':{'item':'a'}}", "not valid JSON"),
+            ("single quotes", "{'data':{'item':'a'}}", "a Python dict"),
             (
                 "no data",
                 "{}",
