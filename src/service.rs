@@ -79,7 +79,8 @@ pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc
         Arc::new(start_predictor(settings, signature, metrics)?),
         pixels,
         Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
-    );
+    )
+    .with_max_request_pixels(settings.max_request_pixels);
     Ok(Arc::new(Engine::new(
         BTreeMap::from([(settings.model_name.clone(), model)]),
         Admission::new(settings.admission, metrics),

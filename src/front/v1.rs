@@ -133,14 +133,6 @@ enum ResponseForm {
 /// Bytes of a body by which it is recognised when it is not an image.
 const BEGINNING: usize = 4096;
 
-/// What the body is and what to do about it, where that is known; else the error as it is.
-fn recognised(body: &[u8], error: Error) -> Error {
-    match recognise(body, Place::Body) {
-        Some(is) if error.kind == Kind::Invalid => Error::new(Kind::Invalid, is.to_string()),
-        _ => error,
-    }
-}
-
 struct Parsed {
     form: ResponseForm,
     images: Vec<Image>,
@@ -170,8 +162,12 @@ fn parse(body: Bytes, max_images: usize) -> Result<Parsed, Error> {
             image_errors: None,
         });
     }
-    let parsed =
-        v1::request::parse(&body, max_images).map_err(|error| recognised(&body, error.into()))?;
+    let parsed = v1::request::parse(&body, max_images).map_err(|error| {
+        match recognise(&body, Place::Body) {
+            Some(is) => Error::new(Kind::Invalid, is.to_string()).with_location("the body"),
+            None => error.into(),
+        }
+    })?;
     let cut = |text: Cow<'_, str>| match text {
         Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
@@ -198,9 +194,12 @@ impl ResponseForm {
     fn locate(&self, index: usize, error: Error) -> Error {
         match self {
             Self::Json(form) => error.with_location(&form.place(index)),
-            Self::Passthrough { beginning } => recognised(beginning, error).with_location(
-                "the body, which does not begin with { and so is treated as an image",
-            ),
+            Self::Passthrough { beginning } => match recognise(beginning, Place::Body) {
+                Some(is) => Error::new(error.kind, is.to_string()).with_location("the body"),
+                None => error.with_location(
+                    "the body, which does not begin with { and so is treated as an image",
+                ),
+            },
         }
     }
 

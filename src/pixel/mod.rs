@@ -34,6 +34,15 @@ pub struct Scratch {
     decoder: decode::Decoder,
     resizer: Resizer,
     values: Vec<u8>,
+    decoded: u64,
+}
+
+impl Scratch {
+    /// Pixels of the image that was decoded last, of those that its header tells; none if it could
+    /// not be decoded.
+    pub fn decoded_pixels(&self) -> u64 {
+        self.decoded
+    }
 }
 
 /// Decodes an image to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
@@ -67,6 +76,7 @@ pub fn to_planes(
     scratch: &mut Scratch,
     planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
+    scratch.decoded = 0;
     let result = append_planes(image, to, options, scratch, planes);
     scratch.decoder.shrink();
     result
@@ -83,9 +93,11 @@ fn append_planes(
         decoder,
         resizer,
         values,
+        decoded: pixels,
     } = scratch;
     let rows = Rows::OfResize([width, height]);
     let decoded = decode::into_buffers(image, options, rows, decoder)?;
+    *pixels = decoded.width() as u64 * decoded.height() as u64;
     for plane in planes.iter_mut() {
         plane.reserve(width * height * 4);
     }

@@ -210,6 +210,14 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_pixels: u64,
+    /// Pixels of all images of one request
+    #[arg(
+        long,
+        default_value_t = 1_000_000_000,
+        value_name = "PIXELS",
+        help_heading = "Limits"
+    )]
+    pub max_request_pixels: u64,
     /// Maximum number of images in a request
     #[arg(
         long,

@@ -41,6 +41,8 @@ pub struct Settings {
     pub admission: admission::Limits,
     /// How images are decoded.
     pub pixel: pixel::Options,
+    /// Pixels of all images of one request.
+    pub max_request_pixels: u64,
     /// Threads that decode and resize.
     pub pixel_threads: usize,
     /// Where items may come from.

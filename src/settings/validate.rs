@@ -94,6 +94,7 @@ impl Settings {
                 exif_orientation: args.exif_orientation,
                 formats: args.formats,
             },
+            max_request_pixels: args.max_request_pixels,
             pixel_threads: resolve_threads(args.pixel_threads),
             item,
             log: LogSettings {

@@ -57,9 +57,16 @@ impl Model {
                 transformer,
                 pixels,
                 fetcher,
+                max_request_pixels: u64::MAX,
             },
             predictor,
         }
+    }
+
+    /// The same with a bound on the pixels of all images of one request (`--max_request_pixels`).
+    pub fn with_max_request_pixels(mut self, pixels: u64) -> Self {
+        self.preprocessor.max_request_pixels = pixels;
+        self
     }
 
     /// The predictor's model and its tensors.

@@ -2,6 +2,7 @@
 //! base64 where it comes so, and preprocessed on a pixel thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
@@ -33,6 +34,36 @@ pub(super) struct Preprocessor {
     pub(super) pixels: Arc<PixelThreads>,
     /// Where items other than `data:` come from.
     pub(super) fetcher: Arc<Fetcher>,
+    /// `--max_request_pixels`
+    pub(super) max_request_pixels: u64,
+}
+
+/// The pixels that a request may still decode: small files may hold large images, and many of them
+/// would keep the pixel threads from other requests.
+struct PixelCount {
+    left: AtomicI64,
+    most: u64,
+}
+
+impl PixelCount {
+    fn check(&self) -> Result<(), Error> {
+        if self.left.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "the images before it have {} pixels or more, the most that one request may have \
+                 (--max_request_pixels)",
+                self.most
+            ),
+        ))
+    }
+
+    fn count(&self, pixels: u64) {
+        let pixels = i64::try_from(pixels).unwrap_or(i64::MAX);
+        self.left.fetch_sub(pixels, Ordering::Relaxed);
+    }
 }
 
 /// Images of one request that are fetched side by side.
@@ -47,13 +78,20 @@ impl Preprocessor {
         work: impl Iterator<Item = (Image, RowPlanes)>,
     ) -> impl Stream<Item = Result<RowPlanes, Error>> {
         let permits = FetchPermits::default();
+        let pixels = Arc::new(PixelCount {
+            left: AtomicI64::new(i64::try_from(self.max_request_pixels).unwrap_or(i64::MAX)),
+            most: self.max_request_pixels,
+        });
         stream::iter(work)
             .map(move |(image, row)| {
                 let permits = permits.clone();
                 async move { (self.fetch(image, &permits).await, row) }
             })
             .buffered(MAX_FETCHES)
-            .map(|(image, row)| async { self.preprocess_one(image?, row).await })
+            .map(move |(image, row)| {
+                let pixels = Arc::clone(&pixels);
+                async move { self.preprocess_one(image?, row, pixels).await }
+            })
             .buffered(2 * self.pixels.threads())
     }
 
@@ -69,10 +107,16 @@ impl Preprocessor {
     }
 
     /// One image into its row.
-    async fn preprocess_one(&self, image: Image, mut row: RowPlanes) -> Result<RowPlanes, Error> {
+    async fn preprocess_one(
+        &self,
+        image: Image,
+        mut row: RowPlanes,
+        pixels: Arc<PixelCount>,
+    ) -> Result<RowPlanes, Error> {
         let max_item_bytes = self.fetcher.max_item_bytes();
         let transformer = Arc::clone(&self.transformer);
         let work = move |scratch: &mut WorkerScratch| {
+            pixels.check()?;
             let encoded = match &image {
                 Image::Item(text) => {
                     data_uri::decode_into(text, max_item_bytes, &mut scratch.encoded)?;
@@ -87,7 +131,9 @@ impl Preprocessor {
                     bytes.as_ref()
                 }
             };
-            match transformer.preprocess(encoded, &mut scratch.pixels, &mut row) {
+            let preprocessed = transformer.preprocess(encoded, &mut scratch.pixels, &mut row);
+            pixels.count(scratch.pixels.decoded_pixels());
+            match preprocessed {
                 Ok(()) => Ok(row),
                 Err(error) => Err(match recognise(encoded, Place::Image) {
                     Some(recognised) if error.kind == Kind::Invalid => {

@@ -149,3 +149,15 @@ async fn under_overload_what_is_admitted_is_served() {
         "what is refused is not sent to the predictor"
     );
 }
+
+#[tokio::test]
+async fn the_pixels_of_a_request_are_bounded_together() {
+    let flags = ["--max_request_pixels=1000", "--pixel_threads=1"];
+    let world = World::with(&flags, |_| ()).await;
+    // Images of 256 pixels: the fourth reaches the bound, and two more may have been begun.
+    let response = world.predict(multi(&vec![grey(1); 10])).await;
+    assert_eq!(response.status, 400, "{}", response.text);
+    let error = response.error();
+    assert!(error.contains("--max_request_pixels"), "{error}");
+    assert_eq!(world.scores(&vec![grey(1); 3]).await.len(), 3);
+}
