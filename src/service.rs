@@ -291,6 +291,7 @@ fn routes(
         timeout: settings.engine.timeout,
         stream_concurrency: settings.predictor.concurrency,
         forward_headers: settings.front.forward_headers.clone(),
+        cors: front::Cors(settings.front.cors_allow_origin.clone()),
         metrics,
     });
     let grpc = front::grpc_routes(&oip, Arc::clone(&shared))?;

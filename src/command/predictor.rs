@@ -149,6 +149,7 @@ impl PredictorServer {
             timeout: TIMEOUT,
             stream_concurrency: STREAM_CONCURRENCY,
             forward_headers: Vec::new(),
+            cors: front::Cors::default(),
             metrics,
         });
         let routes = front::grpc_routes(&oip, Arc::clone(&settings))?;

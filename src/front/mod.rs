@@ -1,6 +1,7 @@
 //! What is served on the ports: each protocol converts its requests to the engine's or to the Open
 //! Inference Protocol's, and the results back to its responses. Nothing is decided here.
 
+mod cors;
 mod grpc;
 mod probes;
 mod response;
@@ -21,6 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 use tracing::Instrument;
 
+pub use self::cors::Cors;
 pub use self::grpc::{GrpcRoutes, routes as grpc_routes};
 use self::rest::RestRequest;
 use self::v1::V1Router;
@@ -45,6 +47,8 @@ pub struct Settings {
     pub stream_concurrency: usize,
     /// `--forward_headers`.
     pub forward_headers: Vec<HeaderPattern>,
+    /// `--cors_allow_origin`.
+    pub cors: Cors,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -158,6 +162,7 @@ impl Router {
                 .insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         let headers = response.headers_mut();
+        self.settings.cors.mark(&request.head.headers, headers);
         for (name, value) in [
             (REQUEST_ID, request_id),
             ("server-timing", timings.header().as_str()),
@@ -176,6 +181,12 @@ impl Handler for Router {
             return Arc::new(self.grpc.clone()).handle(request).await;
         }
         let (head, body) = request.into_parts();
+        if let Some(mut response) = self.settings.cors.preflight(&head) {
+            self.settings
+                .cors
+                .mark(&head.headers, response.headers_mut());
+            return response;
+        }
         let mut context = self.settings.context(&head.headers);
         if let Some(timeout) = headers::timeout(&head.headers) {
             context.tighten(timeout);

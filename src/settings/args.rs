@@ -58,6 +58,15 @@ pub struct ServeArgs {
         help_heading = "Server"
     )]
     pub forward_headers: Vec<String>,
+    /// Comma-separated origins whose web pages may read responses, such as https://example.org; `*`
+    /// is any
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "ORIGINS",
+        help_heading = "Server"
+    )]
+    pub cors_allow_origin: Vec<String>,
     /// Time limit for receiving a request's head
     #[arg(
         long,

@@ -49,6 +49,7 @@ impl Settings {
             tls,
             max_connection_age,
             forward_headers,
+            cors_allow_origin,
             header_read_timeout,
             body_read_timeout,
             idle_timeout,
@@ -114,6 +115,9 @@ impl Settings {
             path("ssl_keyfile", tls.map(|tls| tls.key.as_path())),
             seconds("grpc_max_connection_age_seconds", max_age),
             list("forward_headers", forward_headers, HeaderPattern::text),
+            list("cors_allow_origin", cors_allow_origin, |origin| {
+                String::from_utf8_lossy(origin.as_bytes()).into_owned()
+            }),
             seconds("header_read_timeout_seconds", *header_read_timeout),
             seconds("body_read_timeout_seconds", *body_read_timeout),
             seconds("idle_timeout_seconds", *idle_timeout),
@@ -269,6 +273,7 @@ mod tests {
             "--max_body_bytes=1MiB",
             "--item_url_allow=10.1.0.0/16,minio",
             "--forward_headers=x-a,x-b3-*",
+            "--cors_allow_origin=https://a.test,https://b.test:8443",
             "--predictor_request_timeout_seconds=0.5",
             "--enable_grpc=false",
             "--log_format=json",

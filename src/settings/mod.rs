@@ -68,6 +68,8 @@ pub struct FrontSettings {
     pub max_connection_age: Option<Duration>,
     /// Headers to forward to the predictor.
     pub forward_headers: Vec<HeaderPattern>,
+    /// Origins whose web pages may read responses.
+    pub cors_allow_origin: Vec<http::HeaderValue>,
     /// Time limit for a request's head.
     pub header_read_timeout: Duration,
     /// Time limit for a request's body.

@@ -191,6 +191,24 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
             forwarded
         })
         .collect();
+    let cors_allow_origin = args
+        .cors_allow_origin
+        .iter()
+        .map(|origin| origin.trim())
+        .filter(|origin| !origin.is_empty())
+        .filter_map(|origin| {
+            let valid = origin == "*" || origin.contains("://") && !origin.ends_with('/');
+            let value = http::HeaderValue::from_str(origin).ok();
+            let value = value.filter(|_| valid);
+            if value.is_none() {
+                problems.push(format!(
+                    "--cors_allow_origin: invalid origin {}; expected SCHEME://HOST[:PORT] or *",
+                    quote(origin)
+                ));
+            }
+            value
+        })
+        .collect();
     let mut durations = Durations { problems };
     FrontSettings {
         http: SocketAddr::new(args.host, args.http_port),
@@ -204,6 +222,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
         ))
         .filter(|age| !age.is_zero()),
         forward_headers,
+        cors_allow_origin,
         header_read_timeout: durations.seconds(
             "header_read_timeout_seconds",
             args.header_read_timeout_seconds,

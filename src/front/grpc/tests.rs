@@ -27,6 +27,7 @@ use self::raw_http2::RawHttp2;
 use super::*;
 use crate::admission::ByteBudget;
 use crate::error::Kind;
+use crate::front::Cors;
 use crate::front::scripted::Scripted;
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
@@ -73,6 +74,7 @@ fn settings(max_bytes: usize) -> Settings {
         forward_headers: [REQUEST_ID, "traceparent"]
             .map(|name| HeaderPattern::parse(name).unwrap())
             .to_vec(),
+        cors: Cors::default(),
         metrics,
     }
 }

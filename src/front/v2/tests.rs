@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::admission::ByteBudget;
 use crate::front::scripted::Scripted;
-use crate::front::{Router, grpc};
+use crate::front::{Cors, Router, grpc};
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
 use crate::shutdown::{self, Phase, ShutdownHandle};
@@ -64,6 +64,7 @@ async fn server(scripted: Scripted) -> Server {
         timeout: Duration::from_secs(600),
         stream_concurrency: 8,
         forward_headers: vec![HeaderPattern::parse("x-request-id").unwrap()],
+        cors: Cors(vec!["https://page.test".parse().unwrap()]),
         metrics,
     });
     let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;

@@ -173,3 +173,27 @@ async fn a_body_may_be_the_contents_of_the_input() {
         }
     }
 }
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_read_responses() {
+    let server = server(Scripted::default()).await;
+    for (origin, allowed) in [
+        ("https://page.test", Some("https://page.test")),
+        ("https://other.test", None),
+    ] {
+        let asked = server.request(Method::OPTIONS, "/v2/models/faces/infer");
+        let asked = asked
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type");
+        let asked = send(asked).await;
+        let got = send(server.infer().json(&tensor()).header("origin", origin)).await;
+        assert_eq!(got.status, 200);
+        for response in [&asked, &got] {
+            let found = response.headers.get("access-control-allow-origin");
+            assert_eq!(found.map(|value| value.to_str().unwrap()), allowed);
+            assert_eq!(response.headers["vary"], "origin");
+        }
+        assert_eq!(asked.status == 204, allowed.is_some(), "{}", asked.status);
+    }
+}
