@@ -133,9 +133,9 @@ fn preprocess(c: &mut Criterion) {
                     unreachable!("one item was sent");
                 };
                 data_uri::decode_into(item.as_bytes(), usize::MAX, &mut encoded)?;
-                let (blank, mut rows) = BatchBuilder::rows::<3>(1, PLANE_BYTES);
+                let (builder, mut rows) = BatchBuilder::rows::<3>(1, PLANE_BYTES);
                 pixel::to_planes(&encoded, [SIDE; 2], &OPTIONS, &mut scratch, &mut rows[0])?;
-                Ok::<_, Error>(blank.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
+                Ok::<_, Error>(builder.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
             });
         });
     }

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn both_byte_orders_are_read_and_nonsense_is_upright() {
+    fn both_byte_orders_are_read_and_what_is_invalid_is_upright() {
         for value in 1..=8 {
             assert_eq!(orientation(&exif(true, value)), value);
             assert_eq!(orientation(&exif(false, value)), value);

@@ -194,8 +194,13 @@ def grpc_inference(target, tensor):
         }
 
 
+def by_id(answers):
+    """In the order of their ids; a refusal has none."""
+    return sorted(answers, key=lambda answer: "" if answer == "refused" else answer["id"])
+
+
 def grpc_stream(target, tensor, count=20):
-    """Answers of one stream in the order they came; the seventh request asks for a model that is not there."""
+    """Answers of one stream, which come as they are ready; the seventh request asks for a model that is not there."""
     answers = queue.Queue()
     with target.grpc_client() as client:
         client.start_stream(lambda result, error: answers.put((result, error)))
@@ -205,7 +210,7 @@ def grpc_stream(target, tensor, count=20):
             client.async_stream_infer(model, given(grpc_client, tensor), request_id=f"s{n}", outputs=wanted)
         came = [answers.get(timeout=ANSWER_WITHIN_SECONDS) for _ in range(count)]
         client.stop_stream()
-    return ["refused" if error else inferred(result) for result, error in came]
+    return by_id("refused" if error else inferred(result) for result, error in came)
 
 
 def aio_inference(target, tensor, count=16):
@@ -224,7 +229,7 @@ def aio_inference(target, tensor, count=16):
                 client.infer(target.model, inputs, outputs=wanted, request_id=f"c{n}") for n in range(count)
             ]
             called = [inferred(result) for result in await asyncio.gather(*calls)]
-            streamed = [inferred(result) async for result, error in client.stream_infer(requests())]
+            streamed = by_id([inferred(result) async for result, error in client.stream_infer(requests())])
             return {"live": await client.is_server_live(), "called": called, "streamed": streamed}
 
     return asyncio.run(run())

@@ -11,7 +11,7 @@ over_both_protocols!(
     a_predictor_that_wants_a_token_on_every_call,
     metadata_that_names_no_tensors,
     timeout_and_priority_go_along,
-    outcomes_are_told_apart,
+    outcomes_are_distinguished,
 );
 
 async fn an_upstream_status_keeps_its_meaning(protocol: Protocol) {
@@ -73,7 +73,7 @@ async fn timeout_and_priority_go_along(protocol: Protocol) {
     assert!((5_000_000..=9_000_000).contains(&value("timeout")));
 }
 
-async fn outcomes_are_told_apart(protocol: Protocol) {
+async fn outcomes_are_distinguished(protocol: Protocol) {
     let triton = triton().await;
     let mut settings = settings_over(protocol, &triton.host());
     settings.concurrency = 1;

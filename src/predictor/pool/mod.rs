@@ -146,11 +146,11 @@ impl Pool {
                 }
             };
             let permit = {
-                let turn = reservation.permit();
-                tokio::pin!(turn);
+                let waiting = reservation.permit();
+                tokio::pin!(waiting);
                 loop {
                     tokio::select! {
-                        permit = &mut turn => break permit,
+                        permit = &mut waiting => break permit,
                         // Its place among those that wait is kept unless there is something better.
                         _ = changed.changed() => {
                             if !reservation.is_current() || self.has_room(exclude) {

@@ -58,7 +58,7 @@ pub(super) fn ycck([luma, cb, cr, black]: [&[u8]; 4], rgb: &mut [u8]) {
 #[inline(always)]
 fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let k = i32::from(black);
-    [cyan, magenta, yellow].map(|ink| (k - (((255 - i32::from(ink)) * k) >> 8)) as u8)
+    [cyan, magenta, yellow].map(|part| (k - (((255 - i32::from(part)) * k) >> 8)) as u8)
 }
 
 /// The factors are 1.402, -0.34414, -0.71414 and 1.772, less their whole numbers so that 16 bits
