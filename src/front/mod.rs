@@ -1,6 +1,7 @@
 //! What is served on the ports: each protocol converts its requests to the engine's or to the Open
 //! Inference Protocol's, and the results back to its responses. Nothing is decided here.
 
+mod cloud_events;
 mod cors;
 mod grpc;
 mod probes;

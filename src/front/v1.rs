@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
+use super::cloud_events::Mode;
 use super::rest::RestRequest;
-use super::{Settings, response};
+use super::{Settings, cloud_events, response};
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
@@ -98,13 +99,18 @@ impl V1Router<'_> {
         self.engine
             .check_load(Some(model), request.context.deadline)?;
         model.clone_into(&mut request.context.model);
+        let event = cloud_events::mode(&request.head.headers);
         let body = request.read_body(&self.settings.body).await?;
         let parsed = {
             let _timer = request.context.timings.stage(Stage::Parse);
             let (bytes, max_images) = (body.bytes, self.engine.max_images());
+            let bytes_len = bytes.len();
             let pool = &self.settings.body.pool;
-            pool.run(bytes.len(), move || parse(bytes, max_images))
-                .await??
+            let parse = move || match event {
+                Some(Mode::Structured) => parse(cloud_events::data(&bytes)?, max_images),
+                _ => parse(bytes, max_images),
+            };
+            pool.run(bytes_len, parse).await??
         };
         let form = parsed.form;
         let input = Input::Images(parsed.images);
@@ -117,7 +123,11 @@ impl V1Router<'_> {
                 None => error,
             })?;
         drop(body.reserved);
-        form.response(rows, self.engine.source(model)?)
+        let json = form.body(rows, self.engine.source(model)?)?;
+        match event {
+            Some(mode) => cloud_events::respond(mode, model, json),
+            None => Ok(response::bytes(StatusCode::OK, "application/json", json)),
+        }
     }
 }
 
@@ -203,7 +213,8 @@ impl ResponseForm {
         }
     }
 
-    fn response(self, rows: Vec<Row>, source: &'static str) -> Result<Response<Body>, Error> {
+    /// The response's JSON.
+    fn body(self, rows: Vec<Row>, source: &'static str) -> Result<Vec<u8>, Error> {
         let rows = rows
             .into_iter()
             .map(|row| row.map_err(|error| error.text))
@@ -212,7 +223,6 @@ impl ResponseForm {
             Self::Json(RequestForm::Instances) => v1::response::predictions(rows),
             _ => v1::response::multi_response(rows, source),
         };
-        let body = body.map_err(Error::internal)?;
-        Ok(response::bytes(StatusCode::OK, "application/json", body))
+        body.map_err(Error::internal)
     }
 }

@@ -218,3 +218,51 @@ async fn a_broken_image_is_reported_in_its_place() {
     let all_bad = json!({"multi_data": [{"data": {"item": "data:,"}}], "extra_info": {"image_errors": "report"}});
     assert_eq!(world.predict(all_bad.to_string()).await.status, 200);
 }
+
+#[tokio::test]
+async fn cloud_events_are_answered_as_events() {
+    let world = World::new().await;
+    let plain = single(&item(&grey(9)));
+    let expected = world.predict(plain.clone()).await.json();
+    let predict = || {
+        world
+            .client
+            .post(world.url("/v1/models/facequality:predict"))
+    };
+    let binary = predict()
+        .header("content-type", "application/json")
+        .header("ce-specversion", "1.0")
+        .header("ce-id", "1")
+        .header("ce-source", "test")
+        .header("ce-type", "request")
+        .body(plain.clone());
+    let binary = read(binary.send().await.unwrap()).await;
+    assert_eq!(binary.json(), expected);
+    assert_eq!(binary.headers["ce-type"], "io.kserve.inference.response");
+    let source = "io.kserve.inference.facequality";
+    assert_eq!(binary.headers["ce-source"], source);
+
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"1","source":"test","type":"request","data":{plain}}}"#
+    );
+    let structured = predict()
+        .header(
+            "content-type",
+            "application/cloudevents+json; charset=utf-8",
+        )
+        .body(event);
+    let structured = read(structured.send().await.unwrap()).await;
+    assert_eq!(
+        structured.headers["content-type"],
+        "application/cloudevents+json"
+    );
+    let event = structured.json();
+    assert_eq!(event["data"], expected);
+    assert_eq!(event["source"], source);
+    for wrong in ["{}", "x"] {
+        let event = predict().header("content-type", "application/cloudevents+json");
+        let refused = read(event.body(wrong).send().await.unwrap()).await;
+        assert_eq!(refused.status, 400);
+        assert!(refused.error().contains("CloudEvent"), "{}", refused.text);
+    }
+}

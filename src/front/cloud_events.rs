@@ -1,0 +1,95 @@
+//! CloudEvents on `:predict`, as KServe's SDK takes them: the request is an event's data, and so is
+//! the response.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::response;
+use crate::error::{Error, Kind};
+use crate::transport::Body;
+
+const STRUCTURED: &str = "application/cloudevents+json";
+const VERSION: &str = "1.0";
+const TYPE: &str = "io.kserve.inference.response";
+
+/// What an event has beside its data, as headers.
+const ATTRIBUTES: [&str; 4] = ["ce-id", "ce-source", "ce-type", "ce-specversion"];
+
+/// Where an event's attributes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// In headers; the body is the data.
+    Binary,
+    /// In the body, beside the data.
+    Structured,
+}
+
+/// The mode of a request that is an event.
+pub(super) fn mode(headers: &HeaderMap) -> Option<Mode> {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let begins = content_type.and_then(|value| value.get(..STRUCTURED.len()));
+    if begins.is_some_and(|begins| begins.eq_ignore_ascii_case(STRUCTURED.as_bytes())) {
+        return Some(Mode::Structured);
+    }
+    let is_event = ATTRIBUTES.iter().all(|name| headers.contains_key(*name));
+    is_event.then_some(Mode::Binary)
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// The data of a structured event, without copying it.
+pub(super) fn data(body: &Bytes) -> Result<Bytes, Error> {
+    let event: Event<'_> = serde_json::from_slice(body)
+        .map_err(|_| Error::new(Kind::Invalid, "the body is not a CloudEvent in JSON"))?;
+    match event.data {
+        Some(data) => Ok(body.slice_ref(data.get().as_bytes())),
+        None => Err(Error::new(
+            Kind::Invalid,
+            "the CloudEvent has no data; expected the request there",
+        )),
+    }
+}
+
+#[derive(Serialize)]
+struct ResponseEvent<'a> {
+    specversion: &'a str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'a str,
+    datacontenttype: &'a str,
+    data: &'a RawValue,
+}
+
+/// A model's response as an event of the request's mode.
+pub(super) fn respond(mode: Mode, model: &str, json: Vec<u8>) -> Result<Response<Body>, Error> {
+    let id = uuid::Uuid::new_v4().to_string();
+    let source = format!("io.kserve.inference.{model}");
+    if mode == Mode::Structured {
+        let event = ResponseEvent {
+            specversion: VERSION,
+            id: &id,
+            source: &source,
+            r#type: TYPE,
+            datacontenttype: "application/json",
+            data: serde_json::from_slice(&json).map_err(Error::internal)?,
+        };
+        let event = serde_json::to_vec(&event).map_err(Error::internal)?;
+        return Ok(response::bytes(StatusCode::OK, STRUCTURED, event));
+    }
+    let mut response = response::bytes(StatusCode::OK, "application/json", json);
+    for (name, value) in ATTRIBUTES.into_iter().zip([&id, &source, TYPE, VERSION]) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(response)
+}
