@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
-use crate::faces::quality::{self, FaceQuality};
+use crate::faces::quality::FaceQuality;
+#[cfg(feature = "embedded")]
+use crate::faces::quality::ONNX;
 use crate::front::{self, App};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
@@ -128,7 +130,7 @@ fn embedded(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Predictor> {
     let file = settings.predictor.embedded_model.clone();
-    let model = file.map_or(EmbeddedModel::Bytes(quality::ONNX), EmbeddedModel::File);
+    let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
     let local = LocalSettings {
         concurrency: settings.predictor.concurrency,
         max_batch: settings.predictor.max_batch,
