@@ -11,9 +11,9 @@ use std::path::Path;
 
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
-use facequality_transformer::error::Error;
+use facequality_transformer::Error;
+use facequality_transformer::data_uri;
 use facequality_transformer::faces::{PLANE_BYTES, SIDE};
-use facequality_transformer::item::data_uri;
 use facequality_transformer::pixel::{
     self, ExifOrientation, Formats, Image, Options, Resizer, Scratch,
 };

@@ -4,13 +4,13 @@
 //! `tests/layers.rs` reads it here and holds the code to it.
 //!
 //! ```text
-//! main → command observe settings
+//! main → command
 //! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
 //! service → admission engine error faces front item observe oip predictor settings shutdown transformer transport workers
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
 //! loadtest → wire
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
-//! oip → context engine error observe predictor quote transformer wire workers
+//! oip → context engine error observe predictor quote recognise transformer wire workers
 //! engine → admission context error observe predictor quote transformer
 //! faces → error pixel predictor transformer
 //! transformer → context error item observe pixel predictor recognise wire workers
@@ -34,31 +34,41 @@
 //! A request goes `transport` → `front` → (`oip`) → `engine` → `transformer` → `predictor`, and its
 //! rows the same way back; docs/ARCHITECTURE.md tells it step by step.
 
-pub mod admission;
+mod admission;
 pub mod command;
-pub mod context;
-pub mod engine;
-pub mod error;
+mod context;
+mod engine;
+mod error;
 mod error_chain;
 pub mod faces;
-pub mod front;
-pub mod item;
+mod front;
+mod item;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;
-pub mod observe;
-pub mod oip;
+mod observe;
+mod oip;
 pub mod pixel;
 pub mod predictor;
 mod quote;
-pub mod recognise;
-pub mod reload;
-pub mod service;
-pub mod settings;
-pub mod shutdown;
-pub mod transformer;
-pub mod transport;
+mod recognise;
+mod reload;
+mod service;
+mod settings;
+mod shutdown;
+mod transformer;
+mod transport;
 pub mod wire;
-pub mod workers;
+mod workers;
+
+pub use context::RequestContext;
+pub use error::{Error, Kind, Origin};
+pub use item::data_uri;
+pub use observe::log;
+pub use observe::metrics::Metrics;
+pub use observe::timing::{Deadline, Stage, Timings};
+pub use service::{Service, remote_settings};
+pub use settings::{ConfigErrors, ServeArgs, Settings};
+pub use transport::tls;
 
 /// The service's short name: the default name of its model, and what environment variables and
 /// metrics begin with.

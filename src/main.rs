@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
+use facequality_transformer::ConfigErrors;
 use facequality_transformer::command::{Cli, Exit, print_error};
-use facequality_transformer::observe::log;
-use facequality_transformer::settings::ConfigErrors;
+use facequality_transformer::log;
 
 /// The system's allocator gives the memory of each tensor back and faults it in again for the next:
 /// a tenth of all CPU time (docs/PERFORMANCE.md).

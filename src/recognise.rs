@@ -7,7 +7,7 @@ use std::fmt;
 
 /// Where the bytes were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// A request's body, where JSON or an image was expected.
     Body,
     /// The text of an item, where a `data:`, `path:` or `http(s):` form was expected.
@@ -20,7 +20,7 @@ pub enum Place {
 
 /// What bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recognised {
+pub(crate) struct Recognised {
     /// The kind, with its article.
     what: &'static str,
     /// What to do about it.
@@ -34,7 +34,7 @@ impl fmt::Display for Recognised {
 }
 
 /// What bytes are, if they begin like something known.
-pub fn recognise(bytes: &[u8], place: Place) -> Option<Recognised> {
+pub(crate) fn recognise(bytes: &[u8], place: Place) -> Option<Recognised> {
     let (own, common): (&[Known], &[Known]) = match place {
         Place::Body => (&BODIES, &FORMATS),
         Place::Item => (&ITEMS, &[]),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The value, and how to make it.
-pub struct Reloaded<T> {
+pub(crate) struct Reloaded<T> {
     files: Vec<PathBuf>,
     load: Box<dyn Fn() -> Result<T, String> + Send + Sync>,
     current: Mutex<Current<T>>,
@@ -48,7 +48,7 @@ impl<T: Clone> Reloaded<T> {
     /// # Errors
     ///
     /// Those of `load`.
-    pub fn new(
+    pub(crate) fn new(
         files: Vec<PathBuf>,
         load: impl Fn() -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
@@ -68,7 +68,7 @@ impl<T: Clone> Reloaded<T> {
 
     /// The value of the files as they are now, or were up to a second ago. While they cannot be
     /// used, such as when one of two is renewed already, it stays what it was.
-    pub fn get(&self) -> T {
+    pub(crate) fn get(&self) -> T {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if self.files.is_empty() || now.saturating_duration_since(current.checked) < INTERVAL {

@@ -58,7 +58,7 @@ pub struct Service {
 /// # Errors
 ///
 /// When a folder, a model or a thread is not available.
-pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
+pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
     let names = &settings.predictor;
     let transformer = FaceQuality::new(
         names.model.clone(),
@@ -94,7 +94,10 @@ pub fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc
 /// # Errors
 ///
 /// When they still do not after `patience`; the reason.
-pub async fn wait_ready(service: &dyn InferenceService, patience: Duration) -> Result<(), Error> {
+pub(crate) async fn wait_ready(
+    service: &dyn InferenceService,
+    patience: Duration,
+) -> Result<(), Error> {
     let end = Instant::now() + patience;
     while let Some(reason) = service.not_ready() {
         if Instant::now() > end {
@@ -165,7 +168,7 @@ fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predi
 /// # Errors
 ///
 /// When two metrics have one name: a defect.
-pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
+pub(crate) fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
     Ok(Arc::new(Metrics::new(&settings.limits())?))
 }
 
@@ -174,7 +177,7 @@ pub fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
 /// # Errors
 ///
 /// When a folder, a certificate or a model cannot be used.
-pub fn check(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
     server_tls(settings)?;
     engine(settings, &metrics(settings)?)?;
     Ok(())

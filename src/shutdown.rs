@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Serving.
     Serving,
     /// Still serving, but connections are told not to be used again.
@@ -18,34 +18,34 @@ pub enum Phase {
 
 /// Sees the phases of the end. Clones see the same.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<Phase>);
+pub(crate) struct Shutdown(watch::Receiver<Phase>);
 
 /// Sets the phases. When it is dropped, the last one is reached.
 #[derive(Debug)]
-pub struct ShutdownHandle(watch::Sender<Phase>);
+pub(crate) struct ShutdownHandle(watch::Sender<Phase>);
 
 /// The two ends of a shutdown.
-pub fn channel() -> (ShutdownHandle, Shutdown) {
+pub(crate) fn channel() -> (ShutdownHandle, Shutdown) {
     let (sender, receiver) = watch::channel(Phase::Serving);
     (ShutdownHandle(sender), Shutdown(receiver))
 }
 
 impl ShutdownHandle {
     /// Goes on to a phase.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.0.send_replace(phase);
     }
 }
 
 impl Shutdown {
     /// Whether a phase, or one behind it, is reached.
-    pub fn has_reached(&self, phase: Phase) -> bool {
+    pub(crate) fn has_reached(&self, phase: Phase) -> bool {
         // A dropped handle keeps the last phase that it set; nothing is told apart behind it.
         *self.0.borrow() >= phase
     }
 
     /// Waits for a phase, or one behind it.
-    pub async fn reached(&self, phase: Phase) {
+    pub(crate) async fn reached(&self, phase: Phase) {
         // An error is a dropped handle: all phases are reached.
         let _ = self.0.clone().wait_for(|&now| now >= phase).await;
     }
@@ -56,7 +56,7 @@ impl Shutdown {
 /// # Errors
 ///
 /// When the system does not let us listen for signals.
-pub async fn signalled() -> std::io::Result<&'static str> {
+pub(crate) async fn signalled() -> std::io::Result<&'static str> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(tokio::select! {

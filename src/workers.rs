@@ -18,11 +18,11 @@ type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 /// The work panicked; the thread lives on.
 #[derive(Debug, thiserror::Error)]
 #[error("internal error: a worker thread panicked; the log has the place")]
-pub struct Panicked;
+pub(crate) struct Panicked;
 
 /// Threads that each own a state `S`, such as buffers that are worth keeping.
 #[derive(Debug)]
-pub struct Workers<S> {
+pub(crate) struct Workers<S> {
     queue: async_channel::Sender<Job<S>>,
     threads: usize,
 }
@@ -34,7 +34,7 @@ impl<S: 'static> Workers<S> {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         name: &str,
         threads: usize,
         capacity: usize,
@@ -59,7 +59,7 @@ impl<S: 'static> Workers<S> {
     }
 
     /// How many threads there are.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
@@ -69,7 +69,7 @@ impl<S: 'static> Workers<S> {
     /// # Errors
     ///
     /// [`Panicked`].
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut S) -> T + Send + 'static,
     ) -> Result<T, Panicked> {
@@ -88,7 +88,7 @@ impl<S: 'static> Workers<S> {
 /// threads that decode images, so that a short request does not stand behind the images of a long
 /// one before it is even read.
 #[derive(Clone, Debug)]
-pub struct CpuPool(Arc<Workers<()>>);
+pub(crate) struct CpuPool(Arc<Workers<()>>);
 
 impl CpuPool {
     /// Starts `threads` threads.
@@ -96,7 +96,7 @@ impl CpuPool {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start(threads: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
         let workers = Workers::start("bytes", threads, POOL_QUEUE, || ())?;
         Ok(Self(Arc::new(workers)))
     }
@@ -106,7 +106,7 @@ impl CpuPool {
     /// # Errors
     ///
     /// [`Panicked`].
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
@@ -122,7 +122,7 @@ impl CpuPool {
     /// # Errors
     ///
     /// [`Panicked`].
-    pub async fn offload<T: Send + 'static>(
+    pub(crate) async fn offload<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::context::RequestContext;
+use facequality_transformer::Deadline;
+use facequality_transformer::Metrics;
+use facequality_transformer::RequestContext;
 use facequality_transformer::faces::{ONNX, SIDE};
-use facequality_transformer::observe::metrics::Metrics;
-use facequality_transformer::observe::timing::Deadline;
 use facequality_transformer::predictor::{EmbeddedModel, LocalSettings, Predictor, Signature};
 use facequality_transformer::wire::tensor::Tensor;
 use rten::{Model, RunOptions, ThreadPool, ValueView};

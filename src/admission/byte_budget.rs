@@ -11,7 +11,7 @@ use crate::observe::metrics::Metrics;
 
 /// The bytes of all requests in flight. Clones share them.
 #[derive(Clone, Debug)]
-pub struct ByteBudget {
+pub(crate) struct ByteBudget {
     budget: Arc<FairBudget>,
     timeout: Duration,
     gauge: IntGauge,
@@ -19,7 +19,7 @@ pub struct ByteBudget {
 
 impl ByteBudget {
     /// At most `limit` bytes, for which a body waits for `timeout`.
-    pub fn new(limit: usize, timeout: Duration, metrics: &Metrics) -> Self {
+    pub(crate) fn new(limit: usize, timeout: Duration, metrics: &Metrics) -> Self {
         Self {
             budget: FairBudget::new(limit, Grants::Whole),
             timeout,
@@ -28,7 +28,7 @@ impl ByteBudget {
     }
 
     /// Counts bytes without a bound.
-    pub fn unlimited(metrics: &Metrics) -> Self {
+    pub(crate) fn unlimited(metrics: &Metrics) -> Self {
         Self::new(usize::MAX, Duration::MAX, metrics)
     }
 
@@ -38,7 +38,7 @@ impl ByteBudget {
     /// # Errors
     ///
     /// [`Refusal::NoBytes`] after `--queue_timeout_ms`.
-    pub async fn reserve(&self, bytes: usize) -> Result<ByteReservation, Refusal> {
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<ByteReservation, Refusal> {
         let permit = tokio::time::timeout(self.timeout, self.budget.acquire(bytes)).await;
         let permit = permit.map_err(|_| self.refusal(bytes, self.timeout))?;
         Ok(self.reservation(permit))
@@ -49,7 +49,7 @@ impl ByteBudget {
     /// # Errors
     ///
     /// [`Refusal::NoBytes`].
-    pub fn try_reserve(&self, bytes: usize) -> Result<ByteReservation, Refusal> {
+    pub(crate) fn try_reserve(&self, bytes: usize) -> Result<ByteReservation, Refusal> {
         let permit = self.budget.try_acquire(bytes);
         let permit = permit.ok_or_else(|| self.refusal(bytes, Duration::ZERO))?;
         Ok(self.reservation(permit))
@@ -57,7 +57,7 @@ impl ByteBudget {
 
     /// Takes the bytes of a request that is admitted already. It never waits: requests that hold
     /// the bytes of their bodies would wait for each other. Later bodies wait instead.
-    pub fn reserve_now(&self, bytes: usize) -> ByteReservation {
+    pub(crate) fn reserve_now(&self, bytes: usize) -> ByteReservation {
         self.reservation(self.budget.take(bytes))
     }
 
@@ -84,14 +84,14 @@ fn signed(bytes: usize) -> i64 {
 
 /// Bytes that are reserved; they are free again when this is dropped.
 #[derive(Debug)]
-pub struct ByteReservation {
+pub(crate) struct ByteReservation {
     permit: FairPermit,
     gauge: IntGauge,
 }
 
 impl ByteReservation {
     /// Gives back all but `bytes`.
-    pub fn shrink_to(&mut self, bytes: usize) {
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
         let before = self.permit.amount();
         self.permit.shrink_to(bytes);
         self.gauge.sub(signed(before - self.permit.amount()));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
-pub use self::byte_budget::{ByteBudget, ByteReservation};
+pub(crate) use self::byte_budget::{ByteBudget, ByteReservation};
 pub(crate) use self::fair_budget::{FairBudget, FairPermit, Grants};
 use crate::observe::metrics::{GaugeGuard, Metrics};
 
@@ -29,7 +29,7 @@ pub struct Limits {
 
 /// Why a request is not admitted.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Its images do not fit beside the ones in flight.
     #[error(
         "too busy: {in_flight} images are in flight and {requested} more do not fit \
@@ -89,7 +89,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// When it makes sense to try again.
-    pub fn retry_after(&self) -> Duration {
+    pub(crate) fn retry_after(&self) -> Duration {
         const SOON: Duration = Duration::from_secs(1);
         match self {
             Self::Full { expected, .. } | Self::TooLate { expected, .. } => *expected,
@@ -102,7 +102,7 @@ impl Refusal {
 
 /// The images and bytes in flight, against their bounds.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     limits: Limits,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
@@ -111,7 +111,7 @@ pub struct Admission {
 
 impl Admission {
     /// Nothing is in flight yet.
-    pub fn new(limits: Limits, metrics: &Metrics) -> Self {
+    pub(crate) fn new(limits: Limits, metrics: &Metrics) -> Self {
         Self {
             limits,
             in_flight: Arc::default(),
@@ -126,7 +126,11 @@ impl Admission {
     /// # Errors
     ///
     /// [`Refusal::Full`].
-    pub fn try_admit(&self, images: usize, expected: Duration) -> Result<AdmissionPermit, Refusal> {
+    pub(crate) fn try_admit(
+        &self,
+        images: usize,
+        expected: Duration,
+    ) -> Result<AdmissionPermit, Refusal> {
         self.in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_flight| {
                 self.fits(in_flight, images).then_some(in_flight + images)
@@ -144,7 +148,7 @@ impl Admission {
     /// # Errors
     ///
     /// [`Refusal::Full`].
-    pub fn check(&self, expected: Duration) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, expected: Duration) -> Result<(), Refusal> {
         let in_flight = self.in_flight();
         if self.fits(in_flight, 1) {
             return Ok(());
@@ -166,24 +170,24 @@ impl Admission {
     }
 
     /// The bytes, to reserve some of them.
-    pub fn bytes(&self) -> &ByteBudget {
+    pub(crate) fn bytes(&self) -> &ByteBudget {
         &self.bytes
     }
 
     /// `--queue_timeout_ms`.
-    pub fn queue_timeout(&self) -> Duration {
+    pub(crate) fn queue_timeout(&self) -> Duration {
         self.limits.queue_timeout
     }
 
     /// Images in flight.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 }
 
 /// Images in flight; no longer so when this is dropped.
 #[derive(Debug)]
-pub struct AdmissionPermit {
+pub(crate) struct AdmissionPermit {
     in_flight: Arc<AtomicUsize>,
     images: usize,
     _counted: GaugeGuard,

@@ -3,7 +3,7 @@
 
 mod models;
 mod queue;
-pub mod statistics;
+pub(crate) mod statistics;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -42,7 +42,7 @@ pub struct Limits {
 }
 
 /// Runs requests for the models it was given.
-pub struct Engine {
+pub(crate) struct Engine {
     models: Models,
     admission: Admission,
     limits: Limits,
@@ -61,7 +61,7 @@ impl Limits {
 
 impl Engine {
     /// An engine of these models, by public name.
-    pub fn new(
+    pub(crate) fn new(
         models: BTreeMap<String, Model>,
         admission: Admission,
         limits: Limits,
@@ -84,7 +84,7 @@ impl Engine {
     /// # Errors
     ///
     /// Everything that can go wrong, ready to be sent. A panic on the way is caught here.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         input: Input,
         image_errors: Option<ImageErrors>,
@@ -158,7 +158,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the model is unknown, the queue is full, or the wait is expected to be too long.
-    pub fn check_load(&self, model: Option<&str>, deadline: Deadline) -> Result<(), Error> {
+    pub(crate) fn check_load(&self, model: Option<&str>, deadline: Deadline) -> Result<(), Error> {
         let name = match model {
             Some(name) => name,
             // With more models than one, only the message tells.
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// The public names.
-    pub fn models(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn models(&self) -> impl Iterator<Item = &str> {
         self.models.names()
     }
 
@@ -182,7 +182,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the model is unknown.
-    pub fn signature(&self, name: &str) -> Result<&Signature, Error> {
+    pub(crate) fn signature(&self, name: &str) -> Result<&Signature, Error> {
         Ok(self.models.get(name)?.model.signature())
     }
 
@@ -191,7 +191,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the model is unknown.
-    pub fn source(&self, name: &str) -> Result<&'static str, Error> {
+    pub(crate) fn source(&self, name: &str) -> Result<&'static str, Error> {
         Ok(self.models.get(name)?.model.source())
     }
 
@@ -200,7 +200,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the model is unknown.
-    pub fn statistics(&self, name: &str) -> Result<Snapshot, Error> {
+    pub(crate) fn statistics(&self, name: &str) -> Result<Snapshot, Error> {
         Ok(self.models.get(name)?.statistics.snapshot())
     }
 
@@ -209,7 +209,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the model is unknown.
-    pub fn readiness(&self, name: &str) -> Result<Readiness, Error> {
+    pub(crate) fn readiness(&self, name: &str) -> Result<Readiness, Error> {
         let entry = self.models.get(name)?;
         if self.draining() {
             return Ok(Readiness::NotReady("shutting down".to_owned()));
@@ -218,27 +218,27 @@ impl Engine {
     }
 
     /// From now on no model is ready; requests that come all the same still run.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     /// Whether [`Self::drain`] was called.
-    pub fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
     /// The bytes of all requests in flight.
-    pub fn byte_budget(&self) -> &ByteBudget {
+    pub(crate) fn byte_budget(&self) -> &ByteBudget {
         self.admission.bytes()
     }
 
     /// Images admitted, whose request has no response yet.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.admission.in_flight()
     }
 
     /// `--max_images`.
-    pub fn max_images(&self) -> usize {
+    pub(crate) fn max_images(&self) -> usize {
         self.limits.max_images
     }
 }

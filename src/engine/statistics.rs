@@ -8,7 +8,7 @@ use crate::observe::timing::{Stage, Timings};
 
 /// The running totals of one model. Stages are those of requests that succeeded.
 #[derive(Debug, Default)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     last_milliseconds: AtomicU64,
     images: AtomicU64,
     success: Total,
@@ -27,7 +27,7 @@ struct Total {
 
 /// The totals at one moment; times in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// When the last request was done, in milliseconds since 1970; 0 before the first.
     pub last_milliseconds: u64,
     /// Images of the requests that succeeded.
@@ -52,7 +52,7 @@ pub struct Snapshot {
 
 impl Statistics {
     /// Counts a request that is done.
-    pub fn record(&self, timings: &Timings, images: usize, succeeded: bool) {
+    pub(crate) fn record(&self, timings: &Timings, images: usize, succeeded: bool) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.last_milliseconds
             .fetch_max(now.map_or(0, |now| now.as_millis() as u64), Relaxed);
@@ -74,7 +74,7 @@ impl Statistics {
     }
 
     /// The totals now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             last_milliseconds: self.last_milliseconds.load(Relaxed),
             images: self.images.load(Relaxed),

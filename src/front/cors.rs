@@ -17,7 +17,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The origins whose pages may read responses; `*` is all of them.
 #[derive(Clone, Debug, Default)]
-pub struct Cors(pub Vec<HeaderValue>);
+pub(crate) struct Cors(pub Vec<HeaderValue>);
 
 impl Cors {
     /// The response to a browser's question whether it may send a request.

@@ -23,8 +23,8 @@ use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 use tracing::Instrument;
 
-pub use self::cors::Cors;
-pub use self::grpc::{GrpcRoutes, routes as grpc_routes};
+pub(crate) use self::cors::Cors;
+pub(crate) use self::grpc::{GrpcRoutes, routes as grpc_routes};
 use self::rest::RestRequest;
 use self::v1::V1Router;
 use self::v2::V2Router;
@@ -39,7 +39,7 @@ use crate::transport::{Body, BodyLimits, Handler, HeaderPattern};
 
 /// What all protocols need to know.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What bodies are held to.
     pub body: BodyLimits,
     /// `--predictor_request_timeout_seconds`: the deadline of requests that name none.
@@ -76,7 +76,7 @@ impl Settings {
 }
 
 /// The way from a request to its response, on a port that serves REST and gRPC together.
-pub struct Router {
+pub(crate) struct Router {
     engine: Option<Arc<Engine>>,
     oip: OpenInference,
     grpc: GrpcRoutes,
@@ -85,7 +85,7 @@ pub struct Router {
 
 impl Router {
     /// Serves V2 and gRPC for `oip`, and V1 where there is an engine.
-    pub fn new(
+    pub(crate) fn new(
         engine: Option<Arc<Engine>>,
         oip: OpenInference,
         grpc: GrpcRoutes,

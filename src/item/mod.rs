@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::recognise::{Place, recognise};
 
-pub use allow::AllowRule;
-pub use proxy::UrlProxy;
+pub(crate) use allow::AllowRule;
+pub(crate) use proxy::UrlProxy;
 
 /// Items of one request that are held at once.
 const FETCHES_PER_REQUEST: usize = 8;
@@ -69,7 +69,7 @@ impl Error {
 
 /// What an item text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item<'a> {
+pub(crate) enum Item<'a> {
     /// `data:`: the whole text.
     Data(&'a str),
     /// `path:`: the text after the scheme.
@@ -84,7 +84,7 @@ impl<'a> Item<'a> {
     /// # Errors
     ///
     /// Another form, of which the message lists the valid ones, or a path or URL that is too long.
-    pub fn parse(text: &'a str) -> Result<Self, Error> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Error> {
         let has_scheme = |scheme: &str| {
             text.get(..scheme.len())
                 .is_some_and(|head| head.eq_ignore_ascii_case(scheme))
@@ -150,7 +150,7 @@ impl Default for Settings {
 
 /// Reads items that are not in the request itself.
 #[derive(Debug)]
-pub struct Fetcher {
+pub(crate) struct Fetcher {
     max_item_bytes: usize,
     data_dir: Option<file::DataDir>,
     urls: url::UrlFetcher,
@@ -160,7 +160,7 @@ pub struct Fetcher {
 
 /// The permits of one request: at most eight of its fetched items are held at once.
 #[derive(Clone, Debug)]
-pub struct FetchPermits(Arc<Semaphore>);
+pub(crate) struct FetchPermits(Arc<Semaphore>);
 
 impl Default for FetchPermits {
     fn default() -> Self {
@@ -187,7 +187,7 @@ impl Fetcher {
     /// # Errors
     ///
     /// When a setting cannot be used, such as a data folder that does not exist.
-    pub fn new(settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         let data_dir = settings.data_dir.as_deref().map(file::DataDir::new);
         let budget = settings.max_bytes.max(settings.max_item_bytes);
         let units = units(budget).min(u32::MAX as usize);
@@ -204,7 +204,7 @@ impl Fetcher {
     }
 
     /// `--max_item_bytes`.
-    pub fn max_item_bytes(&self) -> usize {
+    pub(crate) fn max_item_bytes(&self) -> usize {
         self.max_item_bytes
     }
 
@@ -216,7 +216,11 @@ impl Fetcher {
     /// # Errors
     ///
     /// When it is refused or cannot be read.
-    pub async fn fetch(&self, item: Item<'_>, permits: &FetchPermits) -> Result<Bytes, Error> {
+    pub(crate) async fn fetch(
+        &self,
+        item: Item<'_>,
+        permits: &FetchPermits,
+    ) -> Result<Bytes, Error> {
         let permit = acquire(&permits.0, 1).await?;
         let max_bytes = self.max_item_bytes;
         let (bytes, budget) = match item {

@@ -154,14 +154,14 @@ impl Metrics {
 
 /// An amount in a gauge: added when it is made, subtracted when it is dropped.
 #[derive(Debug)]
-pub struct GaugeGuard {
+pub(crate) struct GaugeGuard {
     gauge: IntGauge,
     amount: i64,
 }
 
 impl GaugeGuard {
     /// Adds `amount` for the guard's lifetime.
-    pub fn add(gauge: &IntGauge, amount: usize) -> Self {
+    pub(crate) fn add(gauge: &IntGauge, amount: usize) -> Self {
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         gauge.add(amount);
         Self {

@@ -1,5 +1,5 @@
 //! What an operator sees of the service: log, metrics, timings.
 
 pub mod log;
-pub mod metrics;
-pub mod timing;
+pub(crate) mod metrics;
+pub(crate) mod timing;

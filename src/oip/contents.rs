@@ -4,6 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{Error, Kind};
+use crate::recognise::{Place, recognise};
 use crate::transformer::Image;
 use crate::wire::bytes_tensor::split_element;
 use crate::wire::triton::InferTensorContents;
@@ -97,6 +98,7 @@ fn count_mismatch(name: &str, found: &str, count: usize) -> Error {
 
 /// Cuts raw BYTES into their `count` elements.
 fn elements(name: &str, mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Error> {
+    let whole = bytes.clone();
     let mut elements = Vec::new();
     while !bytes.is_empty() {
         // Elements may be empty: without this, the list could outgrow their bytes.
@@ -107,7 +109,11 @@ fn elements(name: &str, mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Er
             Ok(Some(element)) => elements.push(element),
             Ok(None) => break,
             Err(cut) => {
-                let error = Error::new(Kind::Invalid, cut.to_string());
+                let text = match recognise(&whole, Place::BytesTensor) {
+                    Some(recognised) => format!("{cut}; {recognised}"),
+                    None => cut.to_string(),
+                };
+                let error = Error::new(Kind::Invalid, text);
                 return Err(error.with_location(&place(name, elements.len())));
             }
         }
@@ -204,6 +210,8 @@ mod tests {
             text.starts_with("image[0]: the element says 3 bytes, but 1 are left"),
             "{text}"
         );
+        let text = error(Contents::Raw(Bytes::from_static(b"\x89PNG\r\n\x1a\n")), 1);
+        assert!(text.contains("an image without its length"), "{text}");
         let text = error(Contents::Raw(good), 3);
         assert_eq!(text, "input \"image\": 1 elements where the shape says 3");
         let text = error(Contents::Raw(raw(&[b"http://\xff"])), 1);

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Lets a share of the calls fail, evenly among the others: the same ones in every run.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub(crate) struct Failures {
     share: f64,
     calls: AtomicU64,
 }
 
 impl Failures {
     /// `share` of the calls, from 0 to 1, are to fail.
-    pub fn new(share: f64) -> Self {
+    pub(crate) fn new(share: f64) -> Self {
         debug_assert!((0.0..=1.0).contains(&share), "a share is from 0 to 1");
         Self {
             share,

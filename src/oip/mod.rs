@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::failures::Failures;
-pub use self::passthrough::Passthrough;
-pub use self::service::{InferenceService, ModelDescription, TensorSpec};
+pub(crate) use self::failures::Failures;
+pub(crate) use self::passthrough::Passthrough;
+#[cfg(test)]
+pub(crate) use self::service::TensorSpec;
+pub(crate) use self::service::{InferenceService, ModelDescription};
 use self::validate::{VERSION, ValidatedRequest, check_version, validate};
 use crate::context::RequestContext;
 use crate::error::Error;
@@ -30,14 +32,14 @@ use crate::workers::CpuPool;
 
 /// The protocol, spoken for a service's models.
 #[derive(Clone)]
-pub struct OpenInference {
+pub(crate) struct OpenInference {
     service: Arc<dyn InferenceService>,
     pool: CpuPool,
 }
 
 impl OpenInference {
     /// Speaks for `service`; typed tensors of large requests are converted on `pool`.
-    pub fn new(service: Arc<dyn InferenceService>, pool: CpuPool) -> Self {
+    pub(crate) fn new(service: Arc<dyn InferenceService>, pool: CpuPool) -> Self {
         Self { service, pool }
     }
 

@@ -20,7 +20,7 @@ use crate::transformer::Input;
 
 /// A predictor as a service of one model.
 #[derive(Debug)]
-pub struct Passthrough {
+pub(crate) struct Passthrough {
     predictor: Arc<Predictor>,
     max_batch: usize,
     delay: Duration,
@@ -30,7 +30,7 @@ pub struct Passthrough {
 
 impl Passthrough {
     /// Serves this predictor under the model name of its signature.
-    pub fn new(predictor: Arc<Predictor>) -> Self {
+    pub(crate) fn new(predictor: Arc<Predictor>) -> Self {
         Self {
             predictor,
             max_batch: usize::MAX,
@@ -41,17 +41,17 @@ impl Passthrough {
     }
 
     /// The same with a smaller max_batch_size than the predictor's.
-    pub fn with_max_batch(self, max_batch: usize) -> Self {
+    pub(crate) fn with_max_batch(self, max_batch: usize) -> Self {
         Self { max_batch, ..self }
     }
 
     /// The same with calls that take longer.
-    pub fn with_delay(self, delay: Duration) -> Self {
+    pub(crate) fn with_delay(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 
     /// The same with calls of which some fail.
-    pub fn with_failures(self, failures: Failures) -> Self {
+    pub(crate) fn with_failures(self, failures: Failures) -> Self {
         Self { failures, ..self }
     }
 

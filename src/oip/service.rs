@@ -13,7 +13,7 @@ use crate::transformer::Input;
 
 /// The tensors of a model as its callers see them.
 #[derive(Clone, Debug)]
-pub struct ModelDescription {
+pub(crate) struct ModelDescription {
     /// The model's public name.
     pub name: String,
     /// Triton's word for what runs the model.
@@ -36,7 +36,7 @@ pub struct ModelDescription {
 
 /// Name and shape of an FP32 tensor.
 #[derive(Clone, Debug)]
-pub struct TensorSpec {
+pub(crate) struct TensorSpec {
     /// Its name.
     pub name: String,
     /// Its shape without the first axis, which counts images.
@@ -53,7 +53,7 @@ impl TensorSpec {
 
 /// Models that take tensors. The fronts reach it through [`super::OpenInference`] alone.
 #[async_trait]
-pub trait InferenceService: Send + Sync + 'static {
+pub(crate) trait InferenceService: Send + Sync + 'static {
     /// The models' names.
     fn names(&self) -> Vec<String>;
 

@@ -17,9 +17,8 @@ use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
 pub use args::ServeArgs;
-pub use effective::Effective;
-pub use kserve::Ignored;
-pub use sources::Source;
+pub(crate) use kserve::Ignored;
+pub(crate) use sources::Source;
 
 pub(crate) use effective::display_targets;
 pub(crate) use sources::{Sources, name_variable, read_environment, variable};

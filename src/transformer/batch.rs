@@ -30,7 +30,7 @@ pub enum ImageErrors {
 
 /// A transformer with all it needs for requests.
 #[derive(Clone)]
-pub struct Model {
+pub(crate) struct Model {
     preprocessor: Preprocessor,
     predictor: Arc<Predictor>,
 }
@@ -46,7 +46,7 @@ struct Preprocessed {
 impl Model {
     /// Images are fetched by `fetcher`, preprocessed by `transformer` on `pixels`, and scored by
     /// `predictor`.
-    pub fn new(
+    pub(crate) fn new(
         transformer: Arc<dyn Transformer>,
         predictor: Arc<Predictor>,
         pixels: Arc<PixelThreads>,
@@ -64,23 +64,23 @@ impl Model {
     }
 
     /// The same with a bound on the pixels of all images of one request (`--max_request_pixels`).
-    pub fn with_max_request_pixels(mut self, pixels: u64) -> Self {
+    pub(crate) fn with_max_request_pixels(mut self, pixels: u64) -> Self {
         self.preprocessor.max_request_pixels = pixels;
         self
     }
 
     /// The predictor's model and its tensors.
-    pub fn signature(&self) -> &Signature {
+    pub(crate) fn signature(&self) -> &Signature {
         self.preprocessor.transformer.signature()
     }
 
     /// What `extra_info.source` of a V1 response says.
-    pub fn source(&self) -> &'static str {
+    pub(crate) fn source(&self) -> &'static str {
         self.preprocessor.transformer.source()
     }
 
     /// Calls to the predictor that this many images need.
-    pub fn calls(&self, images: usize) -> usize {
+    pub(crate) fn calls(&self, images: usize) -> usize {
         match self.predictor.readiness() {
             Readiness::Ready { max_batch } => images.div_ceil(max_batch.max(1)),
             Readiness::NotReady(_) => 1,
@@ -88,7 +88,7 @@ impl Model {
     }
 
     /// Whether the predictor takes calls.
-    pub fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> Readiness {
         self.predictor.readiness()
     }
 
@@ -98,7 +98,7 @@ impl Model {
     ///
     /// When the predictor fails, or an image does and `image_errors` is [`ImageErrors::Fail`], or
     /// the request's time is up.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         input: Input,
         image_errors: ImageErrors,

@@ -7,7 +7,7 @@ use crate::wire::tensor::Tensor;
 
 /// An image as it was sent.
 #[derive(Clone, Debug)]
-pub enum Image {
+pub(crate) enum Image {
     /// The text of an item (UTF-8), naming the image or holding it in base64.
     Item(Bytes),
     /// The image in base64, without the head of an item.
@@ -18,7 +18,7 @@ pub enum Image {
 
 impl Image {
     /// Whether bytes begin as one of the item forms does. No image format begins like this.
-    pub fn is_item(bytes: &[u8]) -> bool {
+    pub(crate) fn is_item(bytes: &[u8]) -> bool {
         let longest_scheme = bytes.len().min("https://".len());
         let start = bytes[..longest_scheme].utf8_chunks().next();
         start.is_some_and(|start| Item::parse(start.valid()).is_ok())
@@ -27,7 +27,7 @@ impl Image {
 
 /// The images of a request, or the tensor that was made from them.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// Images, to be preprocessed.
     Images(Vec<Image>),
     /// The model's input as it is: FP32 `[N, …input_row]`.
@@ -36,7 +36,7 @@ pub enum Input {
 
 impl Input {
     /// Images in it.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Self::Images(images) => images.len(),
             Self::Tensor(tensor) => tensor.rows(),

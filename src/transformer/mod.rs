@@ -7,22 +7,22 @@ mod preprocess;
 
 use bytes::BytesMut;
 
-pub use self::batch::{ImageErrors, Model};
-pub use self::input::{Image, Input};
-pub use self::preprocess::{PixelThreads, WorkerScratch};
+pub(crate) use self::batch::{ImageErrors, Model};
+pub(crate) use self::input::{Image, Input};
+pub(crate) use self::preprocess::{PixelThreads, WorkerScratch};
 use crate::error::Error;
 use crate::pixel::Scratch;
 use crate::predictor::Signature;
 
 /// Parts into which a row of the tensor is handed out: the colour planes.
-pub const CHANNELS: usize = 3;
+pub(crate) const CHANNELS: usize = 3;
 
 /// One image's result.
-pub type Row = Result<f32, Error>;
+pub(crate) type Row = Result<f32, Error>;
 
 /// The two steps that differ from model to model. Both are called on pixel threads or for small
 /// work, so they are synchronous.
-pub trait Transformer: Send + Sync + 'static {
+pub(crate) trait Transformer: Send + Sync + 'static {
     /// The model of the predictor and its tensors.
     fn signature(&self) -> &Signature;
 

@@ -16,13 +16,13 @@ use crate::workers::Workers;
 
 /// What a pixel thread keeps from image to image.
 #[derive(Debug, Default)]
-pub struct WorkerScratch {
+pub(crate) struct WorkerScratch {
     encoded: Vec<u8>,
     pixels: Scratch,
 }
 
 /// The threads that decode and resize (`--pixel_threads`).
-pub type PixelThreads = Workers<WorkerScratch>;
+pub(crate) type PixelThreads = Workers<WorkerScratch>;
 
 /// A row of the outgoing tensor while it is filled.
 pub(super) type RowPlanes = [BytesMut; CHANNELS];

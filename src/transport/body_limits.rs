@@ -16,7 +16,7 @@ pub(super) const SMALL_BODY_BYTES: usize = 64 * 1024;
 
 /// The limits of a request's body.
 #[derive(Clone, Debug)]
-pub struct BodyLimits {
+pub(crate) struct BodyLimits {
     /// `--max_body_bytes`, of the body as sent and as inflated.
     pub max_bytes: usize,
     /// `--body_read_timeout_seconds`.
@@ -29,7 +29,7 @@ pub struct BodyLimits {
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// It has more bytes than are allowed.
     #[error("the {what} has {bytes} bytes or more; at most {limit} are allowed (--max_body_bytes)")]
     TooLarge {

@@ -26,7 +26,7 @@ use super::send_timeout::{GuardedBody, StreamExecutor};
 use crate::shutdown::{Phase, Shutdown};
 
 /// The body of a response: there already, or gRPC's.
-pub type Body = Either<Full<Bytes>, tonic::body::Body>;
+pub(crate) type Body = Either<Full<Bytes>, tonic::body::Body>;
 
 /// HTTP/2 frame and windows. The receiver chooses them: with the usual 16 KiB frames a batch of
 /// tensors came in ten times as many reads. The window of a connection is memory that its peer can
@@ -43,7 +43,7 @@ const GRACEFUL_CLOSE: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Makes the responses to the requests of a port.
-pub trait Handler: Send + Sync + 'static {
+pub(crate) trait Handler: Send + Sync + 'static {
     /// Whether HTTP/1 is spoken at all. Clients that ask a port what it speaks take a response in
     /// HTTP/1 for a REST server's.
     const HTTP1: bool = true;
@@ -57,7 +57,7 @@ pub trait Handler: Send + Sync + 'static {
 
 /// The limits of connections.
 #[derive(Clone)]
-pub struct ConnectionSettings {
+pub(crate) struct ConnectionSettings {
     /// Shared by all ports: `--max_connections`.
     pub permits: Arc<Semaphore>,
     /// `--header_read_timeout_seconds`.

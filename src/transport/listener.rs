@@ -49,7 +49,7 @@ impl Listener {
 }
 
 /// Serves a port until the shutdown's end; returns when the last connection is closed.
-pub async fn serve<H: Handler>(
+pub(crate) async fn serve<H: Handler>(
     listener: TcpListener,
     handler: Arc<H>,
     settings: ConnectionSettings,

@@ -12,7 +12,7 @@ mod listener;
 mod send_timeout;
 pub mod tls;
 
-pub use body_limits::{BodyError, BodyLimits};
-pub use connection::{Body, ConnectionSettings, Handler};
-pub use headers::HeaderPattern;
-pub use listener::serve;
+pub(crate) use body_limits::{BodyError, BodyLimits};
+pub(crate) use connection::{Body, ConnectionSettings, Handler};
+pub(crate) use headers::HeaderPattern;
+pub(crate) use listener::serve;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::transport::tls;
+use facequality_transformer::tls;
 use facequality_transformer::wire::triton::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };

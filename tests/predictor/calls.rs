@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use facequality_transformer::observe::timing::Stage;
+use facequality_transformer::Stage;
 use facequality_transformer::predictor::{Error, Predictor};
 use facequality_transformer::wire::triton::ModelInferResponse;
 use futures_util::future::join_all;

@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use facequality_transformer::context::RequestContext;
-use facequality_transformer::observe::metrics::Metrics;
-use facequality_transformer::observe::timing::Deadline;
+use facequality_transformer::Deadline;
+use facequality_transformer::Metrics;
+use facequality_transformer::RequestContext;
+use facequality_transformer::ServeArgs;
+use facequality_transformer::Settings;
 use facequality_transformer::predictor::{
     Error, Predictor, PredictorHeader, Protocol, Readiness, RemoteSettings, Signature,
 };
-use facequality_transformer::service;
-use facequality_transformer::settings::ServeArgs;
-use facequality_transformer::settings::Settings;
+use facequality_transformer::remote_settings;
 use facequality_transformer::wire::tensor::{Tensor, fp32};
 use facequality_transformer::wire::triton::infer_parameter::ParameterChoice;
 
@@ -139,7 +139,7 @@ fn settings(hosts: &str) -> RemoteSettings {
         "--predictor_protocol=grpc-v2".to_owned(),
     ];
     let args = ServeArgs::from_flags(&flags).unwrap();
-    service::remote_settings(&Settings::new(&args).unwrap())
+    remote_settings(&Settings::new(&args).unwrap())
 }
 
 fn metrics() -> Arc<Metrics> {

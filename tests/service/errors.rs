@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use facequality_transformer::error::Kind;
+use facequality_transformer::Kind;
 use facequality_transformer::wire::grpc::parse_timeout;
 use facequality_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;

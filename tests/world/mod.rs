@@ -2,9 +2,9 @@
 
 pub(crate) mod triton;
 
-use facequality_transformer::service::Service;
-use facequality_transformer::settings::ServeArgs;
-use facequality_transformer::settings::Settings;
+use facequality_transformer::ServeArgs;
+use facequality_transformer::Service;
+use facequality_transformer::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 

@@ -49,7 +49,7 @@ struct Call {
 
 /// All gRPC services of this server, as one tower service for any HTTP/2 listener.
 #[derive(Clone)]
-pub struct GrpcRoutes {
+pub(crate) struct GrpcRoutes {
     routes: Routes,
     oip: OpenInference,
     settings: Arc<Settings>,
@@ -60,7 +60,7 @@ pub struct GrpcRoutes {
 /// # Errors
 ///
 /// When the descriptors that the build wrote cannot be read: a defect.
-pub fn routes(
+pub(crate) fn routes(
     oip: &OpenInference,
     settings: Arc<Settings>,
 ) -> Result<GrpcRoutes, tonic_reflection::server::Error> {
