@@ -52,8 +52,8 @@ const GRACE: Duration = Duration::from_secs(25);
 
 /// Flags of `predictor`.
 #[derive(clap::Args, Clone, Debug)]
-// Help texts are shown as they are written: brackets are no links there.
-#[allow(rustdoc::broken_intra_doc_links)]
+// Help texts are shown as they are written: brackets and URLs are not links there.
+#[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 #[command(rename_all = "snake_case")]
 pub struct Args {
     /// Address to listen on

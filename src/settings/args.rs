@@ -15,8 +15,8 @@ use crate::transformer::ImageErrors;
 
 /// The flags of `serve`, each of which can also be set in the environment.
 #[derive(Args, Clone, Debug)]
-// Help texts are shown as they are written: brackets are no links there.
-#[allow(rustdoc::broken_intra_doc_links)]
+// Help texts are shown as they are written: brackets and URLs are not links there.
+#[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 #[command(rename_all = "snake_case")]
 pub struct ServeArgs {
     /// Address to listen on
