@@ -29,6 +29,9 @@ pub(crate) struct Kind {
     pub(crate) concurrency: usize,
 }
 
+/// For how long a request of a load is waited for.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
+
 impl Kind {
     pub(crate) const fn face(protocol: Protocol, batch: usize, concurrency: usize) -> Self {
         Self {
@@ -77,7 +80,7 @@ impl Bench<'_> {
                 until,
             },
             warmup: self.effort.warmup,
-            timeout: Duration::from_secs(30),
+            timeout: TIMEOUT,
             max_connections: 512,
             golden: None,
             tolerance: 0.01,

@@ -73,14 +73,22 @@ impl Process {
         service(&flags).ready("/v2/health/ready").await
     }
 
-    /// The service with these flags, before a predictor.
+    /// The service with these flags, before a predictor. It may let requests wait as long as the load waits: a slow build
+    /// or machine makes a row slow, and must not make it refuse.
     pub(crate) async fn serve(predictor: &str, flags: &[&str]) -> Self {
+        let patience = crate::load::TIMEOUT;
+        let (millis, seconds) = (patience.as_millis(), patience.as_secs());
+        let (millis, seconds) = (millis.to_string(), seconds.to_string());
         let fixed = [
             "serve",
             "--host",
             "127.0.0.1",
             "--log_level",
             "warn",
+            "--queue_timeout_ms",
+            &millis,
+            "--predictor_request_timeout_seconds",
+            &seconds,
             "--predictor_host",
             predictor,
         ];
