@@ -22,6 +22,7 @@ mod resize;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod warp;
 
 use bytes::BytesMut;
 
@@ -35,6 +36,7 @@ pub use options::{ExifOrientation, Options};
 pub use owned::{ImageBuf, decode_owned};
 pub use resize::{Resizer, resize};
 pub use tensor::{Colours, Layout, TensorFormat, Values};
+pub use warp::Affine;
 
 /// Buffers of one thread, kept from image to image; after a large image they are given back.
 #[derive(Debug, Default)]
