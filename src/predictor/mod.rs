@@ -15,6 +15,7 @@ mod retry;
 mod signature;
 mod triton;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
@@ -29,8 +30,6 @@ use outcome::OutcomeGuard;
 
 pub use address::Target;
 pub use discovery::Resolver;
-#[cfg(feature = "embedded")]
-pub use embedded::EmbeddedModel;
 pub use headers::PredictorHeader;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
@@ -196,6 +195,15 @@ pub struct LocalSettings {
     pub concurrency: usize,
     /// Rows in one call.
     pub max_batch: usize,
+}
+
+/// Where an ONNX model is.
+#[derive(Clone, Debug)]
+pub enum EmbeddedModel {
+    /// In a file.
+    File(PathBuf),
+    /// Compiled in.
+    Bytes(&'static [u8]),
 }
 
 /// A predictor of one model.
