@@ -2,14 +2,26 @@
 
 mod align;
 mod detection;
+mod photo;
 mod quality;
 
 pub use align::align;
 pub use detection::{Detection, MAX_FACES, Maps, input_size};
-pub use quality::FaceQuality;
+pub use photo::{Face, FaceCrop, FacePhoto, Faces, PhotoOptions};
+pub use quality::{FaceQuality, Score};
 
 /// `--model_name` unless given: the name in requests.
 pub const MODEL_NAME: &str = crate::NAME;
+
+/// The public model that takes whole photos.
+pub const PHOTO_MODEL_NAME: &str = "facephoto";
+
+/// `--detector_model` unless given: the face detector's name in Triton's repository.
+pub const DETECTOR_MODEL: &str = "centerface";
+
+/// The face detector, an ONNX file, for where no predictor has it.
+#[cfg(feature = "embedded")]
+pub static DETECTOR_ONNX: &[u8] = include_bytes!("../../data/models/centerface.onnx");
 
 /// `--predictor_model` unless given: the model's name in Triton's repository.
 pub const PREDICTOR_MODEL: &str = "face_quality_trt_fp16";

@@ -5,6 +5,7 @@
 mod erased;
 mod fill;
 mod input;
+mod kept;
 mod nest;
 mod read;
 mod row;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub(crate) use self::erased::{AnyRows, AnyTransformer};
 pub use self::fill::RowMut;
 pub use self::input::{Image, Input};
+pub use self::kept::{Keeper, Kept};
 pub use self::nest::{Nest, nest};
 pub use self::read::RowRef;
 pub use self::row::{Column, Columns, Row};
