@@ -19,10 +19,6 @@ pub const PHOTO_MODEL_NAME: &str = "facephoto";
 /// `--detector_model` unless given: the face detector's name in Triton's repository.
 pub const DETECTOR_MODEL: &str = "centerface";
 
-/// The face detector, an ONNX file, for where no predictor has it.
-#[cfg(feature = "embedded")]
-pub static DETECTOR_ONNX: &[u8] = include_bytes!("../../data/models/centerface.onnx");
-
 /// `--predictor_model` unless given: the model's name in Triton's repository.
 pub const PREDICTOR_MODEL: &str = "face_quality_trt_fp16";
 
@@ -39,16 +35,13 @@ const SOURCE: &str = "face_quality_score";
 #[cfg(feature = "embedded")]
 pub static ONNX: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
 
-/// The detector's name in Triton's repository, unless another is given.
-pub const DETECTOR_MODEL: &str = "centerface";
-
 /// The detector's FP32 input `[N,3,H,W]`: RGB planes, 0–255, of [`input_size`].
 pub const DETECTOR_INPUT: &str = "input.1";
 
 /// The detector's outputs, in the order that [`Maps::new`] takes them.
 pub const DETECTOR_OUTPUTS: [&str; 4] = ["537", "538", "539", "540"];
 
-/// The detector, an ONNX file, which answers when no predictor is named.
+/// The face detector, an ONNX file, for where no predictor has it.
 #[cfg(feature = "embedded")]
 pub static DETECTOR_ONNX: &[u8] = include_bytes!("../../data/models/centerface.onnx");
 
