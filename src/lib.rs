@@ -35,6 +35,7 @@
 //! rows the same way back; docs/ARCHITECTURE.md tells it step by step.
 
 mod admission;
+mod app;
 pub mod command;
 mod context;
 mod engine;
@@ -55,12 +56,14 @@ mod reload;
 mod service;
 mod settings;
 mod shutdown;
+pub mod testing;
 pub mod transformer;
 mod transformers;
 mod transport;
 pub mod wire;
 mod workers;
 
+pub use app::App;
 pub use context::RequestContext;
 pub use error::{Error, Kind, Origin};
 pub use item::data_uri;

@@ -55,7 +55,7 @@ pub struct Service {
 /// When a folder, a model or a thread is not available.
 pub(crate) fn engine(
     settings: &Settings,
-    build: Build,
+    build: impl Fn(&mut Transformers<'_>) -> Result<(), ConfigErrors>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<Engine>> {
     let mut transformers = Transformers::new(settings, metrics);
@@ -137,7 +137,10 @@ impl Service {
     /// # Errors
     ///
     /// When a port, a file or a thread is not available.
-    pub async fn start(settings: Settings, build: Build) -> anyhow::Result<Self> {
+    pub async fn start(
+        settings: Settings,
+        build: impl Fn(&mut Transformers<'_>) -> Result<(), ConfigErrors>,
+    ) -> anyhow::Result<Self> {
         let metrics = metrics(&settings)?;
         let engine = engine(&settings, build, &metrics)?;
         let (router, grpc_routes) = routes(&settings, &engine, metrics)?;

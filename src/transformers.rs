@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::observe::metrics::Metrics;
-#[cfg(feature = "embedded")]
-use crate::predictor::LocalSettings;
 use crate::predictor::{
-    EmbeddedModel, Predictor, RemoteSettings, Resolver, Signature, TlsSettings,
+    EmbeddedModel, LocalSettings, Predictor, RemoteSettings, Resolver, Respond, Signature,
+    TlsSettings,
 };
 use crate::settings::{ConfigErrors, Settings};
 use crate::transformer::{AnyTransformer, Model, Transformer};
@@ -22,6 +21,8 @@ pub struct Transformers<'a> {
     metrics: &'a Metrics,
     models: BTreeMap<String, Model>,
     transformers: BTreeMap<String, Arc<dyn AnyTransformer>>,
+    /// What models answer that are not called at all.
+    scripts: BTreeMap<String, Respond>,
 }
 
 impl<'a> Transformers<'a> {
@@ -31,6 +32,20 @@ impl<'a> Transformers<'a> {
             metrics,
             models: BTreeMap::new(),
             transformers: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+        }
+    }
+
+    /// Models of these names are not called, but answer so.
+    pub(crate) fn script(&mut self, scripts: BTreeMap<String, Respond>) {
+        self.scripts = scripts;
+    }
+
+    fn local_settings(&self) -> LocalSettings {
+        let predictor = &self.settings.predictor;
+        LocalSettings {
+            concurrency: predictor.concurrency,
+            max_batch: predictor.max_batch,
         }
     }
 
@@ -85,6 +100,10 @@ impl<'a> Transformers<'a> {
         signature: Signature,
         embedded: Option<EmbeddedModel>,
     ) -> Result<Predictor, ConfigErrors> {
+        if let Some(respond) = self.scripts.get(&signature.model) {
+            let (respond, local) = (respond.clone(), self.local_settings());
+            return Ok(Predictor::scripted(respond, local, signature, self.metrics));
+        }
         let targets = self.settings.predictor.targets_of(&signature.model);
         if targets.is_empty() {
             return self.embedded(signature, embedded);
@@ -106,11 +125,7 @@ impl<'a> Transformers<'a> {
         let Some(embedded) = embedded else {
             return Err(no_predictor(&signature));
         };
-        let predictor = &self.settings.predictor;
-        let local = LocalSettings {
-            concurrency: predictor.concurrency,
-            max_batch: predictor.max_batch,
-        };
+        let local = self.local_settings();
         let threads = self.settings.pixel_threads;
         Predictor::embedded(&embedded, threads, local, signature, self.metrics)
             .map_err(ConfigErrors::from_one)

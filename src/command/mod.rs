@@ -20,10 +20,9 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use crate::faces;
-use crate::observe::log::LogFormat;
+use crate::observe::log::{self, LogFormat};
 use crate::settings::{
-    ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, read_environment,
-    variable,
+    self, ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, variable,
 };
 
 /// The exit codes of every command.
@@ -44,7 +43,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Prints an error of the program, not of a request: those are logged.
-pub fn print_error(error: impl Display) {
+pub(crate) fn print_error(error: impl Display) {
     eprintln!("{}: {error}", env!("CARGO_PKG_NAME"));
 }
 
@@ -90,6 +89,17 @@ pub struct Task {
     pub run: LocalBoxFuture<'static, anyhow::Result<ExitCode>>,
 }
 
+impl Task {
+    /// One that logs warnings only.
+    pub(crate) fn quiet(run: LocalBoxFuture<'static, anyhow::Result<ExitCode>>) -> Self {
+        let log = LogSettings {
+            filter: "warn".to_owned(),
+            format: LogFormat::Text,
+        };
+        Self { log, run }
+    }
+}
+
 impl Command {
     /// Validates the settings that decide how to log, before anything runs.
     ///
@@ -97,15 +107,13 @@ impl Command {
     ///
     /// When a setting is invalid.
     pub fn prepare(self) -> Result<Task, ConfigErrors> {
-        let mut log = LogSettings {
-            filter: "warn".to_owned(),
-            format: LogFormat::Text,
-        };
         let run = match self {
             Self::Serve(args) => {
                 let settings = Settings::new(&args)?;
-                log = settings.log.clone();
-                serve::run(settings, faces::transformers).boxed_local()
+                return Ok(Task {
+                    log: settings.log.clone(),
+                    run: serve::run(settings, faces::transformers).boxed_local(),
+                });
             }
             Self::Predict(args) => predict::run(*args).boxed_local(),
             Self::Predictor(args) => predictor::run(*args).boxed_local(),
@@ -114,8 +122,94 @@ impl Command {
             Self::Verify(args) => verify::run(*args).boxed_local(),
             Self::Config(args) => config::run(*args, faces::transformers).boxed_local(),
         };
-        Ok(Task { log, run })
+        Ok(Task::quiet(run))
     }
+}
+
+/// Why a command does not run.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Invalid usage, but also `--help` and `--version`.
+    Usage(clap::Error),
+    /// Invalid settings.
+    Config(ConfigErrors),
+}
+
+impl From<clap::Error> for Stop {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<ConfigErrors> for Stop {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+/// Runs the product with the process' arguments, to its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::from_args(std::env::args_os()).map_err(Stop::from);
+    run(cli.and_then(|cli| Ok(cli.command.prepare()?)))
+}
+
+/// Starts the log and the runtime and runs a task.
+pub(crate) fn run(task: Result<Task, Stop>) -> ExitCode {
+    let task = match task {
+        Ok(task) => task,
+        Err(Stop::Config(problems)) => return failed(Exit::Usage, problems),
+        Err(Stop::Usage(error)) => {
+            // Help goes to standard output, errors to standard error; a closed pipe is fine.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let _log = match log::start(&task.log.filter, task.log.format) {
+        Ok(guard) => guard,
+        Err(problem) => return failed(Exit::Usage, problem),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("runtime")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(Exit::Failed, format!("cannot start the runtime: {error}")),
+    };
+    match runtime.block_on(task.run) {
+        Ok(code) => code,
+        Err(error) if error.is::<ConfigErrors>() => failed(Exit::Usage, error),
+        Err(error) => failed(Exit::Failed, format!("{error:#}")),
+    }
+}
+
+fn failed(exit: Exit, problem: impl Display) -> ExitCode {
+    print_error(problem);
+    exit.into()
+}
+
+/// Lets the flags of `serve` be set in the environment, too.
+pub(crate) fn read_environment(command: clap::Command) -> clap::Command {
+    // Of a flag that is given twice the last one counts, as in KServe's SDK.
+    settings::read_environment(command.args_override_self(true).after_help(format!(
+        "Each flag can also be set in the environment: --http_port as {}.",
+        variable("http_port")
+    )))
+}
+
+/// Parses arguments; without a command, `serve` is meant.
+pub(crate) fn matches(
+    command: &mut clap::Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<clap::ArgMatches, clap::Error> {
+    let args = normalize(args);
+    command
+        .try_get_matches_from_mut(&args)
+        .map_err(|error| name_variable(error, &args, command))
 }
 
 impl Cli {
@@ -127,18 +221,9 @@ impl Cli {
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         for name in ["serve", "config"] {
-            command = command.mut_subcommand(name, |serve| {
-                // Of a flag that is given twice the last one counts, as in KServe's SDK.
-                read_environment(serve.args_override_self(true).after_help(format!(
-                    "Each flag can also be set in the environment: --http_port as {}.",
-                    variable("http_port")
-                )))
-            });
+            command = command.mut_subcommand(name, read_environment);
         }
-        let args = normalize(args);
-        let matches = command
-            .try_get_matches_from_mut(&args)
-            .map_err(|error| name_variable(error, &args, &mut command))?;
+        let matches = matches(&mut command, args)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         let serve = match &mut cli.command {
             Command::Serve(args) => Some(&mut **args),

@@ -239,7 +239,7 @@ fn embedded(
         ),
         (
             EmbeddedModel::Bytes(faces::DETECTOR_ONNX),
-            faces::FacePhoto::signature(args.detector_model.clone()),
+            faces::Detector::signature(args.detector_model.clone()),
         ),
     ];
     let threads = resolve_threads(args.threads);

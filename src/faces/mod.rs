@@ -2,13 +2,14 @@
 
 mod align;
 mod detection;
-mod fill;
+mod detector;
 mod photo;
 mod product;
 mod quality;
 
 pub use align::align;
 pub use detection::{Detection, MAX_FACES, Maps, input_size};
+pub use detector::{Crop, Detector};
 pub use photo::{Face, FaceCrop, FacePhoto, Faces, PhotoOptions};
 pub use product::transformers;
 pub use quality::{FaceQuality, Score};

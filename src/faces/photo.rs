@@ -1,18 +1,13 @@
 //! Face photo: a whole photo in, every face with its score out: detect → crop → quality, all faces of
 //! all photos of a request in full batches.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use super::{
-    DETECTOR_INPUT, DETECTOR_OUTPUTS, Detection, Maps, SIDE, SOURCE, align, fill, input_size,
-};
+use super::{Crop, Detection, Detector, SIDE, SOURCE, align};
 use crate::error::Error;
-use crate::pixel::{ImageBuf, Normalize, Options, Scratch, decode_owned};
-use crate::predictor::{Signature, TensorSpec};
+use crate::pixel::{Normalize, Options, Scratch};
 use crate::transformer::{
-    Column, Columns, Cx, Input, Kept, Model, Row, RowMut, RowRef, Rows, Transformer, nest,
+    Column, Columns, Cx, Input, Model, Row, RowMut, RowRef, Rows, Transformer, nest,
 };
 use crate::wire::tensor::DataType;
 
@@ -42,9 +37,8 @@ pub struct PhotoOptions {
 /// Photo → faces → a score for each.
 #[derive(Debug)]
 pub struct FacePhoto {
-    detector: Model,
+    detector: Detector,
     quality: Model,
-    pixel: Options,
     options: PhotoOptions,
 }
 
@@ -67,67 +61,20 @@ pub struct Face {
 #[serde(transparent)]
 pub struct Faces(Vec<Face>);
 
-/// A face with the photo that it is cut from.
-struct Crop {
-    photo: Arc<Kept<ImageBuf>>,
-    detection: Detection,
-}
-
-/// Channels of heat, scale, offset and landmarks.
-const DEPTHS: [i64; 4] = [1, 2, 2, 10];
-
 impl FacePhoto {
-    /// Finds faces with `detector`, whose signature is [`Self::signature`], and scores them with
+    /// Finds faces with `detector`, whose signature is [`Detector::signature`], and scores them with
     /// `quality`, whose is [`FaceQuality::signature`](super::FaceQuality::signature).
     pub fn new(detector: Model, quality: Model, pixel: Options, options: PhotoOptions) -> Self {
         Self {
-            detector,
+            detector: Detector {
+                model: detector,
+                pixel,
+                side: options.detect_side,
+                threshold: options.detect_threshold,
+            },
             quality,
-            pixel,
             options,
         }
-    }
-
-    /// What the detector takes and gives, under this name.
-    pub fn signature(model: String) -> Signature {
-        let maps = DETECTOR_OUTPUTS.into_iter().zip(DEPTHS);
-        let maps = maps.map(|(name, depth)| TensorSpec::fp32(name, &[depth, -1, -1]));
-        Signature {
-            model,
-            inputs: vec![fill::image_input(DETECTOR_INPUT, &[3, -1, -1])],
-            outputs: maps.collect(),
-        }
-    }
-
-    /// The faces of each photo.
-    async fn detect(&self, input: Input, cx: &Cx<'_>) -> Result<Rows<Vec<Crop>>, Error> {
-        let (pixel, side, keeper) = (self.pixel, self.options.detect_side, cx.keeper());
-        let fill = move |bytes: &[u8], row: &mut RowMut, scratch: &mut Scratch| {
-            let photo = decode_owned(bytes, &pixel, scratch)?;
-            let size = input_size([photo.width(), photo.height()], side);
-            row.set_shape(0, &[3, size[1] as i64, size[0] as i64]);
-            fill::decoded(photo.image(), size, &Normalize::NONE, row, scratch);
-            let bytes = photo.byte_len();
-            Ok((keeper.keep(photo, bytes), size))
-        };
-        let threshold = self.options.detect_threshold;
-        let read = move |(photo, size): (Kept<ImageBuf>, [usize; 2]), row: RowRef<'_>| {
-            let maps = [
-                row.values(0)?,
-                row.values(1)?,
-                row.values(2)?,
-                row.values(3)?,
-            ];
-            let maps = Maps::new(size, std::array::from_fn(|map| maps[map].as_slice()))?;
-            let faces = maps.faces(threshold, [photo.width(), photo.height()])?;
-            let photo = Arc::new(photo);
-            let crop = |detection| Crop {
-                photo: Arc::clone(&photo),
-                detection,
-            };
-            Ok(faces.into_iter().map(crop).collect())
-        };
-        cx.images(&self.detector, input.images()?, fill, read).await
     }
 }
 
@@ -135,14 +82,14 @@ impl Transformer for FacePhoto {
     type Row = Faces;
 
     fn models(&self) -> Vec<Model> {
-        vec![self.detector.clone(), self.quality.clone()]
+        vec![self.detector.model.clone(), self.quality.clone()]
     }
 
     async fn run(&self, input: Input, cx: &Cx<'_>) -> Result<Rows<Faces>, Error> {
-        let (crops, nest) = nest(self.detect(input, cx).await?);
+        let (crops, nest) = nest(self.detector.detect(input.images()?, cx).await?);
         let options = self.options;
         let fill = move |crop: Crop, row: &mut RowMut, scratch: &mut Scratch| {
-            crop.fill(&options, row, scratch)?;
+            fill_crop(&crop, &options, row, scratch)?;
             Ok(crop.detection)
         };
         let scored = cx.values(&self.quality, crops, fill, Face::read).await?;
@@ -151,29 +98,24 @@ impl Transformer for FacePhoto {
     }
 }
 
-impl Crop {
-    /// The quality model's input.
-    fn fill(
-        &self,
-        options: &PhotoOptions,
-        row: &mut RowMut,
-        scratch: &mut Scratch,
-    ) -> Result<(), Error> {
-        let photo = self.photo.image();
-        let aligned = match options.face_crop {
-            FaceCrop::Align => align(photo, &self.detection.landmarks),
-            FaceCrop::Square => None,
-        };
+/// The quality model's input.
+fn fill_crop(
+    crop: &Crop,
+    options: &PhotoOptions,
+    row: &mut RowMut,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let aligned = match options.face_crop {
+        FaceCrop::Align => align(crop.photo(), &crop.detection.landmarks),
+        FaceCrop::Square => None,
+    };
+    let image = match &aligned {
+        Some(aligned) => aligned.image(),
         // Landmarks without a direction leave the square.
-        let square = || {
-            let size = [photo.width(), photo.height()];
-            photo.crop(self.detection.square(options.face_margin, size))
-        };
-        let image = aligned.as_ref().map(ImageBuf::image).or_else(square);
-        let image = image.ok_or_else(|| Error::internal("a face outside of its photo"))?;
-        fill::decoded(image, [SIDE; 2], &Normalize::CENTERED, row, scratch);
-        Ok(())
-    }
+        None => crop.square(options.face_margin)?,
+    };
+    row.image(0, image, [SIDE; 2], &Normalize::CENTERED, scratch);
+    Ok(())
 }
 
 impl Face {

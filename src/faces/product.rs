@@ -1,6 +1,6 @@
 //! The two models that the product serves.
 
-use super::{FacePhoto, FaceQuality, PHOTO_MODEL_NAME};
+use super::{Detector, FacePhoto, FaceQuality, PHOTO_MODEL_NAME};
 use crate::predictor::{EmbeddedModel, Signature};
 use crate::settings::ConfigErrors;
 use crate::transformer::Model;
@@ -24,7 +24,7 @@ pub fn transformers(models: &mut Transformers<'_>) -> Result<(), ConfigErrors> {
     let photo = settings.photo.clone();
     let quality = model(models, signature, file.or(compiled_in::QUALITY))?;
     if photo.enabled {
-        let signature = FacePhoto::signature(photo.detector);
+        let signature = Detector::signature(photo.detector);
         let detector = model(models, signature, compiled_in::DETECTOR)?;
         let transformer = FacePhoto::new(detector, quality.clone(), pixel, photo.options);
         models.serve(PHOTO_MODEL_NAME, transformer)?;

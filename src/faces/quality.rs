@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{SIDE, SOURCE, fill};
+use super::{SIDE, SOURCE};
 use crate::error::Error;
-use crate::pixel::Options;
+use crate::pixel::{Normalize, Options};
 use crate::predictor::{Signature, TensorSpec};
 use crate::transformer::{Column, Columns, Cx, Input, Model, Row, RowRef, Rows, Transformer};
 use crate::wire::tensor::DataType;
@@ -36,7 +36,7 @@ impl FaceQuality {
         let side = SIDE as i64;
         Signature {
             model,
-            inputs: vec![fill::image_input(input, &[3, side, side])],
+            inputs: vec![TensorSpec::image(input, &[3, side, side])],
             outputs: vec![TensorSpec::fp32(output, &[1]).or(DataType::Fp16)],
         }
     }
@@ -61,7 +61,14 @@ impl Transformer for FaceQuality {
                     &self.model,
                     images,
                     move |image, row, scratch| {
-                        fill::encoded(image, [SIDE; 2], &options, row, scratch)
+                        row.encoded_image(
+                            0,
+                            image,
+                            [SIDE; 2],
+                            &options,
+                            &Normalize::CENTERED,
+                            scratch,
+                        )
                     },
                     |(), row| Score::read(row),
                 )

@@ -24,6 +24,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// As the flags are unless given.
+    pub const DEFAULT: Self = Self {
+        max_pixels: 40_000_000,
+        exif_orientation: ExifOrientation::Ignore,
+        formats: Formats::DEFAULT,
+    };
+
     /// Whether an image of this EXIF orientation is turned.
     pub(super) fn turns(&self, orientation: u8) -> bool {
         self.exif_orientation == ExifOrientation::Apply && orientation > 1

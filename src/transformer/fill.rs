@@ -5,6 +5,9 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::error::Error;
+use crate::pixel::{
+    self, Colours, Image, Layout, Normalize, Options, Scratch, TensorFormat, Values,
+};
 use crate::predictor::Signature;
 use crate::wire::tensor::{BatchBuilder, DataType, Tensor, in_parts};
 
@@ -73,6 +76,55 @@ impl RowMut {
         in_parts(&mut row.values, part_bytes, fill)
     }
 
+    /// Decodes an image, resizes it to the width and height `size` with OpenCV's bits and fills an
+    /// input's row with its red, green and blue plane. Where the predictor takes UINT8, these are the
+    /// bytes as they are, and the model's first node normalises them.
+    ///
+    /// # Errors
+    ///
+    /// When the image cannot be read.
+    pub fn encoded_image(
+        &mut self,
+        input: usize,
+        image: &[u8],
+        size: [usize; 2],
+        options: &Options,
+        normalize: &Normalize,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        if self.datatype(input) == DataType::Fp32 && *normalize == Normalize::CENTERED {
+            return Ok(self.parts(input, |planes| {
+                pixel::to_planes(image, size, options, scratch, planes)
+            })?);
+        }
+        let format = format(self.datatype(input), normalize);
+        let tensor = self.values(input);
+        Ok(pixel::to_tensor(
+            image, size, options, &format, scratch, tensor,
+        )?)
+    }
+
+    /// The same for an image at hand, such as a crop.
+    pub fn image(
+        &mut self,
+        input: usize,
+        image: Image<'_>,
+        size: [usize; 2],
+        normalize: &Normalize,
+        scratch: &mut Scratch,
+    ) {
+        let resizer = &mut scratch.resizer;
+        match self.datatype(input) {
+            DataType::Fp32 => self.parts(input, |planes| {
+                image.append_planes(size, normalize, resizer, planes);
+            }),
+            datatype => {
+                let format = format(datatype, normalize);
+                image.append(size, &format, resizer, self.values(input));
+            }
+        }
+    }
+
     /// That every input has as many bytes as its shape says.
     pub(super) fn check(&self) -> Result<(), Error> {
         for (index, row) in self.inputs.iter().enumerate() {
@@ -86,6 +138,19 @@ impl RowMut {
             }
         }
         Ok(())
+    }
+}
+
+/// RGB planes.
+fn format(datatype: DataType, normalize: &Normalize) -> TensorFormat {
+    TensorFormat {
+        layout: Layout::Nchw,
+        colours: Colours::Rgb,
+        values: match datatype {
+            DataType::Uint8 => Values::Uint8,
+            DataType::Fp16 => Values::Fp16(*normalize),
+            _ => Values::Fp32(*normalize),
+        },
     }
 }
 

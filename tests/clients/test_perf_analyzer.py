@@ -20,7 +20,10 @@ def input_data(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("how", [["-i", "grpc"], ["-i", "grpc", "--streaming"], ["-i", "http"]], ids=" ".join)
+HOW = [["-i", "grpc"], ["-i", "grpc", "--streaming"], ["-i", "http"], ["-i", "grpc", "-b", "4"], ["-i", "http", "-b", "4"]]
+
+
+@pytest.mark.parametrize("how", HOW, ids=" ".join)
 def test_perf_analyzer_completes(service, input_data, how):
     libraries = PERF / "lib/python3.11/site-packages/nvidia/cuda_runtime/lib"
     command = [

@@ -71,7 +71,9 @@ def test_five_hundred_at_once_are_all_answered_with_their_own_score(triton):
 
             return await asyncio.gather(*map(one, range(500)))
 
-    with processes.service("--predictor_host", triton.grpc, "--concurrency", "8") as service:
+    # On a slow machine the last of them wait for longer than they may by default.
+    flags = ["--concurrency", "8", "--queue_timeout_ms", "60000", "--predictor_request_timeout_seconds", "120"]
+    with processes.service("--predictor_host", triton.grpc, *flags) as service:
         answers = asyncio.run(all_at_once(f"http://{service.http}{PREDICT}"))
     assert [status for status, _ in answers] == [200] * 500
     assert [body for _, body in answers] == [expected[n % 20] for n in range(500)]
