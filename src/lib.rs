@@ -13,7 +13,7 @@
 //! oip → context engine error observe predictor quote recognise transformer wire workers
 //! engine → admission context error observe predictor quote transformer
 //! faces → error pixel predictor transformer
-//! transformer → context error item observe pixel predictor recognise wire workers
+//! transformer → admission context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
 //! transport → admission shutdown wire workers
 //! predictor → context error_chain observe reload wire workers

@@ -26,7 +26,7 @@ use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, Tls
 use crate::predictor::{EmbeddedModel, LocalSettings};
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transformer::{Model, PixelThreads, Transformer, WorkerScratch};
+use crate::transformer::{Model, PixelBudget, PixelThreads, Transformer, WorkerScratch};
 use crate::transport::{self, BodyLimits, ConnectionSettings};
 use crate::workers::CpuPool;
 
@@ -79,8 +79,14 @@ pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Res
         Arc::new(start_predictor(settings, signature, metrics)?),
         pixels,
         Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
-    )
-    .with_max_request_pixels(settings.max_request_pixels);
+        PixelBudget::new(
+            settings.pixel.max_pixels,
+            settings.max_request_pixels,
+            settings.max_pixels_in_flight,
+            settings.pixel_threads,
+            metrics,
+        ),
+    );
     Ok(Arc::new(Engine::new(
         BTreeMap::from([(settings.model_name.clone(), model)]),
         Admission::new(settings.admission, metrics),

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub images_in_flight: IntGauge,
     /// Bytes reserved for bodies and tensors.
     pub bytes_in_flight: IntGauge,
+    /// Pixels of the images of requests that are decoded or wait for it.
+    pub pixels_in_flight: IntGauge,
     /// Calls to the predictor in flight.
     pub calls_in_flight: IntGauge,
     /// Calls to the predictor, by `outcome`.
@@ -106,6 +108,10 @@ impl Metrics {
                 "images admitted that have no response yet",
             )?,
             bytes_in_flight: gauge("bytes_in_flight", "bytes reserved for bodies and tensors")?,
+            pixels_in_flight: gauge(
+                "pixels_in_flight",
+                "pixels of images that are decoded or wait for it",
+            )?,
             calls_in_flight: gauge(
                 "predictor_calls_in_flight",
                 "calls to the predictor in flight",

@@ -227,6 +227,14 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_request_pixels: u64,
+    /// Pixels of the images of all requests that are decoded or wait for it
+    #[arg(
+        long,
+        default_value_t = 2_000_000_000,
+        value_name = "PIXELS",
+        help_heading = "Limits"
+    )]
+    pub max_pixels_in_flight: u64,
     /// Maximum number of images in a request
     #[arg(
         long,

@@ -37,6 +37,7 @@ impl Settings {
             admission,
             pixel,
             max_request_pixels,
+            max_pixels_in_flight,
             pixel_threads,
             item,
             log,
@@ -153,6 +154,7 @@ impl Settings {
             text("max_item_bytes", max_item_bytes),
             text("max_pixels", max_pixels),
             text("max_request_pixels", max_request_pixels),
+            text("max_pixels_in_flight", max_pixels_in_flight),
             text("max_images", max_images),
             text("max_connections", max_connections),
             text("max_header_bytes", max_header_bytes),
@@ -175,11 +177,12 @@ impl Settings {
     }
 
     /// The limits as the metric `limit` shows them, by flag.
-    pub fn limits(&self) -> [(&'static str, u64); 5] {
+    pub fn limits(&self) -> [(&'static str, u64); 6] {
         [
             ("concurrency", self.predictor.concurrency as u64),
             ("queue", self.admission.images as u64),
             ("max_bytes_in_flight", self.admission.bytes as u64),
+            ("max_pixels_in_flight", self.max_pixels_in_flight),
             ("max_connections", self.front.max_connections as u64),
             ("pixel_threads", self.pixel_threads as u64),
         ]

@@ -42,6 +42,8 @@ pub struct Settings {
     pub pixel: pixel::Options,
     /// Pixels of all images of one request.
     pub max_request_pixels: u64,
+    /// Pixels of the images of all requests that are decoded or wait for it.
+    pub max_pixels_in_flight: u64,
     /// Threads that decode and resize.
     pub pixel_threads: usize,
     /// Where items may come from.

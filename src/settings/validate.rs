@@ -95,6 +95,7 @@ impl Settings {
                 formats: args.formats,
             },
             max_request_pixels: args.max_request_pixels,
+            max_pixels_in_flight: args.max_pixels_in_flight,
             pixel_threads: resolve_threads(args.pixel_threads),
             item,
             log: LogSettings {
@@ -131,6 +132,14 @@ fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
         (
             "max_pixels",
             usize::try_from(args.max_pixels).unwrap_or(usize::MAX),
+        ),
+        (
+            "max_request_pixels",
+            usize::try_from(args.max_request_pixels).unwrap_or(usize::MAX),
+        ),
+        (
+            "max_pixels_in_flight",
+            usize::try_from(args.max_pixels_in_flight).unwrap_or(usize::MAX),
         ),
     ] {
         if value == 0 {

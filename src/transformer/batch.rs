@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use tokio::time::timeout_at;
 
 use super::preprocess::{PixelThreads, Preprocessor};
+use super::request_pixels::PixelBudget;
 use super::{CHANNELS, Image, Input, Row, Transformer};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
@@ -45,28 +46,23 @@ struct Preprocessed {
 
 impl Model {
     /// Images are fetched by `fetcher`, preprocessed by `transformer` on `pixels`, and scored by
-    /// `predictor`.
+    /// `predictor`. `budget` bounds the pixels.
     pub(crate) fn new(
         transformer: Arc<dyn Transformer>,
         predictor: Arc<Predictor>,
         pixels: Arc<PixelThreads>,
         fetcher: Arc<Fetcher>,
+        budget: PixelBudget,
     ) -> Self {
         Self {
             preprocessor: Preprocessor {
                 transformer,
                 pixels,
                 fetcher,
-                max_request_pixels: u64::MAX,
+                budget,
             },
             predictor,
         }
-    }
-
-    /// The same with a bound on the pixels of all images of one request (`--max_request_pixels`).
-    pub(crate) fn with_max_request_pixels(mut self, pixels: u64) -> Self {
-        self.preprocessor.max_request_pixels = pixels;
-        self
     }
 
     /// The predictor's model and its tensors.
@@ -139,6 +135,7 @@ impl Model {
         max_batch: usize,
         image_errors: ImageErrors,
     ) -> Result<Preprocessed, Error> {
+        let pixels = self.preprocessor.budget.admit(&images)?;
         let row_shape = &self.signature().input_row;
         let plane_bytes = elements(row_shape) * size_of::<f32>() / CHANNELS;
         let mut batches = Vec::new();
@@ -151,7 +148,7 @@ impl Model {
         let mut failures = Vec::with_capacity(images.len());
         let mut filled = Vec::with_capacity(images.len());
         let work = images.into_iter().zip(rows);
-        let mut results = pin!(self.preprocessor.preprocess(work).enumerate());
+        let mut results = pin!(self.preprocessor.preprocess(work, pixels).enumerate());
         while let Some((index, result)) = results.next().await {
             match result {
                 Ok(row) => {
@@ -290,8 +287,9 @@ mod tests {
                 max_batch: 32,
             },
             signature,
-            metrics,
+            Arc::clone(&metrics),
         );
+        let budget = PixelBudget::new(u64::MAX, u64::MAX, u64::MAX, 1, &metrics);
         let pixels = PixelThreads::start("pixels", 1, 1000, WorkerScratch::default).unwrap();
         // The process does it in main; a second time is an error that means nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -301,6 +299,7 @@ mod tests {
             Arc::new(predictor),
             Arc::new(pixels),
             Arc::new(fetcher),
+            budget,
         );
         (transformer, model)
     }

@@ -4,12 +4,14 @@
 mod batch;
 mod input;
 mod preprocess;
+mod request_pixels;
 
 use bytes::BytesMut;
 
 pub(crate) use self::batch::{ImageErrors, Model};
 pub(crate) use self::input::{Image, Input};
 pub(crate) use self::preprocess::{PixelThreads, WorkerScratch};
+pub(crate) use self::request_pixels::PixelBudget;
 use crate::error::Error;
 use crate::pixel::Scratch;
 use crate::predictor::Signature;

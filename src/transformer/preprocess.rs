@@ -2,11 +2,11 @@
 //! base64 where it comes so, and preprocessed on a pixel thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 
+use super::request_pixels::{PixelBudget, RequestPixels};
 use super::{CHANNELS, Image, Transformer};
 use crate::error::{Error, Kind};
 use crate::item::{FetchPermits, Fetcher, Item, data_uri};
@@ -34,36 +34,8 @@ pub(super) struct Preprocessor {
     pub(super) pixels: Arc<PixelThreads>,
     /// Where items other than `data:` come from.
     pub(super) fetcher: Arc<Fetcher>,
-    /// `--max_request_pixels`
-    pub(super) max_request_pixels: u64,
-}
-
-/// The pixels that a request may still decode: small files may hold large images, and many of them
-/// would keep the pixel threads from other requests.
-struct PixelCount {
-    left: AtomicI64,
-    most: u64,
-}
-
-impl PixelCount {
-    fn check(&self) -> Result<(), Error> {
-        if self.left.load(Ordering::Relaxed) > 0 {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::Invalid,
-            format!(
-                "the images before it have {} pixels or more, the most that one request may have \
-                 (--max_request_pixels)",
-                self.most
-            ),
-        ))
-    }
-
-    fn count(&self, pixels: u64) {
-        let pixels = i64::try_from(pixels).unwrap_or(i64::MAX);
-        self.left.fetch_sub(pixels, Ordering::Relaxed);
-    }
+    /// The pixels of all requests.
+    pub(super) budget: PixelBudget,
 }
 
 /// Images of one request that are fetched side by side.
@@ -76,21 +48,19 @@ impl Preprocessor {
     pub(super) fn preprocess(
         &self,
         work: impl Iterator<Item = (Image, RowPlanes)>,
+        pixels: Arc<RequestPixels>,
     ) -> impl Stream<Item = Result<RowPlanes, Error>> {
         let permits = FetchPermits::default();
-        let pixels = Arc::new(PixelCount {
-            left: AtomicI64::new(i64::try_from(self.max_request_pixels).unwrap_or(i64::MAX)),
-            most: self.max_request_pixels,
-        });
         stream::iter(work)
             .map(move |(image, row)| {
                 let permits = permits.clone();
                 async move { (self.fetch(image, &permits).await, row) }
             })
             .buffered(MAX_FETCHES)
-            .map(move |(image, row)| {
+            .enumerate()
+            .map(move |(index, (image, row))| {
                 let pixels = Arc::clone(&pixels);
-                async move { self.preprocess_one(image?, row, pixels).await }
+                async move { self.preprocess_one(index, image?, row, pixels).await }
             })
             .buffered(2 * self.pixels.threads())
     }
@@ -109,14 +79,16 @@ impl Preprocessor {
     /// One image into its row.
     async fn preprocess_one(
         &self,
+        index: usize,
         image: Image,
         mut row: RowPlanes,
-        pixels: Arc<PixelCount>,
+        pixels: Arc<RequestPixels>,
     ) -> Result<RowPlanes, Error> {
         let max_item_bytes = self.fetcher.max_item_bytes();
         let transformer = Arc::clone(&self.transformer);
+        let turn = pixels.turn(index).await;
         let work = move |scratch: &mut WorkerScratch| {
-            pixels.check()?;
+            let _turn = turn;
             let encoded = match &image {
                 Image::Item(text) => {
                     data_uri::decode_into(text, max_item_bytes, &mut scratch.encoded)?;
@@ -131,8 +103,9 @@ impl Preprocessor {
                     bytes.as_ref()
                 }
             };
+            pixels.check(index, encoded)?;
             let preprocessed = transformer.preprocess(encoded, &mut scratch.pixels, &mut row);
-            pixels.count(scratch.pixels.decoded_pixels());
+            pixels.decoded(index, encoded, scratch.pixels.decoded_pixels());
             match preprocessed {
                 Ok(()) => Ok(row),
                 Err(error) => Err(match recognise(encoded, Place::Image) {
