@@ -4,6 +4,7 @@
 mod bad_input;
 mod drain;
 mod errors;
+mod heads;
 mod items;
 mod load;
 mod memory;
