@@ -15,7 +15,7 @@
 //! faces → error pixel predictor transformer
 //! transformer → admission context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
-//! transport → admission shutdown wire workers
+//! transport → admission reload shutdown wire workers
 //! predictor → context error_chain observe reload wire workers
 //! context → observe
 //! admission → observe

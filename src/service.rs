@@ -9,7 +9,6 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
@@ -27,6 +26,7 @@ use crate::predictor::{EmbeddedModel, LocalSettings};
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transformer::{Model, PixelBudget, PixelThreads, Transformer, WorkerScratch};
+use crate::transport::tls::ServerTls;
 use crate::transport::{self, BodyLimits, ConnectionSettings};
 use crate::workers::CpuPool;
 
@@ -189,12 +189,10 @@ pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> {
-    let files = settings.front.tls.as_ref();
-    files
-        .map(|files| transport::tls::acceptor(&files.certificates, &files.key))
-        .transpose()
-        .map_err(ConfigErrors::from_one)
+fn server_tls(settings: &Settings) -> Result<Option<Arc<ServerTls>>, ConfigErrors> {
+    let tls = settings.front.tls.as_ref().map(ServerTls::load);
+    let tls = tls.transpose().map_err(ConfigErrors::from_one)?;
+    Ok(tls.map(Arc::new))
 }
 
 impl Service {

@@ -41,7 +41,11 @@ pub struct ServeArgs {
     /// Private key (PEM) of the certificate; KSERVE_TLS_KEY_FILE in the environment does the same
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub ssl_keyfile: Option<PathBuf>,
-    /// Close gRPC connections after this time, so that load spreads to new replicas; 0: never
+    /// Certificate authorities (PEM): every caller must show a certificate that one of them signed
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub ssl_client_ca_file: Option<PathBuf>,
+    /// Close connections of both ports after this time, a tenth more or less, so that load spreads to
+    /// new replicas; 0: never
     #[arg(
         long,
         default_value_t = 0,

@@ -114,6 +114,10 @@ impl Settings {
             text("model_name", model_name),
             path("ssl_certfile", tls.map(|tls| tls.certificates.as_path())),
             path("ssl_keyfile", tls.map(|tls| tls.key.as_path())),
+            path(
+                "ssl_client_ca_file",
+                tls.and_then(|tls| tls.client_authorities.as_deref()),
+            ),
             seconds("grpc_max_connection_age_seconds", max_age),
             list("forward_headers", forward_headers, HeaderPattern::text),
             list("cors_allow_origin", cors_allow_origin, |origin| {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::observe::log::LogFormat;
 use crate::predictor::{ClientCertificate, PredictorHeader, Protocol, Target};
 use crate::transport::HeaderPattern;
+use crate::transport::tls::TlsFiles;
 use crate::{admission, engine, item, pixel};
 
 pub use args::ServeArgs;
@@ -65,7 +66,7 @@ pub struct FrontSettings {
     pub grpc: Option<SocketAddr>,
     /// TLS on both ports, if wanted.
     pub tls: Option<TlsFiles>,
-    /// Age at which gRPC connections are closed.
+    /// Age at which connections are closed.
     pub max_connection_age: Option<Duration>,
     /// Headers to forward to the predictor.
     pub forward_headers: Vec<HeaderPattern>,
@@ -87,15 +88,6 @@ pub struct FrontSettings {
     pub drain_notice: Duration,
     /// When after SIGTERM the process ends, whatever still runs.
     pub grace: Duration,
-}
-
-/// The PEM files of the service's own TLS.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The certificate chain.
-    pub certificates: PathBuf,
-    /// The private key of its first certificate.
-    pub key: PathBuf,
 }
 
 /// The model server, or the model in this process.

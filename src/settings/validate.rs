@@ -9,9 +9,10 @@ use crate::predictor::{ClientCertificate, PredictorHeader, Target};
 use crate::quote::quote;
 use crate::settings::durations::Durations;
 use crate::settings::{
-    ConfigErrors, FrontSettings, LogSettings, PredictorSettings, ServeArgs, Settings, TlsFiles,
+    ConfigErrors, FrontSettings, LogSettings, PredictorSettings, ServeArgs, Settings,
 };
 use crate::transport::HeaderPattern;
+use crate::transport::tls::TlsFiles;
 use crate::{admission, engine, item, pixel};
 
 /// KServe's variable for the certificate authorities of a TLS predictor.
@@ -177,8 +178,18 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
     let certificates = path_or_variable(args.ssl_certfile.as_ref(), CERTIFICATES_VARIABLE);
     let key = path_or_variable(args.ssl_keyfile.as_ref(), KEY_VARIABLE);
     let tls = match (certificates, key) {
-        (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
-        (None, None) => None,
+        (Some(certificates), Some(key)) => Some(TlsFiles {
+            certificates,
+            key,
+            client_authorities: args.ssl_client_ca_file.clone(),
+        }),
+        (None, None) => {
+            if args.ssl_client_ca_file.is_some() {
+                problems
+                    .push("--ssl_client_ca_file needs --ssl_certfile and --ssl_keyfile".to_owned());
+            }
+            None
+        }
         _ => {
             problems.push("--ssl_certfile and --ssl_keyfile must be given together".to_owned());
             None

@@ -17,12 +17,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
 use super::handler::{Body, Handler};
 use super::idle_timeout::{Activity, TrackedIo};
 use super::refused_head::RefusingIo;
 use super::send_timeout::{GuardedBody, StreamExecutor};
+use super::tls::ServerTls;
 use crate::shutdown::{Phase, Shutdown};
 
 /// HTTP/2 frame and windows. The receiver chooses them: with the usual 16 KiB frames a batch of
@@ -53,7 +53,7 @@ pub(crate) struct ConnectionSettings {
     /// Age at which a connection is told to close.
     pub max_age: Option<Duration>,
     /// TLS, if wanted.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// Serves a connection until it is closed.
@@ -72,7 +72,7 @@ pub(super) async fn serve_connection<H: Handler>(
     let Some(tls) = settings.tls.clone() else {
         return serve_http(stream, handler, settings, shutdown).await;
     };
-    let handshake = tls.accept(stream);
+    let handshake = tls.acceptor().accept(stream);
     match tokio::time::timeout(settings.header_read_timeout, handshake).await {
         Ok(Ok(stream)) => serve_http(stream, handler, settings, shutdown).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),

@@ -9,4 +9,5 @@ mod items;
 mod load;
 mod memory;
 mod protocols;
+mod tls;
 mod v1;
