@@ -290,7 +290,7 @@ impl Classify for predictor::Error {
             Self::Unauthenticated(_) => Kind::Unauthenticated,
             Self::PermissionDenied(_) => Kind::PermissionDenied,
             Self::Overloaded { .. } => Kind::Overloaded,
-            Self::NoPermit | Self::Deadline => Kind::Deadline,
+            Self::NoPermit | Self::Deadline | Self::DeadlineAfterWait(_) => Kind::Deadline,
             Self::ErrorResponse { .. } | Self::InvalidResponse(_) => Kind::BadGateway,
             Self::Internal(_) => Kind::Internal,
         }

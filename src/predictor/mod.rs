@@ -16,9 +16,10 @@ mod signature;
 mod triton;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::context::RequestContext;
 use crate::observe::metrics::{GaugeGuard, Metrics};
@@ -35,6 +36,9 @@ pub use headers::PredictorHeader;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
 pub use triton::tls::{ClientCertificate, TlsSettings};
+
+/// A shorter wait for a permit is not what kept a call from its deadline.
+const WAIT_WORTH_TELLING: Duration = Duration::from_millis(1);
 
 /// The model that is called and the tensors it must have.
 #[derive(Clone, Debug)]
@@ -102,6 +106,13 @@ pub enum Error {
          own deadline)"
     )]
     Deadline,
+    /// The same, after this time had passed until the call could be made.
+    #[error(
+        "the predictor did not answer in time (--predictor_request_timeout_seconds, or the caller's \
+         own deadline), of which {} ms passed until a call to it came free (--concurrency)",
+        .0.as_millis()
+    )]
+    DeadlineAfterWait(Duration),
     /// The predictor responded with an error.
     #[error("the predictor answered {code}: {message}")]
     ErrorResponse {
@@ -129,7 +140,7 @@ impl Error {
             Self::PermissionDenied(_) => "permission_denied",
             Self::Overloaded { .. } => "overloaded",
             Self::NoPermit => "no_permit",
-            Self::Deadline => "deadline",
+            Self::Deadline | Self::DeadlineAfterWait(_) => "deadline",
             Self::ErrorResponse { .. } => "error_response",
             Self::InvalidResponse(_) => "invalid_response",
             Self::Internal(_) => "internal",
@@ -265,6 +276,7 @@ impl Predictor {
     /// See [`Error`].
     pub async fn infer(&self, input: Tensor, context: &RequestContext) -> Result<Tensor, Error> {
         let deadline = context.deadline.instant().into();
+        let begin = Instant::now();
         let permit = {
             let _timer = context.timings.stage(Stage::Permit);
             let waiting = OutcomeGuard::new(&self.metrics, context.deadline, "no_permit");
@@ -274,6 +286,7 @@ impl Predictor {
             permit
         };
         let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
+        let waited = begin.elapsed();
         let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
         let run = async {
             match &self.backend {
@@ -287,9 +300,13 @@ impl Predictor {
                 }
             }
         };
-        timeout_at(deadline, run)
-            .await
-            .unwrap_or(Err(Error::Deadline))
+        let result = timeout_at(deadline, run).await;
+        match result.unwrap_or(Err(Error::Deadline)) {
+            Err(Error::Deadline) if waited >= WAIT_WORTH_TELLING => {
+                Err(Error::DeadlineAfterWait(waited))
+            }
+            result => result,
+        }
     }
 }
 
