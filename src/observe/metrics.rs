@@ -37,6 +37,8 @@ pub struct Metrics {
     pub calls: IntCounterVec,
     /// Whether the predictor responds and has the expected model.
     pub predictor_ready: IntGauge,
+    /// Whether a replica of the predictor gets calls, by `address`.
+    pub predictor_up: IntGaugeVec,
     log_lines_dropped: IntCounter,
 }
 
@@ -124,6 +126,11 @@ impl Metrics {
             predictor_ready: gauge(
                 "predictor_ready",
                 "1 when the predictor responds and has the expected model",
+            )?,
+            predictor_up: gauges(
+                "predictor_up",
+                "1 when this replica is connected, has the expected model and is not ejected",
+                &["address"],
             )?,
             log_lines_dropped,
             stages,
