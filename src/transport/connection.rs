@@ -123,8 +123,7 @@ async fn serve_http<H: Handler>(
     let mut connection = pin!(builder.serve_connection(io, service));
     let aged = async {
         match settings.max_age {
-            // A tenth more or less: opened together, connections would return together.
-            Some(age) => tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())).await,
+            Some(age) => tokio::time::sleep(with_jitter(age)).await,
             None => std::future::pending().await,
         }
     };
@@ -151,6 +150,11 @@ async fn serve_http<H: Handler>(
         () = tokio::time::sleep(limit.unwrap_or_default()), if limit.is_some() => {}
         () = shutdown.reached(Phase::Terminated) => {}
     }
+}
+
+/// A tenth more or less: opened together, connections would return together.
+fn with_jitter(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 /// What a head counts as on HTTP/2, with the allowance of its standard for each header.
@@ -210,5 +214,20 @@ fn builder(settings: &ConnectionSettings) -> auto::Builder<StreamExecutor> {
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_age_go_at_different_times() {
+        let age = Duration::from_secs(100);
+        let mut ages: Vec<_> = (0..100).map(|_| with_jitter(age)).collect();
+        let bounds = Duration::from_secs(90)..Duration::from_secs(110);
+        assert!(ages.iter().all(|age| bounds.contains(age)), "{ages:?}");
+        ages.dedup();
+        assert!(ages.len() > 90, "{ages:?}");
     }
 }
