@@ -260,7 +260,7 @@ impl Classify for transport::BodyError {
     fn kind(&self) -> Kind {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
-            Self::TooSlow { .. } => Kind::SlowBody,
+            Self::TooSlow { .. } | Self::IdleStream { .. } => Kind::SlowBody,
             Self::CutShort(_) | Self::Damaged { .. } => Kind::Invalid,
             Self::DeadlinePassed => Kind::Deadline,
             Self::UnsupportedEncoding => Kind::UnsupportedEncoding,

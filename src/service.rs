@@ -292,6 +292,7 @@ fn routes(
         body: BodyLimits {
             max_bytes: settings.front.max_body_bytes,
             read_timeout: settings.front.body_read_timeout,
+            stream_idle_timeout: settings.front.idle_timeout,
             budget: engine.byte_budget().clone(),
             pool,
         },

@@ -142,6 +142,7 @@ impl PredictorServer {
         let settings = Arc::new(front::Settings {
             body: BodyLimits {
                 max_bytes: MAX_BODY_BYTES,
+                stream_idle_timeout: TIMEOUT,
                 read_timeout: BODY_READ_TIMEOUT,
                 budget: ByteBudget::unlimited(&metrics),
                 pool,

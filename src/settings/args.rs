@@ -87,7 +87,8 @@ pub struct ServeArgs {
         help_heading = "Server"
     )]
     pub body_read_timeout_seconds: u64,
-    /// Close connections that have had no request for this time
+    /// Close connections that have had no request for this time, and end gRPC streams without a
+    /// deadline that have had no message
     #[arg(
         long,
         visible_alias = "timeout_keep_alive",
