@@ -12,7 +12,7 @@
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
 //! engine → admission context error observe predictor quote transformer
-//! faces → error pixel predictor transformer
+//! faces → error pixel predictor transformer wire
 //! transformer → admission context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
 //! transport → admission reload shutdown wire workers
@@ -55,7 +55,7 @@ mod reload;
 mod service;
 mod settings;
 mod shutdown;
-mod transformer;
+pub mod transformer;
 mod transport;
 pub mod wire;
 mod workers;
