@@ -115,12 +115,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         args.model_name.clone()
     };
+    let stopped = shutdown::signals()?;
     let server = PredictorServer::start(args).await?;
     eprintln!(
         "serving {model}: gRPC on {}, REST on {}",
         server.grpc, server.http
     );
-    shutdown::signalled().await?;
+    stopped.await;
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
