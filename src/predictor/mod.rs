@@ -28,7 +28,7 @@ use crate::wire::tensor::{DataType, Tensor};
 
 use outcome::OutcomeGuard;
 
-pub use address::Target;
+pub use address::{Port, Target};
 pub use discovery::Resolver;
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedModel;
