@@ -13,9 +13,7 @@ use tokio::task::JoinSet;
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::error::Error;
-#[cfg(feature = "embedded")]
-use crate::faces;
-use crate::faces::FaceQuality;
+use crate::faces::{self, FacePhoto, FaceQuality};
 use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
@@ -62,12 +60,23 @@ pub struct Service {
 /// When a folder, a model or a thread is not available.
 pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
     let names = &settings.predictor;
-    let signature = FaceQuality::signature(
+    let quality = FaceQuality::signature(
         names.model.clone(),
         names.input.clone(),
         names.output.clone(),
     );
-    let model = Model::new(Arc::new(start_predictor(settings, signature, metrics)?));
+    let quality = model(settings, quality, Embedded::Quality, metrics)?;
+    let mut transformers = BTreeMap::new();
+    if settings.photo.enabled {
+        let detector = FacePhoto::signature(settings.photo.detector.clone());
+        let detector = model(settings, detector, Embedded::Detector, metrics)?;
+        let options = settings.photo.options;
+        let photo = FacePhoto::new(detector, quality.clone(), settings.pixel, options);
+        let photo: Arc<dyn AnyTransformer> = Arc::new(photo);
+        transformers.insert(faces::PHOTO_MODEL_NAME.to_owned(), photo);
+    }
+    let quality: Arc<dyn AnyTransformer> = Arc::new(FaceQuality::new(quality, settings.pixel));
+    transformers.insert(settings.model_name.clone(), quality);
     let pixels = PixelThreads::start(
         "pixels",
         settings.pixel_threads,
@@ -88,9 +97,8 @@ pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Res
         ),
         bytes: admission.bytes().clone(),
     };
-    let quality = Arc::new(FaceQuality::new(model, settings.pixel)) as Arc<dyn AnyTransformer>;
     Ok(Arc::new(Engine::new(
-        BTreeMap::from([(settings.model_name.clone(), quality)]),
+        transformers,
         resources,
         admission,
         settings.engine,
@@ -117,17 +125,32 @@ pub(crate) async fn wait_ready(
     Ok(())
 }
 
-fn start_predictor(
+/// The models that are compiled in.
+#[derive(Clone, Copy)]
+enum Embedded {
+    Quality,
+    Detector,
+}
+
+/// The model of this signature, where the settings say that it is.
+fn model(
     settings: &Settings,
     signature: Signature,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Predictor> {
-    let metrics = Arc::clone(metrics);
-    if settings.predictor.targets.is_empty() {
-        return embedded(settings, signature, metrics);
+    embedded: Embedded,
+    metrics: &Metrics,
+) -> anyhow::Result<Model> {
+    let targets = settings.predictor.targets_of(&signature.model);
+    if targets.is_empty() {
+        let predictor = self::embedded(settings, signature, embedded, metrics)?;
+        return Ok(Model::new(Arc::new(predictor)));
     }
-    Predictor::remote(&remote_settings(settings), signature, metrics)
-        .map_err(|error| ConfigErrors::from_one(error).into())
+    let remote = RemoteSettings {
+        targets: targets.to_vec(),
+        ..remote_settings(settings)
+    };
+    let predictor = Predictor::remote(&remote, signature, metrics);
+    let predictor = predictor.map_err(ConfigErrors::from_one)?;
+    Ok(Model::new(Arc::new(predictor)))
 }
 
 /// How the settings' predictor behind a network is reached.
@@ -154,10 +177,14 @@ pub fn remote_settings(settings: &Settings) -> RemoteSettings {
 fn embedded(
     settings: &Settings,
     signature: Signature,
-    metrics: Arc<Metrics>,
+    embedded: Embedded,
+    metrics: &Metrics,
 ) -> anyhow::Result<Predictor> {
-    let file = settings.predictor.embedded_model.clone();
-    let model = file.map_or(EmbeddedModel::Bytes(faces::ONNX), EmbeddedModel::File);
+    let model = match (embedded, &settings.predictor.embedded_model) {
+        (Embedded::Quality, Some(file)) => EmbeddedModel::File(file.clone()),
+        (Embedded::Quality, None) => EmbeddedModel::Bytes(faces::ONNX),
+        (Embedded::Detector, _) => EmbeddedModel::Bytes(faces::DETECTOR_ONNX),
+    };
     let local = LocalSettings {
         concurrency: settings.predictor.concurrency,
         max_batch: settings.predictor.max_batch,
@@ -167,7 +194,7 @@ fn embedded(
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predictor> {
+fn embedded(_: &Settings, _: Signature, _: Embedded, _: &Metrics) -> anyhow::Result<Predictor> {
     // Settings without addresses were refused.
     anyhow::bail!("this build has no embedded model")
 }

@@ -141,7 +141,8 @@ impl Engine {
             .await
             .map_err(|_| too_late())??;
         let image_errors = image_errors.unwrap_or(self.limits.image_errors);
-        let cx = Cx::new(&self.resources, context, image_errors);
+        let several_models = entry.transformer.models().len() > 1;
+        let cx = Cx::new(&self.resources, context, image_errors).naming_models(several_models);
         let rows = entry.transformer.run(input, &cx).await;
         let rows = rows.and_then(|rows| complete(rows, count, image_errors));
         self.metrics.observe(&context.model, &context.timings);

@@ -26,8 +26,13 @@ impl Entry {
     /// Whether all models that it calls take calls; if not, the first reason.
     pub(super) fn readiness(&self) -> Readiness {
         let mut first = None;
-        for model in self.transformer.models() {
+        let models = self.transformer.models();
+        for model in &models {
             match model.readiness() {
+                Readiness::NotReady(reason) if models.len() > 1 => {
+                    let name = &model.signature().model;
+                    return Readiness::NotReady(format!("model {name:?}: {reason}"));
+                }
                 Readiness::NotReady(reason) => return Readiness::NotReady(reason),
                 ready => {
                     first.get_or_insert(ready);

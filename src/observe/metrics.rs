@@ -31,13 +31,13 @@ pub struct Metrics {
     pub bytes_in_flight: IntGauge,
     /// Pixels of the images of requests that are decoded or wait for it.
     pub pixels_in_flight: IntGauge,
-    /// Calls to the predictor in flight.
-    pub calls_in_flight: IntGauge,
-    /// Calls to the predictor, by `outcome`.
+    /// Calls to the predictor in flight, by its `model`.
+    pub calls_in_flight: IntGaugeVec,
+    /// Calls to the predictor, by its `model` and `outcome`.
     pub calls: IntCounterVec,
-    /// Whether the predictor responds and has the expected model.
-    pub predictor_ready: IntGauge,
-    /// Whether a replica of the predictor gets calls, by `address`.
+    /// Whether the predictor responds and has the expected model, by `model`.
+    pub predictor_ready: IntGaugeVec,
+    /// Whether a replica of the predictor gets calls, by `model` and `address`.
     pub predictor_up: IntGaugeVec,
     log_lines_dropped: IntCounter,
 }
@@ -114,28 +114,41 @@ impl Metrics {
                 "pixels_in_flight",
                 "pixels of images that are decoded or wait for it",
             )?,
-            calls_in_flight: gauge(
+            calls_in_flight: gauges(
                 "predictor_calls_in_flight",
                 "calls to the predictor in flight",
+                &["model"],
             )?,
             calls: counter(
                 "predictor_calls_total",
                 "calls to the predictor",
-                &["outcome"],
+                &["model", "outcome"],
             )?,
-            predictor_ready: gauge(
+            predictor_ready: gauges(
                 "predictor_ready",
                 "1 when the predictor responds and has the expected model",
+                &["model"],
             )?,
             predictor_up: gauges(
                 "predictor_up",
                 "1 when this replica is connected, has the expected model and is not ejected",
-                &["address"],
+                &["model", "address"],
             )?,
             log_lines_dropped,
             stages,
             registry,
         })
+    }
+
+    /// The metrics of one model of a predictor.
+    pub(crate) fn predictor(&self, model: &str) -> PredictorMetrics {
+        PredictorMetrics {
+            model: model.to_owned(),
+            ready: self.predictor_ready.with_label_values(&[model]),
+            calls_in_flight: self.calls_in_flight.with_label_values(&[model]),
+            calls: self.calls.clone(),
+            up: self.predictor_up.clone(),
+        }
     }
 
     /// Adds one request's stages to the histograms.
@@ -162,6 +175,36 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+/// The metrics of one model of a predictor.
+#[derive(Clone, Debug)]
+pub(crate) struct PredictorMetrics {
+    model: String,
+    pub(crate) ready: IntGauge,
+    pub(crate) calls_in_flight: IntGauge,
+    calls: IntCounterVec,
+    up: IntGaugeVec,
+}
+
+impl PredictorMetrics {
+    /// Whether the replica at this address gets calls.
+    pub(crate) fn set_up(&self, address: &str, is_up: bool) {
+        let labels = [self.model.as_str(), address];
+        self.up.with_label_values(&labels).set(i64::from(is_up));
+    }
+
+    /// The replica at this address is gone.
+    pub(crate) fn forget_replica(&self, address: &str) {
+        // It may never have been shown.
+        let _ = self.up.remove_label_values(&[self.model.as_str(), address]);
+    }
+
+    /// Counts a call that ended so.
+    pub(crate) fn count(&self, outcome: &str) {
+        let labels = [self.model.as_str(), outcome];
+        self.calls.with_label_values(&labels).inc();
     }
 }
 

@@ -147,6 +147,19 @@ impl Image<'_> {
         self.write_part(size, [0, 0], size, format, resizer, tensor);
     }
 
+    /// Resizes the image to the width and height `size` and appends it to `tensor`.
+    pub fn append(
+        self,
+        size: [usize; 2],
+        format: &TensorFormat,
+        resizer: &mut Resizer,
+        tensor: &mut BytesMut,
+    ) {
+        let start = tensor.len();
+        tensor.resize(start + format.byte_len(size), 0);
+        self.write(size, format, resizer, &mut tensor[start..]);
+    }
+
     /// Resizes the image to the width and height `size` and appends its red, green and blue plane (FP32)
     /// to `planes`: as [`Image::write`] does with [`TensorFormat::planes`], for memory that nobody has
     /// cleared.
@@ -192,7 +205,7 @@ impl Image<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pixel::resize;
+    use crate::pixel::{Rect, resize};
 
     /// 5 × 4 pixels that differ.
     fn image() -> Vec<u8> {
@@ -248,6 +261,9 @@ mod tests {
                         let mut tensor = vec![0xAA; format.byte_len(size)];
                         image.write(size, &format, &mut resizer, &mut tensor);
                         assert_eq!(tensor, expected(&resized, size, &format), "{format:?}");
+                        let mut behind = BytesMut::from(&b"before"[..]);
+                        image.append(size, &format, &mut resizer, &mut behind);
+                        assert_eq!(behind[6..], tensor);
                         if format == TensorFormat::planes(normalize) {
                             let mut planes: [BytesMut; 3] = Default::default();
                             image.append_planes(size, &normalize, &mut resizer, &mut planes);
@@ -256,6 +272,30 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_crop_is_the_image_of_its_pixels() {
+        let rgb = image();
+        let whole = Image::new(&rgb, 5, 4).unwrap();
+        let rect = Rect {
+            x: 1,
+            y: 1,
+            width: 3,
+            height: 2,
+        };
+        let copied: Vec<u8> = (1..3).flat_map(|y| &whole.row(y)[3..12]).copied().collect();
+        let format = TensorFormat::planes(Normalize::CENTERED);
+        let mut resizer = Resizer::default();
+        // The same size and others.
+        for size in [[3, 2], [6, 4], [7, 5], [1, 1]] {
+            let mut tensors = [0, 1].map(|_| vec![0; format.byte_len(size)]);
+            let crop = whole.crop(rect).unwrap();
+            crop.write(size, &format, &mut resizer, &mut tensors[0]);
+            let copy = Image::new(&copied, 3, 2).unwrap();
+            copy.write(size, &format, &mut resizer, &mut tensors[1]);
+            assert_eq!(tensors[0], tensors[1], "{size:?}");
         }
     }
 }

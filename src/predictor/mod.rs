@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::context::RequestContext;
-use crate::observe::metrics::{GaugeGuard, Metrics};
+use crate::observe::metrics::{GaugeGuard, Metrics, PredictorMetrics};
 use crate::observe::timing::Stage;
 use crate::wire::tensor::{DataType, Tensor};
 
@@ -215,7 +215,7 @@ pub struct Predictor {
     signature: Signature,
     /// `--concurrency`.
     permits: Semaphore,
-    metrics: Arc<Metrics>,
+    metrics: PredictorMetrics,
     backend: Backend,
 }
 
@@ -246,9 +246,10 @@ impl Predictor {
     pub fn remote(
         settings: &RemoteSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Result<Self, String> {
-        let remote = remote::Remote::start(settings, signature.clone(), Arc::clone(&metrics))?;
+        let metrics = metrics.predictor(&signature.model);
+        let remote = remote::Remote::start(settings, signature.clone(), metrics.clone())?;
         Ok(Self {
             signature,
             permits: Semaphore::new(settings.concurrency),
@@ -268,14 +269,14 @@ impl Predictor {
         threads: usize,
         settings: LocalSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Result<Self, String> {
         let runner = Runner::Embedded(embedded::Embedded::load(model, &signature, threads)?);
         Ok(Self::local(runner, settings, signature, metrics))
     }
 
     /// Answers zeros at once: what is left is the cost of everything else.
-    pub fn null(settings: LocalSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
+    pub fn null(settings: LocalSettings, signature: Signature, metrics: &Metrics) -> Self {
         Self::local(Runner::Null, settings, signature, metrics)
     }
 
@@ -283,9 +284,10 @@ impl Predictor {
         runner: Runner,
         settings: LocalSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
-        metrics.predictor_ready.set(1);
+        let metrics = metrics.predictor(&signature.model);
+        metrics.ready.set(1);
         let ready = Readiness::Ready {
             max_batch: settings.max_batch,
             inputs: signature.inputs.iter().map(TensorSpec::preferred).collect(),

@@ -5,6 +5,7 @@
 mod erased;
 mod fill;
 mod input;
+mod kept;
 mod nest;
 mod read;
 mod request_pixels;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub(crate) use self::erased::{AnyRows, AnyTransformer};
 pub use self::fill::RowMut;
 pub use self::input::{Image, Input};
+pub use self::kept::{Keeper, Kept};
 pub use self::nest::{Nest, nest};
 pub use self::read::RowRef;
 pub(crate) use self::request_pixels::PixelBudget;

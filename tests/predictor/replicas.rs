@@ -145,7 +145,8 @@ async fn the_metrics_show_which_replicas_get_calls(protocol: Protocol) {
     let twins = twins(protocol).await;
     let is_up = |triton: &FakeTriton| {
         let gauge = &twins.metrics.predictor_up;
-        gauge.with_label_values(&[triton.host().as_str()]).get()
+        let labels = [signature().model, triton.host()];
+        gauge.with_label_values(&labels).get()
     };
     let wait = async |triton: &FakeTriton, expected| {
         for _ in 0..1000 {

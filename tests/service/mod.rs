@@ -8,6 +8,7 @@ mod heads;
 mod items;
 mod load;
 mod memory;
+mod photo;
 mod protocols;
 mod tls;
 mod v1;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::PredictorMetrics;
 use crate::predictor::address::Address;
 use crate::predictor::pool::connection::{
     Exclude, Exclusion, Lease, PooledConnection, Reservation, State,
@@ -36,7 +36,7 @@ pub(in crate::predictor) struct Pool {
     /// Changes when a connection's state does.
     changed: Arc<watch::Sender<()>>,
     readiness: watch::Sender<Readiness>,
-    metrics: Arc<Metrics>,
+    metrics: PredictorMetrics,
 }
 
 /// A connection and the task that supervises it.
@@ -54,9 +54,9 @@ impl Drop for Slot {
 
 impl Pool {
     /// A pool without addresses.
-    pub(in crate::predictor) fn new(settings: PoolSettings, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::predictor) fn new(settings: PoolSettings, metrics: PredictorMetrics) -> Self {
         let reason = Readiness::NotReady("connecting to the predictor".to_owned());
-        metrics.predictor_ready.set(0);
+        metrics.ready.set(0);
         Self {
             settings: Arc::new(settings),
             slots: RwLock::default(),
@@ -72,7 +72,7 @@ impl Pool {
         &self.readiness
     }
 
-    /// Works out the pool's readiness, and `metrics.predictor_ready`, at each change of a
+    /// Works out the pool's readiness, and `metrics.ready`, at each change of a
     /// connection, until it is dropped.
     pub(in crate::predictor) async fn report_readiness(&self) {
         let mut changed = self.changed.subscribe();
@@ -82,7 +82,7 @@ impl Pool {
             self.report_replicas(&mut shown);
             if let Some(new) = self.aggregate_readiness() {
                 let is_ready = matches!(new, Readiness::Ready { .. });
-                self.metrics.predictor_ready.set(i64::from(is_ready));
+                self.metrics.ready.set(i64::from(is_ready));
                 self.set_readiness(new);
             }
         }
@@ -91,16 +91,14 @@ impl Pool {
     /// Shows which replicas get calls, and forgets those that are gone.
     fn report_replicas(&self, shown: &mut BTreeMap<String, bool>) {
         let replicas = self.replicas();
-        let gauge = &self.metrics.predictor_up;
         for address in shown
             .keys()
             .filter(|address| !replicas.contains_key(*address))
         {
-            // It was shown.
-            let _ = gauge.remove_label_values(&[address]);
+            self.metrics.forget_replica(address);
         }
         for (address, &is_up) in &replicas {
-            gauge.with_label_values(&[address]).set(i64::from(is_up));
+            self.metrics.set_up(address, is_up);
         }
         *shown = replicas;
     }
