@@ -206,14 +206,13 @@ def gzip_bombs(options):
 
 def slow_twin(options):
     """one of two predictors ten times slower: p99 <= 2 x that of the fast one alone"""
-    flags = ["--rate", "60", "--duration", f"{options.seconds(20, 6)}s"]
+    flags = ["--rate", "60", "--duration", f"{options.seconds(15, 4)}s"]
     with predictor(10) as fast, predictor(100) as slow:
-        with service(fast) as server:
-            alone = run_load(server, *flags)["latency"]
-        with service(fast, slow) as server:
-            both = run_load(server, *flags)["latency"]
-    seen = f"p99 {both['p99_ms']:.1f} ms beside the slow one, {alone['p99_ms']:.1f} ms alone"
-    return seen, both["p99_ms"] <= 2 * alone["p99_ms"]
+        with service(fast) as one, service(fast, slow) as two:
+            # In turns, since a busy moment of the machine would be taken for the fast one's own.
+            before, both, after = (run_load(server, *flags)["latency"]["p99_ms"] for server in (one, two, one))
+    seen = f"p99 {both:.1f} ms beside the slow one, {before:.1f} and {after:.1f} ms alone"
+    return seen, both <= 2 * min(before, after)
 
 
 def p90_beside_large_requests(options):
