@@ -2,6 +2,7 @@
 
 mod align;
 mod detection;
+mod fill;
 mod photo;
 mod quality;
 
@@ -18,10 +19,6 @@ pub const PHOTO_MODEL_NAME: &str = "facephoto";
 
 /// `--detector_model` unless given: the face detector's name in Triton's repository.
 pub const DETECTOR_MODEL: &str = "centerface";
-
-/// The face detector, an ONNX file, for where no predictor has it.
-#[cfg(feature = "embedded")]
-pub static DETECTOR_ONNX: &[u8] = include_bytes!("../../data/models/centerface.onnx");
 
 /// `--predictor_model` unless given: the model's name in Triton's repository.
 pub const PREDICTOR_MODEL: &str = "face_quality_trt_fp16";
@@ -44,6 +41,10 @@ pub const DETECTOR_INPUT: &str = "input.1";
 
 /// The detector's outputs, in the order that [`Maps::new`] takes them.
 pub const DETECTOR_OUTPUTS: [&str; 4] = ["537", "538", "539", "540"];
+
+/// The face detector, an ONNX file, for where no predictor has it.
+#[cfg(feature = "embedded")]
+pub static DETECTOR_ONNX: &[u8] = include_bytes!("../../data/models/centerface.onnx");
 
 /// Height and width of the model's input.
 pub const SIDE: usize = 112;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Detection, Maps, SIDE, SOURCE, align, input_size};
+use super::{
+    DETECTOR_INPUT, DETECTOR_OUTPUTS, Detection, Maps, SIDE, SOURCE, align, fill, input_size,
+};
 use crate::error::Error;
-use crate::pixel::{Image, ImageBuf, Normalize, Options, Scratch, decode_owned};
+use crate::pixel::{ImageBuf, Normalize, Options, Scratch, decode_owned};
 use crate::predictor::{Signature, TensorSpec};
 use crate::transformer::{
     Column, Columns, Cx, Input, Kept, Model, Row, RowMut, RowRef, Rows, Transformer, nest,
@@ -71,8 +73,8 @@ struct Crop {
     detection: Detection,
 }
 
-/// Heat, scale, offset and landmarks, in the order of the detector's signature.
-const MAPS: [(&str, i64); 4] = [("537", 1), ("538", 2), ("539", 2), ("540", 10)];
+/// Channels of heat, scale, offset and landmarks.
+const DEPTHS: [i64; 4] = [1, 2, 2, 10];
 
 impl FacePhoto {
     /// Finds faces with `detector`, whose signature is [`Self::signature`], and scores them with
@@ -88,11 +90,12 @@ impl FacePhoto {
 
     /// What the detector takes and gives, under this name.
     pub fn signature(model: String) -> Signature {
-        let maps = MAPS.map(|(name, depth)| TensorSpec::fp32(name, &[depth, -1, -1]));
+        let maps = DETECTOR_OUTPUTS.into_iter().zip(DEPTHS);
+        let maps = maps.map(|(name, depth)| TensorSpec::fp32(name, &[depth, -1, -1]));
         Signature {
             model,
-            inputs: vec![TensorSpec::fp32("input.1", &[3, -1, -1])],
-            outputs: maps.to_vec(),
+            inputs: vec![fill::image_input(DETECTOR_INPUT, &[3, -1, -1])],
+            outputs: maps.collect(),
         }
     }
 
@@ -103,7 +106,7 @@ impl FacePhoto {
             let photo = decode_owned(bytes, &pixel, scratch)?;
             let size = input_size([photo.width(), photo.height()], side);
             row.set_shape(0, &[3, size[1] as i64, size[0] as i64]);
-            fill_planes(photo.image(), size, &Normalize::NONE, row, scratch);
+            fill::decoded(photo.image(), size, &Normalize::NONE, row, scratch);
             let bytes = photo.byte_len();
             Ok((keeper.keep(photo, bytes), size))
         };
@@ -168,21 +171,9 @@ impl Crop {
         };
         let image = aligned.as_ref().map(ImageBuf::image).or_else(square);
         let image = image.ok_or_else(|| Error::internal("a face outside of its photo"))?;
-        fill_planes(image, [SIDE; 2], &Normalize::CENTERED, row, scratch);
+        fill::decoded(image, [SIDE; 2], &Normalize::CENTERED, row, scratch);
         Ok(())
     }
-}
-
-fn fill_planes(
-    image: Image<'_>,
-    size: [usize; 2],
-    normalize: &Normalize,
-    row: &mut RowMut,
-    scratch: &mut Scratch,
-) {
-    row.parts(0, |planes| {
-        image.append_planes(size, normalize, scratch.resizer(), planes);
-    });
 }
 
 impl Face {

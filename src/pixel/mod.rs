@@ -99,6 +99,32 @@ pub fn to_planes(
     result
 }
 
+/// Decodes an image, resizes it to the width and height `to` and appends it to `tensor` in any format:
+/// what [`to_planes`] does for the most common one without clearing memory first.
+///
+/// # Errors
+///
+/// As [`to_planes`].
+pub fn to_tensor(
+    image: &[u8],
+    to: [usize; 2],
+    options: &Options,
+    format: &TensorFormat,
+    scratch: &mut Scratch,
+    tensor: &mut BytesMut,
+) -> Result<(), Error> {
+    scratch.decoded = 0;
+    let decoder = &mut scratch.decoder;
+    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder);
+    let size = decoded.map(|decoded| {
+        decoded.append(to, format, &mut scratch.resizer, tensor);
+        decoded.width() as u64 * decoded.height() as u64
+    });
+    scratch.decoder.shrink();
+    scratch.decoded = size?;
+    Ok(())
+}
+
 fn append_planes(
     image: &[u8],
     to: [usize; 2],

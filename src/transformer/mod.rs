@@ -29,7 +29,7 @@ pub(crate) use self::source::{PixelThreads, WorkerScratch};
 pub(crate) use self::stage::Resources;
 pub use self::stage::{Cx, ImageErrors};
 use crate::error::Error;
-use crate::predictor::{Predictor, Readiness, Signature};
+use crate::predictor::{Predictor, Readiness, Signature, TensorSpec};
 
 /// One result per image, in order; an image may fail alone.
 pub type Rows<R> = Vec<Result<R, Error>>;
@@ -85,10 +85,21 @@ impl Model {
         self.0.readiness()
     }
 
+    /// Its inputs, each with the datatype in which the predictor takes it now.
+    pub fn inputs(&self) -> Vec<TensorSpec> {
+        let mut inputs = self.signature().inputs.clone();
+        if let Readiness::Ready { inputs: found, .. } = self.readiness() {
+            for (spec, &datatype) in inputs.iter_mut().zip(&*found) {
+                spec.datatypes = vec![datatype];
+            }
+        }
+        inputs
+    }
+
     /// Rows in one call at most: one where an axis of an input is free, since the rows of a call have
     /// one shape.
     fn rows_in_call(&self, max_batch: usize) -> usize {
-        let free = |spec: &crate::predictor::TensorSpec| spec.row_elements().is_none();
+        let free = |spec: &TensorSpec| spec.row_elements().is_none();
         if self.signature().inputs.iter().any(free) {
             return 1;
         }

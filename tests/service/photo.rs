@@ -217,7 +217,7 @@ async fn a_broken_photo_fails_alone() {
     let world = scripted_quality().await;
     let photos = [PHOTO.to_vec(), b"\xff\xd8\xffnot a photo".to_vec(), grey(1)];
     let reporting = json!({
-        "multi_data": photos.iter().map(|photo| json!({"item": item(photo)})).collect::<Vec<_>>(),
+        "multi_data": photos.iter().map(|photo| json!({"data": {"item": item(photo)}})).collect::<Vec<_>>(),
         "extra_info": {"image_errors": "report"},
     });
     let answer = photo(&world, reporting.to_string()).await;
@@ -228,7 +228,7 @@ async fn a_broken_photo_fails_alone() {
     let failing = photo(&world, multi(&photos)).await;
     assert_eq!(failing.status, 400);
     assert!(
-        failing.error().starts_with("multi_data[1].item: "),
+        failing.error().starts_with("multi_data[1].data.item: "),
         "{}",
         failing.text
     );
