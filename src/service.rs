@@ -1,6 +1,5 @@
 //! The service in one piece: what `serve` runs until a signal, and what tests start on free ports.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,19 +12,15 @@ use tokio::task::JoinSet;
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::faces::{self, FacePhoto, FaceQuality};
 use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, OpenInference};
-use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
-#[cfg(feature = "embedded")]
-use crate::predictor::{EmbeddedModel, LocalSettings};
+use crate::predictor;
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transformer::{
-    AnyTransformer, Model, PixelBudget, PixelThreads, Resources, WorkerScratch,
-};
+use crate::transformer::{PixelBudget, PixelThreads, Resources, WorkerScratch};
+use crate::transformers::Transformers;
 use crate::transport::tls::ServerTls;
 use crate::transport::{self, BodyLimits, ConnectionSettings};
 use crate::workers::CpuPool;
@@ -34,11 +29,11 @@ use crate::workers::CpuPool;
 /// them stand in line as jobs.
 const JOBS_PER_THREAD: usize = 256;
 
-/// How long a connection to a predictor may take to be opened.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How often [`wait_ready`] looks again.
 const READY_POLL: Duration = Duration::from_millis(20);
+
+/// Names the models of a service and adds its transformers.
+pub type Build = fn(&mut Transformers<'_>) -> Result<(), ConfigErrors>;
 
 /// A service that runs.
 pub struct Service {
@@ -58,25 +53,13 @@ pub struct Service {
 /// # Errors
 ///
 /// When a folder, a model or a thread is not available.
-pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
-    let names = &settings.predictor;
-    let quality = FaceQuality::signature(
-        names.model.clone(),
-        names.input.clone(),
-        names.output.clone(),
-    );
-    let quality = model(settings, quality, Embedded::Quality, metrics)?;
-    let mut transformers = BTreeMap::new();
-    if settings.photo.enabled {
-        let detector = FacePhoto::signature(settings.photo.detector.clone());
-        let detector = model(settings, detector, Embedded::Detector, metrics)?;
-        let options = settings.photo.options;
-        let photo = FacePhoto::new(detector, quality.clone(), settings.pixel, options);
-        let photo: Arc<dyn AnyTransformer> = Arc::new(photo);
-        transformers.insert(faces::PHOTO_MODEL_NAME.to_owned(), photo);
-    }
-    let quality: Arc<dyn AnyTransformer> = Arc::new(FaceQuality::new(quality, settings.pixel));
-    transformers.insert(settings.model_name.clone(), quality);
+pub(crate) fn engine(
+    settings: &Settings,
+    build: Build,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<Engine>> {
+    let mut transformers = Transformers::new(settings, metrics);
+    build(&mut transformers)?;
     let pixels = PixelThreads::start(
         "pixels",
         settings.pixel_threads,
@@ -98,7 +81,7 @@ pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Res
         bytes: admission.bytes().clone(),
     };
     Ok(Arc::new(Engine::new(
-        transformers,
+        transformers.finish(),
         resources,
         admission,
         settings.engine,
@@ -125,80 +108,6 @@ pub(crate) async fn wait_ready(
     Ok(())
 }
 
-/// The models that are compiled in.
-#[derive(Clone, Copy)]
-enum Embedded {
-    Quality,
-    Detector,
-}
-
-/// The model of this signature, where the settings say that it is.
-fn model(
-    settings: &Settings,
-    signature: Signature,
-    embedded: Embedded,
-    metrics: &Metrics,
-) -> anyhow::Result<Model> {
-    let targets = settings.predictor.targets_of(&signature.model);
-    if targets.is_empty() {
-        let predictor = self::embedded(settings, signature, embedded, metrics)?;
-        return Ok(Model::new(Arc::new(predictor)));
-    }
-    let remote = RemoteSettings {
-        targets: targets.to_vec(),
-        ..remote_settings(settings)
-    };
-    let predictor = Predictor::remote(&remote, signature, metrics);
-    let predictor = predictor.map_err(ConfigErrors::from_one)?;
-    Ok(Model::new(Arc::new(predictor)))
-}
-
-/// How the settings' predictor behind a network is reached.
-pub fn remote_settings(settings: &Settings) -> RemoteSettings {
-    let choice = &settings.predictor;
-    RemoteSettings {
-        targets: choice.targets.clone(),
-        protocol: choice.protocol,
-        tls: choice.tls.then(|| TlsSettings {
-            ca_file: choice.ca_file.clone(),
-            client: choice.client.clone(),
-        }),
-        headers: choice.headers.clone(),
-        connections: choice.connections,
-        concurrency: choice.concurrency,
-        default_max_batch: choice.max_batch,
-        connect_timeout: CONNECT_TIMEOUT,
-        dns_refresh: choice.dns_refresh,
-        resolver: Resolver::system(),
-    }
-}
-
-#[cfg(feature = "embedded")]
-fn embedded(
-    settings: &Settings,
-    signature: Signature,
-    embedded: Embedded,
-    metrics: &Metrics,
-) -> anyhow::Result<Predictor> {
-    let model = match (embedded, &settings.predictor.embedded_model) {
-        (Embedded::Quality, Some(file)) => EmbeddedModel::File(file.clone()),
-        (Embedded::Quality, None) => EmbeddedModel::Bytes(faces::ONNX),
-        (Embedded::Detector, _) => EmbeddedModel::Bytes(faces::DETECTOR_ONNX),
-    };
-    let local = LocalSettings {
-        concurrency: settings.predictor.concurrency,
-        max_batch: settings.predictor.max_batch,
-    };
-    Predictor::embedded(&model, settings.pixel_threads, local, signature, metrics)
-        .map_err(|error| ConfigErrors::from_one(error).into())
-}
-
-#[cfg(not(feature = "embedded"))]
-fn embedded(_: &Settings, _: Signature, _: Embedded, _: &Metrics) -> anyhow::Result<Predictor> {
-    // Settings without addresses were refused.
-    anyhow::bail!("this build has no embedded model")
-}
-
 /// The metrics of the settings.
 ///
 /// # Errors
@@ -213,9 +122,9 @@ pub(crate) fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
 /// # Errors
 ///
 /// When a folder, a certificate or a model cannot be used.
-pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn check(settings: &Settings, build: Build) -> anyhow::Result<()> {
     server_tls(settings)?;
-    engine(settings, &metrics(settings)?)?;
+    engine(settings, build, &metrics(settings)?)?;
     Ok(())
 }
 
@@ -226,14 +135,15 @@ fn server_tls(settings: &Settings) -> Result<Option<Arc<ServerTls>>, ConfigError
 }
 
 impl Service {
-    /// Opens the ports and serves.
+    /// Opens the ports and serves the transformers that `build` gives, such as
+    /// [`faces::transformers`](crate::faces::transformers).
     ///
     /// # Errors
     ///
     /// When a port, a file or a thread is not available.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub async fn start(settings: Settings, build: Build) -> anyhow::Result<Self> {
         let metrics = metrics(&settings)?;
-        let engine = engine(&settings, &metrics)?;
+        let engine = engine(&settings, build, &metrics)?;
         let (router, grpc_routes) = routes(&settings, &engine, metrics)?;
         let tls = server_tls(&settings)?;
         let front = settings.front;

@@ -15,6 +15,7 @@ mod retry;
 mod signature;
 mod triton;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,6 @@ use outcome::OutcomeGuard;
 
 pub use address::{Port, Target};
 pub use discovery::Resolver;
-#[cfg(feature = "embedded")]
-pub use embedded::EmbeddedModel;
 pub use headers::PredictorHeader;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
@@ -207,6 +206,15 @@ pub struct LocalSettings {
     pub concurrency: usize,
     /// Rows in one call.
     pub max_batch: usize,
+}
+
+/// Where an ONNX model is.
+#[derive(Clone, Debug)]
+pub enum EmbeddedModel {
+    /// In a file.
+    File(PathBuf),
+    /// Compiled in.
+    Bytes(&'static [u8]),
 }
 
 /// A predictor of one model.
