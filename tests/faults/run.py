@@ -207,7 +207,8 @@ def gzip_bombs(options):
 def slow_twin(options):
     """one of two predictors ten times slower: p99 <= 2 x that of the fast one alone"""
     flags = ["--rate", "60", "--duration", f"{options.seconds(15, 4)}s"]
-    with predictor(10) as fast, predictor(100) as slow:
+    # Slow enough that the moments of a busy machine are small beside it.
+    with predictor(30) as fast, predictor(300) as slow:
         with service(fast) as one, service(fast, slow) as two:
             # In turns, since a busy moment of the machine would be taken for the fast one's own.
             before, both, after = (run_load(server, *flags)["latency"]["p99_ms"] for server in (one, two, one))
