@@ -450,9 +450,26 @@ mod tests {
     }
 
     #[test]
+    fn authorities_of_callers_need_a_certificate_of_our_own() {
+        let alone = settings(&["--ssl_client_ca_file=ca"]).unwrap_err();
+        assert_eq!(
+            alone.to_string(),
+            "--ssl_client_ca_file needs --ssl_certfile and --ssl_keyfile"
+        );
+        let all = [
+            "--ssl_client_ca_file=ca",
+            "--ssl_certfile=c",
+            "--ssl_keyfile=k",
+        ];
+        let tls = settings(&all).unwrap().front.tls.unwrap();
+        assert_eq!(tls.client_authorities.unwrap().to_str(), Some("ca"));
+    }
+
+    #[test]
     fn all_problems_at_once() {
         let problems = settings(&[
             "--queue=0",
+            "--max_pixels_in_flight=0",
             "--model_name=a/b",
             "--ssl_certfile=c",
             "--forward_headers=x y",
@@ -465,6 +482,7 @@ mod tests {
             lines,
             [
                 "--queue must be at least 1",
+                "--max_pixels_in_flight must be at least 1",
                 "--model_name must be a non-empty name without / and :",
                 "--ssl_certfile and --ssl_keyfile must be given together",
                 "--forward_headers: invalid header name \"x y\"",
