@@ -260,7 +260,7 @@ impl Classify for transport::BodyError {
     fn kind(&self) -> Kind {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
-            Self::TooSlow { .. } => Kind::SlowBody,
+            Self::TooSlow { .. } | Self::IdleStream { .. } => Kind::SlowBody,
             Self::CutShort(_) | Self::Damaged { .. } => Kind::Invalid,
             Self::DeadlinePassed => Kind::Deadline,
             Self::UnsupportedEncoding => Kind::UnsupportedEncoding,
@@ -290,7 +290,7 @@ impl Classify for predictor::Error {
             Self::Unauthenticated(_) => Kind::Unauthenticated,
             Self::PermissionDenied(_) => Kind::PermissionDenied,
             Self::Overloaded { .. } => Kind::Overloaded,
-            Self::NoPermit | Self::Deadline => Kind::Deadline,
+            Self::NoPermit | Self::Deadline | Self::DeadlineAfterWait(_) => Kind::Deadline,
             Self::ErrorResponse { .. } | Self::InvalidResponse(_) => Kind::BadGateway,
             Self::Internal(_) => Kind::Internal,
         }

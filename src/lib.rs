@@ -8,21 +8,22 @@
 //! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
 //! service → admission engine error faces front item observe oip predictor settings shutdown transformer transport workers
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
-//! loadtest → wire
+//! loadtest → pem wire
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
 //! engine → admission context error observe predictor quote transformer
 //! faces → error pixel predictor transformer wire
 //! transformer → admission context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
-//! transport → admission shutdown wire workers
-//! predictor → context error_chain observe reload wire workers
+//! transport → admission pem reload shutdown wire workers
+//! predictor → context error_chain observe pem reload wire workers
 //! context → observe
 //! admission → observe
 //! item → error_chain quote recognise
 //! observe
 //! recognise
 //! quote
+//! pem
 //! pixel
 //! wire
 //! workers
@@ -48,6 +49,7 @@ mod item;
 pub mod loadtest;
 mod observe;
 mod oip;
+mod pem;
 pub mod pixel;
 pub mod predictor;
 mod quote;

@@ -8,7 +8,6 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Admission;
 use crate::engine::Engine;
@@ -20,8 +19,9 @@ use crate::oip::{InferenceService, OpenInference};
 use crate::predictor;
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transformer::{PixelThreads, Resources, WorkerScratch};
+use crate::transformer::{PixelBudget, PixelThreads, Resources, WorkerScratch};
 use crate::transformers::Transformers;
+use crate::transport::tls::ServerTls;
 use crate::transport::{self, BodyLimits, ConnectionSettings};
 use crate::workers::CpuPool;
 
@@ -71,7 +71,13 @@ pub(crate) fn engine(
     let resources = Resources {
         pixels: Arc::new(pixels.context("cannot start the pixel threads")?),
         fetcher: Arc::new(fetcher),
-        max_request_pixels: settings.max_request_pixels,
+        pixel_budget: PixelBudget::new(
+            settings.pixel.max_pixels,
+            settings.max_request_pixels,
+            settings.max_pixels_in_flight,
+            settings.pixel_threads,
+            metrics,
+        ),
         bytes: admission.bytes().clone(),
     };
     Ok(Arc::new(Engine::new(
@@ -122,12 +128,10 @@ pub(crate) fn check(settings: &Settings, build: Build) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> {
-    let files = settings.front.tls.as_ref();
-    files
-        .map(|files| transport::tls::acceptor(&files.certificates, &files.key))
-        .transpose()
-        .map_err(ConfigErrors::from_one)
+fn server_tls(settings: &Settings) -> Result<Option<Arc<ServerTls>>, ConfigErrors> {
+    let tls = settings.front.tls.as_ref().map(ServerTls::load);
+    let tls = tls.transpose().map_err(ConfigErrors::from_one)?;
+    Ok(tls.map(Arc::new))
 }
 
 impl Service {
@@ -231,6 +235,7 @@ fn routes(
         body: BodyLimits {
             max_bytes: settings.front.max_body_bytes,
             read_timeout: settings.front.body_read_timeout,
+            stream_idle_timeout: settings.front.idle_timeout,
             budget: engine.byte_budget().clone(),
             pool,
         },

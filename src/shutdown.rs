@@ -51,17 +51,28 @@ impl Shutdown {
     }
 }
 
-/// Waits for SIGTERM or SIGINT and gives its name.
+/// From now on signals are taken; what is returned waits for SIGTERM or SIGINT and gives its name. SIGHUP, by which many servers are told to read their
+/// files again, would end the process without a drain: it is taken and does nothing, since files
+/// are read again when they change.
 ///
 /// # Errors
 ///
 /// When the system does not let us listen for signals.
-pub(crate) async fn signalled() -> std::io::Result<&'static str> {
+pub(crate) fn signals() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => return "SIGTERM",
+                _ = interrupt.recv() => return "SIGINT",
+                _ = hangup.recv() => tracing::info!(
+                    "SIGHUP has no effect: certificates and tokens are read again when their files \
+                     change"
+                ),
+            }
+        }
     })
 }
 

@@ -120,3 +120,19 @@ async fn nothing_that_was_sent_appears_again() {
         }
     }
 }
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let service = Service::start("info");
+    kill_process(Pid::from_child(&service.child), Signal::HUP).unwrap();
+    let mut service = service;
+    loop {
+        let mut line = String::new();
+        assert!(service.log.read_line(&mut line).unwrap() > 0, "it ended");
+        if line.contains("SIGHUP has no effect") {
+            break;
+        }
+    }
+    // Ends as it should with SIGTERM.
+    service.log();
+}

@@ -46,6 +46,11 @@ impl FairBudget {
         })
     }
 
+    /// What is taken now.
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }

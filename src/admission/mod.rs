@@ -58,6 +58,19 @@ pub(crate) enum Refusal {
         /// `--max_bytes_in_flight`.
         limit: usize,
     },
+    /// Its pixels do not fit beside the ones in flight.
+    #[error(
+        "too busy: images of {in_flight} pixels are in flight and {requested} more do not fit \
+         (--max_pixels_in_flight {limit}); try again later"
+    )]
+    NoPixels {
+        /// Pixels in flight.
+        in_flight: usize,
+        /// Pixels of this request.
+        requested: usize,
+        /// `--max_pixels_in_flight`.
+        limit: usize,
+    },
     /// It would begin too late.
     #[error(
         "too busy: {waiting} calls wait to begin, which is expected to take {} ms; this request can \
@@ -94,7 +107,7 @@ impl Refusal {
         match self {
             Self::Full { expected, .. } | Self::TooLate { expected, .. } => *expected,
             Self::Waited { waited, .. } => *waited,
-            Self::NoBytes { .. } => SOON,
+            Self::NoBytes { .. } | Self::NoPixels { .. } => SOON,
         }
         .clamp(SOON, Duration::from_secs(60))
     }

@@ -116,12 +116,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         args.model_name.clone()
     };
+    let stopped = shutdown::signals()?;
     let server = PredictorServer::start(args).await?;
     eprintln!(
         "serving {model}: gRPC on {}, REST on {}",
         server.grpc, server.http
     );
-    shutdown::signalled().await?;
+    stopped.await;
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -143,6 +144,7 @@ impl PredictorServer {
         let settings = Arc::new(front::Settings {
             body: BodyLimits {
                 max_bytes: MAX_BODY_BYTES,
+                stream_idle_timeout: TIMEOUT,
                 read_timeout: BODY_READ_TIMEOUT,
                 budget: ByteBudget::unlimited(&metrics),
                 pool,

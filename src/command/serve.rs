@@ -28,6 +28,7 @@ pub async fn run(settings: Settings, build: Build) -> anyhow::Result<ExitCode> {
         targets => display_targets(targets),
     };
     let model = settings.model_name.clone();
+    let stopped = shutdown::signals()?;
     let service = Service::start(settings, build).await?;
     tracing::info!(
         http = %service.http,
@@ -36,7 +37,7 @@ pub async fn run(settings: Settings, build: Build) -> anyhow::Result<ExitCode> {
         predictor,
         "listening"
     );
-    let signal = shutdown::signalled().await?;
+    let signal = stopped.await;
     tracing::info!(signal, "stopping");
     service.drain().await;
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::response;
 use crate::error::{Error, Kind};
@@ -17,6 +19,9 @@ const TYPE: &str = "io.kserve.inference.response";
 
 /// What an event has beside its data, as headers.
 const ATTRIBUTES: [&str; 4] = ["ce-id", "ce-source", "ce-type", "ce-specversion"];
+
+/// When an event was made: requests need not say it, responses do.
+const TIME: &str = "ce-time";
 
 /// Where an event's attributes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,7 @@ struct ResponseEvent<'a> {
     id: &'a str,
     source: &'a str,
     r#type: &'a str,
+    time: &'a str,
     datacontenttype: &'a str,
     data: &'a RawValue,
 }
@@ -70,6 +76,8 @@ struct ResponseEvent<'a> {
 /// A model's response as an event of the request's mode.
 pub(super) fn respond(mode: Mode, model: &str, json: Vec<u8>) -> Result<Response<Body>, Error> {
     let id = uuid::Uuid::new_v4().to_string();
+    let time = OffsetDateTime::now_utc().format(&Rfc3339);
+    let time = time.map_err(Error::internal)?;
     let source = format!("io.kserve.inference.{model}");
     if mode == Mode::Structured {
         let event = ResponseEvent {
@@ -77,6 +85,7 @@ pub(super) fn respond(mode: Mode, model: &str, json: Vec<u8>) -> Result<Response
             id: &id,
             source: &source,
             r#type: TYPE,
+            time: &time,
             datacontenttype: "application/json",
             data: serde_json::from_slice(&json).map_err(Error::internal)?,
         };
@@ -84,7 +93,8 @@ pub(super) fn respond(mode: Mode, model: &str, json: Vec<u8>) -> Result<Response
         return Ok(response::bytes(StatusCode::OK, STRUCTURED, event));
     }
     let mut response = response::bytes(StatusCode::OK, "application/json", json);
-    for (name, value) in ATTRIBUTES.into_iter().zip([&id, &source, TYPE, VERSION]) {
+    let attributes = ATTRIBUTES.into_iter().chain([TIME]);
+    for (name, value) in attributes.zip([&id, &source, TYPE, VERSION, &time]) {
         if let Ok(value) = HeaderValue::from_str(value) {
             response
                 .headers_mut()

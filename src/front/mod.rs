@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::CONTENT_LENGTH;
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
@@ -37,6 +38,7 @@ use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
 use crate::transport::headers::{self, REQUEST_ID};
 use crate::transport::{Body, BodyLimits, Handler, HeaderPattern};
+use crate::wire::error_body;
 
 /// What all protocols need to know.
 #[derive(Clone, Debug)]
@@ -56,6 +58,15 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The body of the response to a head that HTTP itself does not take, and its count.
+    fn refuse_head(&self, status: StatusCode) -> Bytes {
+        let text = response::head_text(status);
+        tracing::debug!(status = status.as_u16(), error = text, "request refused");
+        let labels = ["http", status.as_str()];
+        self.metrics.requests.with_label_values(&labels).inc();
+        error_body::to_json(text).into()
+    }
+
     /// The context of a request whose head has just been read.
     fn context(&self, headers: &HeaderMap) -> RequestContext {
         let id = headers::request_id(headers);
@@ -213,5 +224,9 @@ impl Handler for Router {
         }
         .instrument(span)
         .await
+    }
+
+    fn refuse(&self, status: StatusCode) -> Bytes {
+        self.settings.refuse_head(status)
     }
 }

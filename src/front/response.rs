@@ -66,6 +66,19 @@ pub(super) fn require_method(method: &Method, allowed: &Method) -> Result<(), Er
     ))
 }
 
+/// The text for a head that HTTP itself does not take.
+pub(super) fn head_text(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::URI_TOO_LONG => "the request's path is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "the request's path and headers are too large (--max_header_bytes)"
+        }
+        _ => {
+            "the request is not valid HTTP/1.1; expected METHOD PATH HTTP/1.1, headers and an empty line"
+        }
+    }
+}
+
 /// The response to a failure that is HTTP's alone.
 pub(super) fn failure(status: StatusCode, text: &str) -> Response<Body> {
     bytes(status, "application/json", error_body::to_json(text))

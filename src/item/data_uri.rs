@@ -38,6 +38,17 @@ pub fn decode_base64_into(text: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> R
     Payload::from_offset(text, 0)?.decode_into(max_bytes, out)
 }
 
+/// The first `bytes` bytes (or fewer) of the payload of a `data:` item; none if its text there is not
+/// plain base64.
+pub(crate) fn decode_beginning(item: &[u8], bytes: usize) -> Option<Vec<u8>> {
+    Payload::of(item).ok()?.decode_beginning(bytes)
+}
+
+/// The same of base64 without a scheme.
+pub(crate) fn decode_base64_beginning(text: &[u8], bytes: usize) -> Option<Vec<u8>> {
+    Payload::from_offset(text, 0).ok()?.decode_beginning(bytes)
+}
+
 /// Refuses an image of more than `max_bytes`.
 ///
 /// # Errors
@@ -93,6 +104,14 @@ impl<'a> Payload<'a> {
         }
         let begin = text.as_ptr().addr() - item.as_ptr().addr();
         Ok(Self { text, begin })
+    }
+
+    fn decode_beginning(&self, bytes: usize) -> Option<Vec<u8>> {
+        let symbols = bytes.div_ceil(3) * 4;
+        let text = &self.text[..self.text.len().min(symbols)];
+        let begin = self.begin;
+        let mut out = Vec::with_capacity(symbols / 4 * 3);
+        Self { text, begin }.decode_clean(&mut out).then_some(out)
     }
 
     fn decode_into(&self, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), Error> {

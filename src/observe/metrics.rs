@@ -29,12 +29,16 @@ pub struct Metrics {
     pub images_in_flight: IntGauge,
     /// Bytes reserved for bodies and tensors.
     pub bytes_in_flight: IntGauge,
+    /// Pixels of the images of requests that are decoded or wait for it.
+    pub pixels_in_flight: IntGauge,
     /// Calls to the predictor in flight, by its `model`.
     pub calls_in_flight: IntGaugeVec,
     /// Calls to the predictor, by its `model` and `outcome`.
     pub calls: IntCounterVec,
     /// Whether the predictor responds and has the expected model, by `model`.
     pub predictor_ready: IntGaugeVec,
+    /// Whether a replica of the predictor gets calls, by `model` and `address`.
+    pub predictor_up: IntGaugeVec,
     log_lines_dropped: IntCounter,
 }
 
@@ -106,6 +110,10 @@ impl Metrics {
                 "images admitted that have no response yet",
             )?,
             bytes_in_flight: gauge("bytes_in_flight", "bytes reserved for bodies and tensors")?,
+            pixels_in_flight: gauge(
+                "pixels_in_flight",
+                "pixels of images that are decoded or wait for it",
+            )?,
             calls_in_flight: gauges(
                 "predictor_calls_in_flight",
                 "calls to the predictor in flight",
@@ -121,6 +129,11 @@ impl Metrics {
                 "1 when the predictor responds and has the expected model",
                 &["model"],
             )?,
+            predictor_up: gauges(
+                "predictor_up",
+                "1 when this replica is connected, has the expected model and is not ejected",
+                &["model", "address"],
+            )?,
             log_lines_dropped,
             stages,
             registry,
@@ -134,6 +147,7 @@ impl Metrics {
             ready: self.predictor_ready.with_label_values(&[model]),
             calls_in_flight: self.calls_in_flight.with_label_values(&[model]),
             calls: self.calls.clone(),
+            up: self.predictor_up.clone(),
         }
     }
 
@@ -171,9 +185,22 @@ pub(crate) struct PredictorMetrics {
     pub(crate) ready: IntGauge,
     pub(crate) calls_in_flight: IntGauge,
     calls: IntCounterVec,
+    up: IntGaugeVec,
 }
 
 impl PredictorMetrics {
+    /// Whether the replica at this address gets calls.
+    pub(crate) fn set_up(&self, address: &str, is_up: bool) {
+        let labels = [self.model.as_str(), address];
+        self.up.with_label_values(&labels).set(i64::from(is_up));
+    }
+
+    /// The replica at this address is gone.
+    pub(crate) fn forget_replica(&self, address: &str) {
+        // It may never have been shown.
+        let _ = self.up.remove_label_values(&[self.model.as_str(), address]);
+    }
+
     /// Counts a call that ended so.
     pub(crate) fn count(&self, outcome: &str) {
         let labels = [self.model.as_str(), outcome];

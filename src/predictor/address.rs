@@ -4,6 +4,24 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+/// A port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// It was written.
+    Given(u16),
+    /// None was written: 80, or 443 with TLS, which is what KServe's controller means by it.
+    Default(u16),
+}
+
+impl Port {
+    /// Its number.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Given(number) | Self::Default(number) => number,
+        }
+    }
+}
+
 /// A predictor as the operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -11,8 +29,8 @@ pub enum Target {
     Host {
         /// A name or an IP address.
         host: String,
-        /// 80, or 443 with TLS, when none is written: what KServe's controller means by it.
-        port: u16,
+        /// Its port.
+        port: Port,
     },
     /// `unix:/path`: a Triton in the same pod.
     Unix(PathBuf),
@@ -21,7 +39,7 @@ pub enum Target {
         /// The name.
         name: String,
         /// As for a host.
-        port: u16,
+        port: Port,
     },
 }
 
@@ -77,7 +95,8 @@ impl Target {
         if host.is_empty() {
             return Err(invalid("the host is missing"));
         }
-        let (host, port) = (host.to_owned(), port.unwrap_or(default_port));
+        let host = host.to_owned();
+        let port = port.map_or(Port::Default(default_port), Port::Given);
         Ok(if dns {
             Self::Dns { name: host, port }
         } else {
@@ -89,9 +108,9 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host { host, port } => write!(f, "{}", authority(host, *port)),
+            Self::Host { host, port } => write!(f, "{}", authority(host, port.number())),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Dns { name, port } => write!(f, "dns:///{}", authority(name, *port)),
+            Self::Dns { name, port } => write!(f, "dns:///{}", authority(name, port.number())),
         }
     }
 }
@@ -131,6 +150,8 @@ pub(super) struct Address {
     pub(super) endpoint: Endpoint,
     /// The name by which the predictor is asked for and its certificate is checked.
     pub(super) host: String,
+    /// Whether its port was written.
+    pub(super) port_given: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +195,10 @@ mod tests {
     use super::*;
 
     fn host(host: &str, port: u16) -> Target {
+        host_at(host, Port::Given(port))
+    }
+
+    fn host_at(host: &str, port: Port) -> Target {
         let host = host.to_owned();
         Target::Host { host, port }
     }
@@ -182,10 +207,14 @@ mod tests {
     fn all_forms() {
         let parse = |text| Target::parse_list(text, false).unwrap();
         assert_eq!(parse("triton:8001"), [host("triton", 8001)]);
-        assert_eq!(parse("a.b-predictor.ns"), [host("a.b-predictor.ns", 80)]);
+        let default = Port::Default(80);
+        assert_eq!(
+            parse("a.b-predictor.ns"),
+            [host_at("a.b-predictor.ns", default)]
+        );
         assert_eq!(parse("a:1, b:2"), [host("a", 1), host("b", 2)]);
         assert_eq!(parse("[::1]:8001"), [host("::1", 8001)]);
-        assert_eq!(parse("::1"), [host("::1", 80)]);
+        assert_eq!(parse("::1"), [host_at("::1", default)]);
         assert_eq!(
             parse("unix:/run/t.sock"),
             [Target::Unix("/run/t.sock".into())]
@@ -197,11 +226,14 @@ mod tests {
         let name = "triton.ns.svc".to_owned();
         assert_eq!(
             parse("dns:///triton.ns.svc:8001"),
-            [Target::Dns { name, port: 8001 }]
+            [Target::Dns {
+                name,
+                port: Port::Given(8001)
+            }]
         );
         assert_eq!(
             Target::parse_list("triton", true).unwrap(),
-            [host("triton", 443)]
+            [host_at("triton", Port::Default(443))]
         );
         assert_eq!(parse("[::1]:8001")[0].to_string(), "[::1]:8001");
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::error_chain::error_chain;
-use crate::predictor::address::{Address, Endpoint, Target};
+use crate::predictor::address::{Address, Endpoint, Port, Target};
 use crate::predictor::pool::Pool;
 
 /// Between two lookups while there is no address at all.
@@ -60,18 +60,21 @@ pub(super) async fn discover(
 async fn addresses(target: &Target, resolver: &Resolver) -> std::io::Result<Vec<Address>> {
     Ok(match target {
         Target::Host { host, port } => vec![Address {
-            endpoint: Endpoint::Name(host.clone(), *port),
+            endpoint: Endpoint::Name(host.clone(), port.number()),
             host: host.clone(),
+            port_given: matches!(port, Port::Given(_)),
         }],
         Target::Unix(path) => vec![Address {
             endpoint: Endpoint::Unix(path.clone()),
             host: "localhost".to_owned(),
+            port_given: true,
         }],
         Target::Dns { name, port } => {
-            let found = resolver.lookup(name, *port).await?;
+            let found = resolver.lookup(name, port.number()).await?;
             let address = |socket| Address {
                 endpoint: Endpoint::Socket(socket),
                 host: name.clone(),
+                port_given: matches!(port, Port::Given(_)),
             };
             found.into_iter().map(address).collect()
         }

@@ -17,9 +17,10 @@ mod triton;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::context::RequestContext;
 use crate::observe::metrics::{GaugeGuard, Metrics, PredictorMetrics};
@@ -28,12 +29,15 @@ use crate::wire::tensor::{DataType, Tensor};
 
 use outcome::OutcomeGuard;
 
-pub use address::Target;
+pub use address::{Port, Target};
 pub use discovery::Resolver;
 pub use headers::PredictorHeader;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
 pub use triton::tls::{ClientCertificate, TlsSettings};
+
+/// A shorter wait for a permit is not what kept a call from its deadline.
+const WAIT_WORTH_TELLING: Duration = Duration::from_millis(1);
 
 /// The model that is called and the tensors it must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +162,13 @@ pub enum Error {
          own deadline)"
     )]
     Deadline,
+    /// The same, after this time had passed until the call could be made.
+    #[error(
+        "the predictor did not answer in time (--predictor_request_timeout_seconds, or the caller's \
+         own deadline), of which {} ms passed until a call to it came free (--concurrency)",
+        .0.as_millis()
+    )]
+    DeadlineAfterWait(Duration),
     /// The predictor responded with an error.
     #[error("the predictor answered {code}: {message}")]
     ErrorResponse {
@@ -185,7 +196,7 @@ impl Error {
             Self::PermissionDenied(_) => "permission_denied",
             Self::Overloaded { .. } => "overloaded",
             Self::NoPermit => "no_permit",
-            Self::Deadline => "deadline",
+            Self::Deadline | Self::DeadlineAfterWait(_) => "deadline",
             Self::ErrorResponse { .. } => "error_response",
             Self::InvalidResponse(_) => "invalid_response",
             Self::Internal(_) => "internal",
@@ -362,6 +373,7 @@ impl Predictor {
         context: &RequestContext,
     ) -> Result<Vec<Tensor>, Error> {
         let deadline = context.deadline.instant().into();
+        let begin = Instant::now();
         let permit = {
             let _timer = context.timings.stage(Stage::Permit);
             let waiting = OutcomeGuard::new(&self.metrics, context.deadline, "no_permit");
@@ -371,6 +383,7 @@ impl Predictor {
             permit
         };
         let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
+        let waited = begin.elapsed();
         let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
         let run = async {
             match &self.backend {
@@ -384,9 +397,13 @@ impl Predictor {
                 }
             }
         };
-        timeout_at(deadline, run)
-            .await
-            .unwrap_or(Err(Error::Deadline))
+        let result = timeout_at(deadline, run).await;
+        match result.unwrap_or(Err(Error::Deadline)) {
+            Err(Error::Deadline) if waited >= WAIT_WORTH_TELLING => {
+                Err(Error::DeadlineAfterWait(waited))
+            }
+            result => result,
+        }
     }
 }
 

@@ -41,7 +41,11 @@ pub struct ServeArgs {
     /// Private key (PEM) of the certificate; KSERVE_TLS_KEY_FILE in the environment does the same
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub ssl_keyfile: Option<PathBuf>,
-    /// Close gRPC connections after this time, so that load spreads to new replicas; 0: never
+    /// Certificate authorities (PEM): every caller must show a certificate that one of them signed
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub ssl_client_ca_file: Option<PathBuf>,
+    /// Close connections of both ports after this time, a tenth more or less, so that load spreads to
+    /// new replicas; 0: never
     #[arg(
         long,
         default_value_t = 0,
@@ -83,7 +87,8 @@ pub struct ServeArgs {
         help_heading = "Server"
     )]
     pub body_read_timeout_seconds: u64,
-    /// Close connections that have had no request for this time
+    /// Close connections that have had no request for this time, and end gRPC streams without a
+    /// deadline that have had no message
     #[arg(
         long,
         visible_alias = "timeout_keep_alive",
@@ -236,6 +241,14 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_request_pixels: u64,
+    /// Pixels of the images of all requests that are decoded or wait for it
+    #[arg(
+        long,
+        default_value_t = 2_000_000_000,
+        value_name = "PIXELS",
+        help_heading = "Limits"
+    )]
+    pub max_pixels_in_flight: u64,
     /// Maximum number of images in a request
     #[arg(
         long,

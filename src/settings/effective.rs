@@ -41,6 +41,7 @@ impl Settings {
             admission,
             pixel,
             max_request_pixels,
+            max_pixels_in_flight,
             pixel_threads,
             item,
             log,
@@ -129,6 +130,10 @@ impl Settings {
             text("model_name", model_name),
             path("ssl_certfile", tls.map(|tls| tls.certificates.as_path())),
             path("ssl_keyfile", tls.map(|tls| tls.key.as_path())),
+            path(
+                "ssl_client_ca_file",
+                tls.and_then(|tls| tls.client_authorities.as_deref()),
+            ),
             seconds("grpc_max_connection_age_seconds", max_age),
             list("forward_headers", forward_headers, HeaderPattern::text),
             list("cors_allow_origin", cors_allow_origin, |origin| {
@@ -176,6 +181,7 @@ impl Settings {
             text("max_item_bytes", max_item_bytes),
             text("max_pixels", max_pixels),
             text("max_request_pixels", max_request_pixels),
+            text("max_pixels_in_flight", max_pixels_in_flight),
             text("max_images", max_images),
             text("max_connections", max_connections),
             text("max_header_bytes", max_header_bytes),
@@ -204,11 +210,12 @@ impl Settings {
     }
 
     /// The limits as the metric `limit` shows them, by flag.
-    pub fn limits(&self) -> [(&'static str, u64); 5] {
+    pub fn limits(&self) -> [(&'static str, u64); 6] {
         [
             ("concurrency", self.predictor.concurrency as u64),
             ("queue", self.admission.images as u64),
             ("max_bytes_in_flight", self.admission.bytes as u64),
+            ("max_pixels_in_flight", self.max_pixels_in_flight),
             ("max_connections", self.front.max_connections as u64),
             ("pixel_threads", self.pixel_threads as u64),
         ]

@@ -15,6 +15,7 @@ use crate::faces::PhotoOptions;
 use crate::observe::log::LogFormat;
 use crate::predictor::{ClientCertificate, PredictorHeader, Protocol, Target};
 use crate::transport::HeaderPattern;
+use crate::transport::tls::TlsFiles;
 use crate::{admission, engine, item, pixel};
 
 pub use args::ServeArgs;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub pixel: pixel::Options,
     /// Pixels of all images of one request.
     pub max_request_pixels: u64,
+    /// Pixels of the images of all requests that are decoded or wait for it.
+    pub max_pixels_in_flight: u64,
     /// Threads that decode and resize.
     pub pixel_threads: usize,
     /// Where items may come from.
@@ -66,7 +69,7 @@ pub struct FrontSettings {
     pub grpc: Option<SocketAddr>,
     /// TLS on both ports, if wanted.
     pub tls: Option<TlsFiles>,
-    /// Age at which gRPC connections are closed.
+    /// Age at which connections are closed.
     pub max_connection_age: Option<Duration>,
     /// Headers to forward to the predictor.
     pub forward_headers: Vec<HeaderPattern>,
@@ -88,15 +91,6 @@ pub struct FrontSettings {
     pub drain_notice: Duration,
     /// When after SIGTERM the process ends, whatever still runs.
     pub grace: Duration,
-}
-
-/// The PEM files of the service's own TLS.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// The certificate chain.
-    pub certificates: PathBuf,
-    /// The private key of its first certificate.
-    pub key: PathBuf,
 }
 
 /// The model server, or the model in this process.

@@ -11,9 +11,10 @@ use crate::quote::quote;
 use crate::settings::durations::Durations;
 use crate::settings::{
     ConfigErrors, FrontSettings, LogSettings, ModelHost, PhotoSettings, PredictorSettings,
-    ServeArgs, Settings, TlsFiles,
+    ServeArgs, Settings,
 };
 use crate::transport::HeaderPattern;
+use crate::transport::tls::TlsFiles;
 use crate::{admission, engine, item, pixel};
 
 /// KServe's variable for the certificate authorities of a TLS predictor.
@@ -101,6 +102,7 @@ impl Settings {
                 formats: args.formats,
             },
             max_request_pixels: args.max_request_pixels,
+            max_pixels_in_flight: args.max_pixels_in_flight,
             pixel_threads: resolve_threads(args.pixel_threads),
             item,
             log: LogSettings {
@@ -139,6 +141,14 @@ fn check_numbers(args: &ServeArgs, problems: &mut Vec<String>) {
             "max_pixels",
             usize::try_from(args.max_pixels).unwrap_or(usize::MAX),
         ),
+        (
+            "max_request_pixels",
+            usize::try_from(args.max_request_pixels).unwrap_or(usize::MAX),
+        ),
+        (
+            "max_pixels_in_flight",
+            usize::try_from(args.max_pixels_in_flight).unwrap_or(usize::MAX),
+        ),
     ] {
         if value == 0 {
             problems.push(format!("--{flag} must be at least 1"));
@@ -175,8 +185,18 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
     let certificates = path_or_variable(args.ssl_certfile.as_ref(), CERTIFICATES_VARIABLE);
     let key = path_or_variable(args.ssl_keyfile.as_ref(), KEY_VARIABLE);
     let tls = match (certificates, key) {
-        (Some(certificates), Some(key)) => Some(TlsFiles { certificates, key }),
-        (None, None) => None,
+        (Some(certificates), Some(key)) => Some(TlsFiles {
+            certificates,
+            key,
+            client_authorities: args.ssl_client_ca_file.clone(),
+        }),
+        (None, None) => {
+            if args.ssl_client_ca_file.is_some() {
+                problems
+                    .push("--ssl_client_ca_file needs --ssl_certfile and --ssl_keyfile".to_owned());
+            }
+            None
+        }
         _ => {
             problems.push("--ssl_certfile and --ssl_keyfile must be given together".to_owned());
             None
@@ -430,9 +450,26 @@ mod tests {
     }
 
     #[test]
+    fn authorities_of_callers_need_a_certificate_of_our_own() {
+        let alone = settings(&["--ssl_client_ca_file=ca"]).unwrap_err();
+        assert_eq!(
+            alone.to_string(),
+            "--ssl_client_ca_file needs --ssl_certfile and --ssl_keyfile"
+        );
+        let all = [
+            "--ssl_client_ca_file=ca",
+            "--ssl_certfile=c",
+            "--ssl_keyfile=k",
+        ];
+        let tls = settings(&all).unwrap().front.tls.unwrap();
+        assert_eq!(tls.client_authorities.unwrap().to_str(), Some("ca"));
+    }
+
+    #[test]
     fn all_problems_at_once() {
         let problems = settings(&[
             "--queue=0",
+            "--max_pixels_in_flight=0",
             "--model_name=a/b",
             "--ssl_certfile=c",
             "--forward_headers=x y",
@@ -445,6 +482,7 @@ mod tests {
             lines,
             [
                 "--queue must be at least 1",
+                "--max_pixels_in_flight must be at least 1",
                 "--model_name must be a non-empty name without / and :",
                 "--ssl_certfile and --ssl_keyfile must be given together",
                 "--forward_headers: invalid header name \"x y\"",

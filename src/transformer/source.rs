@@ -1,13 +1,10 @@
 //! Where an image's bytes come from: fetched where it is only named, decoded from base64 where it
 //! comes so, as it is otherwise.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use bytes::Bytes;
 
 use super::Image;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::item::{FetchPermits, Fetcher, Item, data_uri};
 use crate::pixel::Scratch;
 use crate::workers::Workers;
@@ -21,42 +18,6 @@ pub(crate) struct WorkerScratch {
 
 /// The threads that decode and resize (`--pixel_threads`).
 pub(crate) type PixelThreads = Workers<WorkerScratch>;
-
-/// The pixels that a request may still decode: small files may hold large images, and many of them
-/// would keep the pixel threads from other requests.
-#[derive(Debug)]
-pub(super) struct PixelCount {
-    left: AtomicI64,
-    most: u64,
-}
-
-impl PixelCount {
-    pub(super) fn new(most: u64) -> Arc<Self> {
-        Arc::new(Self {
-            left: AtomicI64::new(i64::try_from(most).unwrap_or(i64::MAX)),
-            most,
-        })
-    }
-
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if self.left.load(Ordering::Relaxed) > 0 {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::Invalid,
-            format!(
-                "the images before it have {} pixels or more, the most that one request may have \
-                 (--max_request_pixels)",
-                self.most
-            ),
-        ))
-    }
-
-    pub(super) fn count(&self, pixels: u64) {
-        let pixels = i64::try_from(pixels).unwrap_or(i64::MAX);
-        self.left.fetch_sub(pixels, Ordering::Relaxed);
-    }
-}
 
 /// The image where it is only named.
 pub(super) async fn fetch(

@@ -18,9 +18,10 @@ use tokio::time::sleep_until;
 
 use super::fill::{Chunk, RowMut};
 use super::read::{Outputs, RowRef};
-use super::source::{PixelCount, PixelThreads, WorkerScratch, encoded, fetch};
+use super::request_pixels::{PixelBudget, RequestPixels};
+use super::source::{PixelThreads, WorkerScratch, encoded, fetch};
 use super::{Image, Keeper, Model, Rows};
-use crate::admission::{ByteBudget, ByteReservation};
+use crate::admission::{ByteBudget, ByteReservation, FairPermit};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::item::{FetchPermits, Fetcher};
@@ -50,8 +51,8 @@ pub(crate) struct Resources {
     pub(crate) pixels: Arc<PixelThreads>,
     /// Where items other than `data:` come from.
     pub(crate) fetcher: Arc<Fetcher>,
-    /// `--max_request_pixels`: of all images of one request.
-    pub(crate) max_request_pixels: u64,
+    /// The pixels of one request, and of all of them.
+    pub(crate) pixel_budget: PixelBudget,
     /// What tensors and kept images are counted in.
     pub(crate) bytes: ByteBudget,
 }
@@ -136,20 +137,25 @@ impl<'a> Cx<'a> {
         K: Send + 'static,
     {
         let count = images.len();
+        let pixels = self.resources.pixel_budget.admit(&images)?;
+        let turns = Arc::clone(&pixels);
         let permits = FetchPermits::default();
         let fetched = stream::iter(images)
             .map(|image| {
                 let (fetcher, permits) = (&self.resources.fetcher, permits.clone());
                 async move { fetch(image, fetcher, &permits).await }
             })
-            .buffered(MAX_FETCHES);
-        let pixels = PixelCount::new(self.resources.max_request_pixels);
+            .buffered(MAX_FETCHES)
+            .enumerate()
+            .then(move |(index, image)| take_turn(Arc::clone(&turns), index, image));
         let max_item_bytes = self.resources.fetcher.max_item_bytes();
-        let fill = move |image: Image, row: &mut RowMut, scratch: &mut WorkerScratch| {
-            pixels.check()?;
+        let fill = move |(index, image, _turn): (usize, Image, FairPermit),
+                         row: &mut RowMut,
+                         scratch: &mut WorkerScratch| {
             let bytes = encoded(&image, max_item_bytes, &mut scratch.encoded)?;
+            pixels.check(index, bytes)?;
             let filled = fill(bytes, row, &mut scratch.pixels);
-            pixels.count(scratch.pixels.decoded_pixels());
+            pixels.decoded(index, bytes, scratch.pixels.decoded_pixels());
             filled.map_err(|error| match recognise(bytes, Place::Image) {
                 Some(recognised) if error.kind == Kind::Invalid => {
                     Error::new(error.kind, recognised.to_string())
@@ -335,6 +341,16 @@ impl<'a> Cx<'a> {
         }
         Ok(())
     }
+}
+
+/// An image that has been fetched, when it is its turn among those of its request.
+async fn take_turn(
+    pixels: Arc<RequestPixels>,
+    index: usize,
+    image: Result<Image, Error>,
+) -> Result<(usize, Image, FairPermit), Error> {
+    let image = image?;
+    Ok((index, image, pixels.turn(index).await))
 }
 
 /// One row on a pixel thread. A panic is the row's error and no other's.

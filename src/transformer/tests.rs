@@ -23,7 +23,7 @@ fn resources() -> Resources {
     Resources {
         pixels: Arc::new(PixelThreads::start("pixels", 1, 1000, WorkerScratch::default).unwrap()),
         fetcher: Arc::new(Fetcher::new(item::Settings::default()).unwrap()),
-        max_request_pixels: u64::MAX,
+        pixel_budget: PixelBudget::new(u64::MAX, u64::MAX, u64::MAX, 1, &metrics),
         bytes: ByteBudget::unlimited(&metrics),
     }
 }

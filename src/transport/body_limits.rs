@@ -21,6 +21,8 @@ pub(crate) struct BodyLimits {
     pub max_bytes: usize,
     /// `--body_read_timeout_seconds`.
     pub read_timeout: Duration,
+    /// `--idle_timeout_seconds`: how long a stream without a deadline may go without a message.
+    pub stream_idle_timeout: Duration,
     /// Where its bytes are reserved before they are read.
     pub budget: ByteBudget,
     /// Where it is inflated.
@@ -44,6 +46,12 @@ pub(crate) enum BodyError {
     #[error("the body did not arrive within {seconds} s (--body_read_timeout_seconds)")]
     TooSlow {
         /// `--body_read_timeout_seconds`.
+        seconds: u64,
+    },
+    /// A stream went without a message for too long.
+    #[error("no message came within {seconds} s (--idle_timeout_seconds); open the stream again")]
+    IdleStream {
+        /// `--idle_timeout_seconds`.
         seconds: u64,
     },
     /// The request's deadline passed before it was complete.

@@ -2,14 +2,12 @@
 //! silence, by its age or by the end of the service. What its requests mean is not known here.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,14 +17,13 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
+use super::handler::{Body, Handler};
 use super::idle_timeout::{Activity, TrackedIo};
+use super::refused_head::RefusingIo;
 use super::send_timeout::{GuardedBody, StreamExecutor};
+use super::tls::ServerTls;
 use crate::shutdown::{Phase, Shutdown};
-
-/// The body of a response: there already, or gRPC's.
-pub(crate) type Body = Either<Full<Bytes>, tonic::body::Body>;
 
 /// HTTP/2 frame and windows. The receiver chooses them: with the usual 16 KiB frames a batch of
 /// tensors came in ten times as many reads. The window of a connection is memory that its peer can
@@ -42,19 +39,6 @@ const GRACEFUL_CLOSE: Duration = Duration::from_secs(1);
 /// would keep its place for as long as it has a stream open.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Makes the responses to the requests of a port.
-pub(crate) trait Handler: Send + Sync + 'static {
-    /// Whether HTTP/1 is spoken at all. Clients that ask a port what it speaks take a response in
-    /// HTTP/1 for a REST server's.
-    const HTTP1: bool = true;
-
-    /// The response to one request. Failures are responses too.
-    fn handle(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Body>> + Send;
-}
-
 /// The limits of connections.
 #[derive(Clone)]
 pub(crate) struct ConnectionSettings {
@@ -69,7 +53,7 @@ pub(crate) struct ConnectionSettings {
     /// Age at which a connection is told to close.
     pub max_age: Option<Duration>,
     /// TLS, if wanted.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// Serves a connection until it is closed.
@@ -88,7 +72,8 @@ pub(super) async fn serve_connection<H: Handler>(
     let Some(tls) = settings.tls.clone() else {
         return serve_http(stream, handler, settings, shutdown).await;
     };
-    match tokio::time::timeout(settings.header_read_timeout, tls.accept(stream)).await {
+    let handshake = tls.acceptor().accept(stream);
+    match tokio::time::timeout(settings.header_read_timeout, handshake).await {
         Ok(Ok(stream)) => serve_http(stream, handler, settings, shutdown).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -105,10 +90,16 @@ async fn serve_http<H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let guard = activity.begin_request();
         let keeps_alive = request.version() == Version::HTTP_11;
-        let response = Arc::clone(&handler).handle(request);
+        let too_large = request.version() == Version::HTTP_2
+            && head_bytes(&request) > settings.max_header_bytes;
+        let handler = Arc::clone(&handler);
         let shutdown = shutdown.clone();
         async move {
-            let mut response = response.await;
+            let mut response = if too_large {
+                refuse(&*handler, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+            } else {
+                handler.handle(request).await
+            };
             if keeps_alive && shutdown.has_reached(Phase::Draining) {
                 // Kept, the connection would be closed under the caller's next request.
                 let close = HeaderValue::from_static("close");
@@ -117,7 +108,12 @@ async fn serve_http<H: Handler>(
             Ok::<_, Infallible>(response.map(|body| GuardedBody::new(body, guard)))
         }
     });
-    let io = TokioIo::new(TrackedIo::new(stream, Arc::clone(&activity)));
+    let io = TrackedIo::new(stream, Arc::clone(&activity));
+    let io = TokioIo::new(RefusingIo::new(
+        io,
+        Arc::clone(&handler),
+        Arc::clone(&activity),
+    ));
     let builder = builder(&settings);
     let builder = if H::HTTP1 {
         builder
@@ -127,8 +123,7 @@ async fn serve_http<H: Handler>(
     let mut connection = pin!(builder.serve_connection(io, service));
     let aged = async {
         match settings.max_age {
-            // A tenth more or less: opened together, connections would return together.
-            Some(age) => tokio::time::sleep(age.mul_f64(0.9 + 0.2 * fastrand::f64())).await,
+            Some(age) => tokio::time::sleep(with_jitter(age)).await,
             None => std::future::pending().await,
         }
     };
@@ -157,6 +152,30 @@ async fn serve_http<H: Handler>(
     }
 }
 
+/// A tenth more or less: opened together, connections would return together.
+fn with_jitter(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// What a head counts as on HTTP/2, with the allowance of its standard for each header.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query();
+    let headers = request.headers().iter();
+    path.map_or(0, |path| path.as_str().len())
+        + headers
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum::<usize>()
+}
+
+fn refuse(handler: &impl Handler, status: StatusCode) -> Response<Body> {
+    let body = handler.refuse(status);
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
 /// Returns when a head has been on its way for too long, or there has been no request for too long.
 async fn silent(activity: &Activity, settings: &ConnectionSettings) {
     loop {
@@ -169,6 +188,7 @@ async fn silent(activity: &Activity, settings: &ConnectionSettings) {
 }
 
 fn builder(settings: &ConnectionSettings) -> auto::Builder<StreamExecutor> {
+    let max_header_bytes = u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX);
     let mut builder = auto::Builder::new(StreamExecutor {
         send_timeout: settings.idle_timeout,
     });
@@ -185,7 +205,8 @@ fn builder(settings: &ConnectionSettings) -> auto::Builder<StreamExecutor> {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        // Twice what is taken: a head in between gets a response that says what is wrong with it.
+        .max_header_list_size(max_header_bytes.saturating_mul(2))
         .keep_alive_interval(KEEP_ALIVE);
     builder
 }
@@ -193,5 +214,20 @@ fn builder(settings: &ConnectionSettings) -> auto::Builder<StreamExecutor> {
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_one_age_go_at_different_times() {
+        let age = Duration::from_secs(100);
+        let mut ages: Vec<_> = (0..100).map(|_| with_jitter(age)).collect();
+        let bounds = Duration::from_secs(90)..Duration::from_secs(110);
+        assert!(ages.iter().all(|age| bounds.contains(age)), "{ages:?}");
+        ages.dedup();
+        assert!(ages.len() > 90, "{ages:?}");
     }
 }

@@ -83,6 +83,19 @@ pub(crate) struct LimitedBody<B> {
     pub(crate) pending: PendingReservations,
 }
 
+impl<B> LimitedBody<B> {
+    /// When the next message must have begun, or be complete if it is the only one. The messages of
+    /// a stream may come whenever their sender likes, within the stream's deadline if it has one.
+    fn next_message_by(&self) -> Option<Instant> {
+        let time = match (self.messages, self.deadline) {
+            (Messages::One, _) => self.limits.read_timeout,
+            (Messages::Stream, None) => self.limits.stream_idle_timeout,
+            (Messages::Stream, Some(_)) => return None,
+        };
+        Some(Instant::now() + time)
+    }
+}
+
 impl<B> LimitedBody<B>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -93,13 +106,12 @@ where
         self,
     ) -> impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static {
         let reader = Reader {
-            // The message of a stream may come whenever its sender likes.
-            read_by: (self.messages == Messages::One)
-                .then(|| Instant::now() + self.limits.read_timeout),
+            read_by: self.next_message_by(),
             ended: self.body.is_end_stream(),
             limited: self,
             received: Bytes::new(),
             left: 0,
+            in_message: false,
         };
         let chunks = stream::unfold(reader, |mut reader| async move {
             let chunk = reader.next_chunk().await.transpose()?;
@@ -117,8 +129,11 @@ struct Reader<B> {
     received: Bytes,
     /// Bytes of the current message still to be passed on.
     left: usize,
-    /// When the current message must be complete: it holds bytes that others wait for.
+    /// When the current message must be complete, as it holds bytes that others wait for; between the
+    /// messages of a stream, when the next one must begin.
     read_by: Option<Instant>,
+    /// Whether a message has begun and is not complete.
+    in_message: bool,
     ended: bool,
 }
 
@@ -158,6 +173,7 @@ where
         limits.check_length(length)?;
         let reserved = limits.reserve(length, self.limited.deadline).await?;
         self.read_by = Some(Instant::now() + limits.read_timeout);
+        self.in_message = true;
         let (1, MessageEncoding::Known(encoding)) = (flag, self.limited.encoding) else {
             self.limited.pending.push(reserved);
             self.left = length;
@@ -185,7 +201,8 @@ where
     }
 
     fn end_message(&mut self) {
-        self.read_by = None;
+        self.read_by = self.limited.next_message_by();
+        self.in_message = false;
         self.ended = self.limited.messages == Messages::One;
     }
 
@@ -210,13 +227,19 @@ where
         while self.received.is_empty() {
             let LimitedBody {
                 body,
+                messages,
                 limits,
                 deadline,
                 ..
             } = &mut self.limited;
-            let Some(frame) = limits
-                .in_time(*deadline, self.read_by, body.frame())
-                .await?
+            let received = limits.in_time(*deadline, self.read_by, body.frame()).await;
+            let idle = !self.in_message && *messages == Messages::Stream;
+            let Some(frame) = received.map_err(|error| match error {
+                BodyError::TooSlow { .. } if idle => BodyError::IdleStream {
+                    seconds: limits.stream_idle_timeout.as_secs(),
+                },
+                error => error,
+            })?
             else {
                 self.ended = true;
                 return Ok(false);

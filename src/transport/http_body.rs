@@ -157,6 +157,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
         BodyLimits {
             max_bytes: 4 << 20,
+            stream_idle_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
             budget: ByteBudget::new(budget, Duration::from_secs(5), &metrics),
             pool: CpuPool::start(1).unwrap(),

@@ -66,6 +66,11 @@ impl Activity {
         self.requests.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether HTTP/2 is spoken.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
     /// A request's head is complete.
     pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -83,8 +88,7 @@ impl Activity {
         let since = |moment: &AtomicU64| {
             Duration::from_millis(self.now().saturating_sub(moment.load(Ordering::Relaxed)))
         };
-        let multiplexed = self.multiplexed.load(Ordering::Relaxed);
-        if self.head.load(Ordering::Relaxed) != NO_HEAD && !multiplexed {
+        if self.head.load(Ordering::Relaxed) != NO_HEAD && !self.is_multiplexed() {
             return head.saturating_sub(since(&self.head));
         }
         idle.saturating_sub(since(&self.idle)).min(head)
@@ -143,7 +147,7 @@ impl<IO> TrackedIo<IO> {
     /// would end the request of a caller that has only closed its side.
     fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let activity = &self.activity;
-        if !activity.has_requests() || activity.multiplexed.load(Ordering::Relaxed) {
+        if !activity.has_requests() || activity.is_multiplexed() {
             return Poll::Ready(());
         }
         self.half_closed

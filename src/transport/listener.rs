@@ -9,7 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::connection::{self, ConnectionSettings, Handler};
+use super::connection::{self, ConnectionSettings};
+use super::handler::Handler;
 use crate::shutdown::{Phase, Shutdown};
 
 /// Pause after the system refused a connection, for example for want of file descriptors.

@@ -5,14 +5,17 @@ mod body_limits;
 pub(crate) mod compression;
 mod connection;
 pub(crate) mod grpc_body;
+mod handler;
 pub(crate) mod headers;
 pub(crate) mod http_body;
 mod idle_timeout;
 mod listener;
+mod refused_head;
 mod send_timeout;
 pub mod tls;
 
 pub(crate) use body_limits::{BodyError, BodyLimits};
-pub(crate) use connection::{Body, ConnectionSettings, Handler};
+pub(crate) use connection::ConnectionSettings;
+pub(crate) use handler::{Body, Handler};
 pub(crate) use headers::HeaderPattern;
 pub(crate) use listener::serve;

@@ -1,64 +1,71 @@
-//! TLS on our own ports: certificate chain and key from PEM files.
+//! TLS on our own ports: certificate chain and key from PEM files, and optionally the authorities of
+//! callers' certificates. They are read again when they change, so that a renewal needs no restart.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate or key that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The chain cannot be read.
-    #[error("--ssl_certfile {path}: {reason}")]
-    Chain {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The key cannot be read.
-    #[error("--ssl_keyfile {path}: {reason}")]
-    Key {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// They do not fit each other.
-    #[error("--ssl_certfile and --ssl_keyfile cannot be used together: {0}")]
-    Pair(rustls::Error),
+use crate::pem;
+use crate::reload::Reloaded;
+
+/// The PEM files of the service's own TLS.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// `--ssl_certfile`: the certificate chain.
+    pub certificates: PathBuf,
+    /// `--ssl_keyfile`: the private key of its first certificate.
+    pub key: PathBuf,
+    /// `--ssl_client_ca_file`: one of these authorities must have signed each caller's certificate.
+    pub client_authorities: Option<PathBuf>,
 }
 
-/// An acceptor that offers HTTP/2 and HTTP/1.1.
-///
-/// # Errors
-///
-/// When a file cannot be read or the key is not the certificate's.
-pub fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, Error> {
-    let chain_error = |reason: String| Error::Chain {
-        path: chain.display().to_string(),
-        reason,
-    };
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| chain_error(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(chain_error("there is no certificate in it".to_owned()));
+/// TLS with the files as they are now.
+#[derive(Debug)]
+pub struct ServerTls(Reloaded<Arc<ServerConfig>>);
+
+impl ServerTls {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be used, or the key is not the certificate's; a text that names the flag and the file.
+    pub fn load(files: &TlsFiles) -> Result<Self, String> {
+        let watched = [&files.certificates, &files.key];
+        let watched = watched.into_iter().chain(&files.client_authorities);
+        let watched = watched.cloned().collect();
+        let files = files.clone();
+        Reloaded::new(watched, move || config(&files).map(Arc::new)).map(Self)
     }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| Error::Key {
-        path: key.display().to_string(),
-        reason: error.to_string(),
-    })?;
+
+    /// What the next connection is accepted with: offers HTTP/2 and HTTP/1.1.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.get())
+    }
+}
+
+fn config(files: &TlsFiles) -> Result<ServerConfig, String> {
+    let chain = pem::certificates("--ssl_certfile", &files.certificates)?;
+    let key = pem::key("--ssl_keyfile", &files.key)?;
+    let pair = |error| format!("--ssl_certfile and --ssl_keyfile cannot be used together: {error}");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(Error::Pair)?
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(Error::Pair)?;
+        .map_err(pair)?;
+    let builder = match &files.client_authorities {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let roots = Arc::new(pem::authorities("--ssl_client_ca_file", file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            let verifier = verifier.build();
+            let verifier = verifier
+                .map_err(|error| format!("--ssl_client_ca_file {}: {error}", file.display()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(config)
 }

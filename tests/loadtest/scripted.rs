@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::tls;
+use facequality_transformer::tls::{ServerTls, TlsFiles};
 use facequality_transformer::wire::triton::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
@@ -72,12 +72,13 @@ impl HttpTarget {
 
     /// One behind TLS, by the authority of `tests/world/tls/ca.pem`.
     pub(crate) async fn start_tls(script: Script) -> Self {
-        let chain = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/tls/server.pem");
-        let key = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/world/tls/server-key.pem"
-        );
-        let acceptor = tls::acceptor(Path::new(chain), Path::new(key)).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/world/tls");
+        let tls = ServerTls::load(&TlsFiles {
+            certificates: folder.join("server.pem"),
+            key: folder.join("server-key.pem"),
+            client_authorities: None,
+        });
+        let acceptor = tls.unwrap().acceptor();
         Self::start_with(script, Some(acceptor)).await
     }
 

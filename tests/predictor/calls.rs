@@ -19,6 +19,7 @@ over_both_protocols!(
     a_dropped_call_is_taken_back,
     the_deadline_ends_a_call,
     the_wait_for_a_permit_counts_against_the_deadline,
+    a_permit_that_came_late_is_told_with_the_deadline,
     invalid_responses_are_named,
 );
 
@@ -117,6 +118,31 @@ async fn the_wait_for_a_permit_counts_against_the_deadline(protocol: Protocol) {
     triton.set(|script| script.hold = false);
     assert_eq!(first.await.unwrap().unwrap(), [1.0]);
     assert_eq!(triton.observed().calls, 1);
+}
+
+async fn a_permit_that_came_late_is_told_with_the_deadline(protocol: Protocol) {
+    let triton = triton().await;
+    let mut settings = settings_over(protocol, &triton.host());
+    settings.concurrency = 1;
+    let predictor = ready(&settings).await;
+    triton.set(|script| script.hold = true);
+    let first = tokio::spawn({
+        let predictor = predictor.clone();
+        async move { scores(&predictor, 1, 1).await }
+    });
+    triton.wait(|observed| observed.in_flight == 1).await;
+    let second = tokio::spawn({
+        let predictor = predictor.clone();
+        let context = context(Duration::from_secs(1));
+        async move { predictor.infer(rows(2, 1), &context).await }
+    });
+    // Gone, the first one gives its permit to the second, which then gets no response either.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    first.abort();
+    let error = second.await.unwrap().unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::DeadlineAfterWait(_)), "{text}");
+    assert!(text.contains("(--concurrency)"), "{text}");
 }
 
 async fn invalid_responses_are_named(protocol: Protocol) {

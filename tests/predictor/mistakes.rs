@@ -43,5 +43,8 @@ async fn rest_to_a_grpc_port() {
 async fn no_port() {
     // Nothing listens on a privileged port here, or something that is not a Triton.
     let predictor = connecting(&settings("127.0.0.1"));
-    wait_not_ready(&predictor, "80 is the port if --predictor_host gives none").await;
+    wait_not_ready(&predictor, "--predictor_host gives no port, so it is 80").await;
+    let predictor = connecting(&settings("127.0.0.1:80"));
+    let reason = wait_not_ready(&predictor, "cannot reach it").await;
+    assert!(!reason.contains("gives no port"), "{reason}");
 }

@@ -11,6 +11,7 @@ over_both_protocols!(
     a_draining_replica_costs_no_caller_an_error,
     the_last_replica_is_never_ejected,
     a_slow_replica_is_spared,
+    the_metrics_show_which_replicas_get_calls,
 );
 
 /// Eight callers, one call after the other each; how many calls failed.
@@ -138,4 +139,34 @@ async fn calls_that_wait_for_a_stream_get_it_in_their_order() {
             "call {row} was number {place} to end"
         );
     }
+}
+
+async fn the_metrics_show_which_replicas_get_calls(protocol: Protocol) {
+    let twins = twins(protocol).await;
+    let is_up = |triton: &FakeTriton| {
+        let gauge = &twins.metrics.predictor_up;
+        let labels = [signature().model, triton.host()];
+        gauge.with_label_values(&labels).get()
+    };
+    let wait = async |triton: &FakeTriton, expected| {
+        for _ in 0..1000 {
+            if is_up(triton) == expected {
+                return;
+            }
+            // A call also finds out whether an ejected replica is well again.
+            let _ = scores(&twins.predictor, 1, 1).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {expected}");
+    };
+    wait(&twins.a, 1).await;
+    wait(&twins.b, 1).await;
+    twins.prefer_a().await;
+    let fault = Fault::Status(Code::Internal, "CUDA error");
+    twins.a.set(|script| script.always = Some(fault));
+    assert_eq!(failed(&twins.predictor, 100).await, 0);
+    wait(&twins.a, 0).await;
+    assert_eq!(is_up(&twins.b), 1);
+    twins.a.set(|script| script.always = None);
+    wait(&twins.a, 1).await;
 }

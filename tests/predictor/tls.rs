@@ -171,3 +171,45 @@ async fn a_predictor_that_asks_for_a_certificate() {
         assert_eq!(scores(&predictor, 4, 1).await.unwrap(), [4.0]);
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_is_opened_again_resumes_its_tls_session() {
+    for (speaks, protocol) in [
+        (Speaks::Grpc, Protocol::Grpc),
+        (Speaks::Rest, Protocol::Rest),
+    ] {
+        let triton = tls_triton(speaks).await;
+        let predictor = ready(&over_tls(&triton, "localhost", protocol)).await;
+        assert_eq!(scores(&predictor, 4, 1).await.unwrap(), [4.0]);
+        let resumed = triton.observed().resumed_sessions;
+        triton.cut();
+        triton
+            .wait(|observed| observed.resumed_sessions > resumed)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_the_predictor_without_a_restart() {
+    let triton = mutual_tls_triton(Speaks::Grpc).await;
+    let folder = tempfile::tempdir().unwrap();
+    let cert_file = folder.path().join("tls.crt");
+    let key_file = folder.path().join("tls.key");
+    // One that the predictor does not take.
+    std::fs::copy(file("self-signed.pem"), &cert_file).unwrap();
+    std::fs::copy(file("server-key.pem"), &key_file).unwrap();
+    let mut settings = over_tls(&triton, "localhost", Protocol::Grpc);
+    settings.tls = Some(TlsSettings {
+        ca_file: Some(file("ca.pem")),
+        client: Some(ClientCertificate {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+        }),
+    });
+    let predictor = connecting(&settings);
+    wait_not_ready(&predictor, "Certificate").await;
+    std::fs::copy(file("client.pem"), &cert_file).unwrap();
+    std::fs::copy(file("client-key.pem"), &key_file).unwrap();
+    wait_ready(&predictor).await;
+    assert_eq!(scores(&predictor, 4, 1).await.unwrap(), [4.0]);
+}

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{World, grey, item, multi, score_of_grey, single};
+use crate::world::{World, grey, grey_of, item, multi, score_of_grey, single};
 
 #[tokio::test]
 async fn a_batch_beyond_the_predictors_is_split_and_stays_in_order() {
@@ -154,10 +154,68 @@ async fn under_overload_what_is_admitted_is_served() {
 async fn the_pixels_of_a_request_are_bounded_together() {
     let flags = ["--max_request_pixels=1000", "--pixel_threads=1"];
     let world = World::with(&flags, |_| ()).await;
-    // Images of 256 pixels: the fourth reaches the bound, and two more may have been begun.
+    // Images of 256 pixels. Known from their headers, or as they are decoded: with a space inside,
+    // base64 is not looked into before.
     let response = world.predict(multi(&vec![grey(1); 10])).await;
     assert_eq!(response.status, 400, "{}", response.text);
     let error = response.error();
+    assert!(error.contains("have 2560 pixels"), "{error}");
+    let spaced = multi(&vec![grey(1); 10]).replace("base64,iVBOR", "base64,iVB OR");
+    let error = world.predict(spaced).await.error();
+    assert!(error.contains("multi_data[3]"), "{error}");
     assert!(error.contains("--max_request_pixels"), "{error}");
     assert_eq!(world.scores(&vec![grey(1); 3]).await.len(), 3);
+}
+
+/// A WebP of one colour whose header says so many pixels on each side; its 38 bytes are not decoded
+/// where this is used.
+fn webp(side: u32) -> Vec<u8> {
+    let mut file = b"RIFF\x1E\0\0\0WEBPVP8L\x11\0\0\0\x2F".to_vec();
+    file.extend_from_slice(&((side - 1) | (side - 1) << 14).to_le_bytes());
+    file.resize(38, 0);
+    file
+}
+
+#[tokio::test]
+async fn small_files_of_large_images_are_refused_by_their_headers() {
+    let world = World::new().await;
+    let response = world.predict(multi(&vec![webp(6320); 128])).await;
+    assert_eq!(response.status, 400, "{}", response.text);
+    let pixels = 128 * 6320 * 6320_u64;
+    let error = response.error();
+    assert!(error.contains(&format!("have {pixels} pixels")), "{error}");
+    // One that is refused for itself does not count.
+    let error = world.predict(multi(&[webp(16_000)])).await.error();
+    assert!(error.contains("--max_pixels"), "{error}");
+}
+
+#[tokio::test]
+async fn pixels_in_flight_are_bounded_over_all_requests() {
+    let flags = ["--max_pixels_in_flight=1", "--pixel_threads=1"];
+    let world = std::sync::Arc::new(World::with(&flags, |_| ()).await);
+    // Alone, any request is taken.
+    assert_eq!(world.scores(&[grey(1)]).await, [score_of_grey(1)]);
+    let long = {
+        let world = std::sync::Arc::clone(&world);
+        let images = vec![grey_of(2000, 3); 100];
+        tokio::spawn(async move { world.predict(multi(&images)).await })
+    };
+    let gauge = || async {
+        let metrics = world.get("/metrics").await.text;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("facequality_pixels_in_flight "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    while gauge().await == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let response = world.predict(multi(&[grey(1)])).await;
+    assert_eq!(response.status, 429, "{}", response.text);
+    assert_eq!(response.headers["retry-after"], "1");
+    let error = response.error();
+    assert!(error.contains("--max_pixels_in_flight 1"), "{error}");
+    assert!(error.contains("400000000 pixels are in flight"), "{error}");
+    assert_eq!(long.await.unwrap().status, 200);
+    assert_eq!(gauge().await, 0);
 }

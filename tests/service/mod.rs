@@ -4,9 +4,11 @@
 mod bad_input;
 mod drain;
 mod errors;
+mod heads;
 mod items;
 mod load;
 mod memory;
 mod photo;
 mod protocols;
+mod tls;
 mod v1;

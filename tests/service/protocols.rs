@@ -214,6 +214,37 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn old_connections_of_every_port_are_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    const GOAWAY: u8 = 7;
+    let world = World::with(&["--grpc_max_connection_age_seconds=1"], |_| ()).await;
+    let mut kept = TcpStream::connect(world.service.http).await.unwrap();
+    let request = b"GET /v2/health/live HTTP/1.1\r\n\r\n";
+    kept.write_all(request).await.unwrap();
+    let mut response = String::new();
+    kept.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    for address in [world.service.http, world.service.grpc.unwrap()] {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        peer.write_all(begin).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            peer.read_exact(&mut head).await.unwrap();
+            if head[3] == GOAWAY {
+                break;
+            }
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            peer.read_exact(&mut vec![0; length as usize])
+                .await
+                .unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_tensor_goes_out_as_the_model_takes_it() {
     // The values of grey images are exact in FP16 too.
     let images: Vec<_> = [0, 77, 255].map(grey).to_vec();

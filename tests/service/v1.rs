@@ -241,6 +241,8 @@ async fn cloud_events_are_answered_as_events() {
     assert_eq!(binary.headers["ce-type"], "io.kserve.inference.response");
     let source = "io.kserve.inference.facequality";
     assert_eq!(binary.headers["ce-source"], source);
+    let time = binary.headers["ce-time"].to_str().unwrap();
+    assert!(time.ends_with('Z') && time.contains('T'), "{time}");
 
     let event = format!(
         r#"{{"specversion":"1.0","id":"1","source":"test","type":"request","data":{plain}}}"#
@@ -259,6 +261,7 @@ async fn cloud_events_are_answered_as_events() {
     let event = structured.json();
     assert_eq!(event["data"], expected);
     assert_eq!(event["source"], source);
+    assert!(event["time"].as_str().unwrap().ends_with('Z'), "{event}");
     for wrong in ["{}", "x"] {
         let event = predict().header("content-type", "application/cloudevents+json");
         let refused = read(event.body(wrong).send().await.unwrap()).await;

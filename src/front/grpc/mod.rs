@@ -101,6 +101,10 @@ impl Handler for GrpcRoutes {
         let Ok(response) = routes.call(request).await;
         response.map(Either::Right)
     }
+
+    fn refuse(&self, status: StatusCode) -> Bytes {
+        self.settings.refuse_head(status)
+    }
 }
 
 /// What of gRPC is not spoken here, with its HTTP status: other messages than protobuf, and gRPC over

@@ -65,6 +65,7 @@ fn settings(max_bytes: usize) -> Settings {
     Settings {
         body: BodyLimits {
             max_bytes,
+            stream_idle_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
             budget: ByteBudget::unlimited(&metrics),
             pool: CpuPool::start(1).unwrap(),

@@ -57,6 +57,7 @@ async fn server(scripted: Scripted) -> Server {
     let settings = Arc::new(Settings {
         body: BodyLimits {
             max_bytes: 100_000,
+            stream_idle_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
             budget: ByteBudget::unlimited(&metrics),
             pool: pool.clone(),

@@ -8,9 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -18,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use crate::loadtest::error::Error;
 use crate::loadtest::failure::{Failure, FailureKind};
 use crate::loadtest::target::address::Address;
+use crate::pem;
 
 /// A connected stream, as hyper takes it.
 pub(super) type Stream = TokioIo<Pin<Box<dyn ReadWrite>>>;
@@ -90,18 +90,7 @@ fn is_not_tls(error: &io::Error) -> bool {
 }
 
 fn connector(ca_file: Option<&Path>, application: &[u8]) -> Result<TlsConnector, Error> {
-    let mut roots = RootCertStore::empty();
-    // A machine may have no roots of its own, or some that cannot be read.
-    let (added, _) =
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(file) = ca_file {
-        add_roots(&mut roots, file)
-            .map_err(|reason| Error::Usage(format!("--ca_file {}: {reason}", file.display())))?;
-    } else if added == 0 {
-        return Err(Error::Usage(
-            "the system has no root certificates: name some with --ca_file".to_owned(),
-        ));
-    }
+    let roots = pem::system_authorities("--ca_file", ca_file).map_err(Error::Usage)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -110,20 +99,6 @@ fn connector(ca_file: Option<&Path>, application: &[u8]) -> Result<TlsConnector,
         .with_no_client_auth();
     config.alpn_protocols = vec![application.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn add_roots(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
-    let mut added = 0;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-        added += 1;
-    }
-    if added == 0 {
-        return Err("it has no certificate".to_owned());
-    }
-    Ok(())
 }
 
 /// A connection that ended before its response.

@@ -349,6 +349,7 @@ impl Lease {
     fn readmit(&self, latency: Option<Duration>) {
         if self.pooled().health.record_success(latency) {
             tracing::info!(address = self.label(), "predictor in use again");
+            self.pooled().changed.send_replace(());
         }
     }
 

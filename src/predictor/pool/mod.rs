@@ -6,6 +6,7 @@ pub(in crate::predictor) mod connection;
 mod health;
 mod supervisor;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -75,14 +76,43 @@ impl Pool {
     /// connection, until it is dropped.
     pub(in crate::predictor) async fn report_readiness(&self) {
         let mut changed = self.changed.subscribe();
+        let mut shown = BTreeMap::new();
         // The pool holds the other end.
         while changed.changed().await.is_ok() {
+            self.report_replicas(&mut shown);
             if let Some(new) = self.aggregate_readiness() {
                 let is_ready = matches!(new, Readiness::Ready { .. });
                 self.metrics.ready.set(i64::from(is_ready));
                 self.set_readiness(new);
             }
         }
+    }
+
+    /// Shows which replicas get calls, and forgets those that are gone.
+    fn report_replicas(&self, shown: &mut BTreeMap<String, bool>) {
+        let replicas = self.replicas();
+        for address in shown
+            .keys()
+            .filter(|address| !replicas.contains_key(*address))
+        {
+            self.metrics.forget_replica(address);
+        }
+        for (address, &is_up) in &replicas {
+            self.metrics.set_up(address, is_up);
+        }
+        *shown = replicas;
+    }
+
+    /// The addresses, and whether they get calls.
+    fn replicas(&self) -> BTreeMap<String, bool> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let mut replicas = BTreeMap::new();
+        for Slot { pooled, .. } in slots.iter() {
+            let is_up = matches!(&*pooled.state(), State::Ready(_))
+                && pooled.health.standing() == Standing::InUse;
+            *replicas.entry(pooled.label.clone()).or_default() |= is_up;
+        }
+        replicas
     }
 
     fn set_readiness(&self, new: Readiness) {

@@ -74,8 +74,8 @@ impl Connection {
     ) -> Result<(Self, Closed), String> {
         let opened = Self::open_port(address, options).await;
         opened.map_err(|reason| match address.port() {
-            Some(port @ (80 | 443)) => format!(
-                "{reason} ({port} is the port if --predictor_host gives none; Triton's gRPC port is \
+            Some(port) if !address.port_given => format!(
+                "{reason} (--predictor_host gives no port, so it is {port}; Triton's gRPC port is \
                  8001, REST's 8000)"
             ),
             _ => reason,

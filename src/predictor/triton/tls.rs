@@ -1,18 +1,17 @@
 //! TLS towards the predictor. The configuration is made once, so that sessions are resumed, and anew
 //! when its files change.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::pem;
 use crate::reload::Reloaded;
 
 /// `--predictor_use_ssl`: whose certificates are trusted, and how this service shows its own.
@@ -112,52 +111,16 @@ fn config(settings: &TlsSettings) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots(settings.ca_file.as_deref())?);
+        .with_root_certificates(pem::system_authorities(
+            "--predictor_ca_file",
+            settings.ca_file.as_deref(),
+        )?);
     let Some(client) = &settings.client else {
         return Ok(builder.with_no_client_auth());
     };
-    let chain = certificates("--predictor_cert_file", &client.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&client.key_file)
-        .map_err(|error| invalid("--predictor_key_file", &client.key_file, &error))?;
+    let chain = pem::certificates("--predictor_cert_file", &client.cert_file)?;
+    let key = pem::key("--predictor_key_file", &client.key_file)?;
     builder.with_client_auth_cert(chain, key).map_err(|error| {
         format!("cannot use --predictor_cert_file and --predictor_key_file together: {error}")
     })
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    // A container may have no roots of its own, or some that cannot be read.
-    let (added, _) =
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let Some(file) = ca_file else {
-        return if added > 0 {
-            Ok(roots)
-        } else {
-            Err(
-                "the system has no root certificates; name a file of some with \
-                 --predictor_ca_file"
-                    .to_owned(),
-            )
-        };
-    };
-    for certificate in certificates("--predictor_ca_file", file)? {
-        roots
-            .add(certificate)
-            .map_err(|error| invalid("--predictor_ca_file", file, &error))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(flag: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| invalid(flag, file, &error))?;
-    if certificates.is_empty() {
-        return Err(invalid(flag, file, &"it holds no certificate"));
-    }
-    Ok(certificates)
-}
-
-fn invalid(flag: &str, file: &Path, what: &dyn fmt::Display) -> String {
-    format!("{flag} {}: {what}", file.display())
 }

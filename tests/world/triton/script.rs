@@ -109,6 +109,8 @@ impl Default for Script {
 pub(crate) struct Observed {
     /// Connections accepted.
     pub(crate) connections: usize,
+    /// Of those over TLS: those that resumed an earlier session.
+    pub(crate) resumed_sessions: usize,
     /// ServerLive calls.
     pub(crate) lives: usize,
     /// ModelMetadata calls.

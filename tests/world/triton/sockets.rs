@@ -1,6 +1,7 @@
 //! The scripted Triton's connections: how they are accepted, served, cut and forgotten.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use facequality_transformer::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
 use http::Request;
@@ -8,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -32,9 +34,14 @@ pub(super) async fn accept_unix(listener: UnixListener, state: State) {
 pub(super) async fn accept_tls(listener: TcpListener, acceptor: TlsAcceptor, state: State) {
     while let Ok((stream, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
-        state
-            .clone()
-            .spawn(async move { acceptor.accept(stream).await.ok() });
+        let observed = Arc::clone(&state.observed);
+        state.clone().spawn(async move {
+            let stream = acceptor.accept(stream).await.ok()?;
+            if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                observed.send_modify(|observed| observed.resumed_sessions += 1);
+            }
+            Some(stream)
+        });
     }
 }
 

@@ -156,3 +156,36 @@ async fn a_stream_ends_with_the_flags_name_when_a_message_is_too_large() {
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("--max_body_bytes"), "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_a_message_ends_after_the_idle_time() {
+    let server = start(Scripted::default()).await;
+    let begun = tokio::time::Instant::now();
+    let requests = stream::iter([images(&[b"1"])]).chain(stream::pending());
+    let mut client = server.client();
+    let messages = client.model_stream_infer(requests).await.unwrap();
+    let messages: Vec<_> = messages.into_inner().collect().await;
+    assert_eq!(
+        messages.len(),
+        2,
+        "the response that is due, and why it ends"
+    );
+    assert_eq!(messages[0].as_ref().unwrap().error_message, "");
+    let ended = messages[1].as_ref().unwrap_err();
+    assert_eq!(ended.code(), Code::DeadlineExceeded);
+    assert!(
+        ended.message().contains("--idle_timeout_seconds"),
+        "{ended}"
+    );
+    assert!(begun.elapsed() >= Duration::from_secs(60));
+
+    // A caller that names a deadline has all of it.
+    let mut request = tonic::Request::new(stream::pending::<ModelInferRequest>());
+    request.set_timeout(Duration::from_secs(200));
+    let begun = tokio::time::Instant::now();
+    let ended = match client.model_stream_infer(request).await {
+        Ok(messages) => messages.into_inner().message().await.unwrap_err(),
+        Err(status) => status,
+    };
+    assert!(begun.elapsed() > Duration::from_secs(100), "{ended}");
+}
