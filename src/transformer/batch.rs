@@ -158,9 +158,8 @@ impl Model {
                     filled.push(Some(row));
                     failures.push(None);
                 }
-                Err(error)
-                    if image_errors == ImageErrors::Report && error.kind != Kind::Internal =>
-                {
+                // Even a panic: it is the fault of one image, and its thread's buffers are new.
+                Err(error) if image_errors == ImageErrors::Report => {
                     filled.push(None);
                     failures.push(Some(error));
                 }
@@ -233,7 +232,7 @@ mod tests {
     use crate::predictor::LocalSettings;
     use crate::transformer::WorkerScratch;
 
-    /// Notes the first byte of each image that it is given; those of 0 fail.
+    /// Notes the first byte of each image that it is given; those of 0 fail, of 255 panic.
     struct Noting {
         signature: Signature,
         begun: Mutex<Vec<u8>>,
@@ -257,6 +256,7 @@ mod tests {
             self.begun.lock().unwrap().push(image[0]);
             // So that a request is not done before another can come.
             std::thread::sleep(Duration::from_millis(1));
+            assert_ne!(image[0], 255, "on purpose");
             if image[0] == 0 {
                 return Err(Error::new(Kind::Invalid, "not an image"));
             }
@@ -350,5 +350,22 @@ mod tests {
         assert_eq!(failed, [false, true, false]);
         let begun = transformer.begun.lock().unwrap();
         assert!(begun.len() < 20, "{} images were begun", begun.len());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_error_of_its_image() {
+        let (_, model) = model();
+        let context = context();
+        let rows = model.run(images(&[1, 255, 2]), ImageErrors::Report, &context);
+        let kinds: Vec<_> = rows
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| row.err().map(|error| error.kind))
+            .collect();
+        assert_eq!(kinds, [None, Some(Kind::Internal), None]);
+        let failed = model.run(images(&[1, 255]), ImageErrors::Fail, &context);
+        let failed = failed.await.unwrap_err();
+        assert_eq!((failed.kind, failed.image), (Kind::Internal, Some(1)));
     }
 }
