@@ -8,6 +8,7 @@
 //! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
 //! service → admission engine error faces front item observe oip predictor settings shutdown transformer transport workers
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
+//! fuzzing → item recognise wire
 //! loadtest → wire
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
@@ -42,6 +43,9 @@ mod error;
 mod error_chain;
 pub mod faces;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod item;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;
