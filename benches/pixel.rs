@@ -17,7 +17,7 @@ use facequality_transformer::faces::{PLANE_BYTES, SIDE};
 use facequality_transformer::pixel::{
     self, ExifOrientation, Formats, Image, Options, Resizer, Scratch,
 };
-use facequality_transformer::wire::tensor::BatchBuilder;
+use facequality_transformer::wire::tensor::{BatchBuilder, DataType, in_parts};
 use facequality_transformer::wire::v1::request;
 use fast_image_resize::images::{Image as Target, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
@@ -133,9 +133,12 @@ fn preprocess(c: &mut Criterion) {
                     unreachable!("one item was sent");
                 };
                 data_uri::decode_into(item.as_bytes(), usize::MAX, &mut encoded)?;
-                let (builder, mut rows) = BatchBuilder::rows::<3>(1, PLANE_BYTES);
-                pixel::to_planes(&encoded, [SIDE; 2], &OPTIONS, &mut scratch, &mut rows[0])?;
-                Ok::<_, Error>(builder.assemble(rows, &[3, SIDE as i64, SIDE as i64]))
+                let (builder, mut rows) = BatchBuilder::rows(1, 3 * PLANE_BYTES);
+                in_parts(&mut rows[0], PLANE_BYTES, |planes| {
+                    pixel::to_planes(&encoded, [SIDE; 2], &OPTIONS, &mut scratch, planes)
+                })?;
+                let shape = [3, SIDE as i64, SIDE as i64];
+                Ok::<_, Error>(builder.assemble(rows, DataType::Fp32, &shape))
             });
         });
     }

@@ -13,8 +13,8 @@
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
 //! engine → admission context error observe predictor quote transformer
-//! faces → error pixel predictor transformer
-//! transformer → context error item observe pixel predictor recognise wire workers
+//! faces → error pixel predictor transformer wire
+//! transformer → admission context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers
 //! transport → admission shutdown wire workers
 //! predictor → context error_chain observe reload wire workers
@@ -59,7 +59,7 @@ mod reload;
 mod service;
 mod settings;
 mod shutdown;
-mod transformer;
+pub mod transformer;
 mod transport;
 pub mod wire;
 mod workers;

@@ -26,7 +26,7 @@ use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, Tls
 use crate::predictor::{EmbeddedModel, LocalSettings};
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transformer::{Model, PixelThreads, Transformer, WorkerScratch};
+use crate::transformer::{AnyTransformer, Model, PixelThreads, Resources, WorkerScratch};
 use crate::transport::{self, BodyLimits, ConnectionSettings};
 use crate::workers::CpuPool;
 
@@ -60,30 +60,31 @@ pub struct Service {
 /// When a folder, a model or a thread is not available.
 pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
     let names = &settings.predictor;
-    let transformer = FaceQuality::new(
+    let signature = FaceQuality::signature(
         names.model.clone(),
         names.input.clone(),
         names.output.clone(),
-        settings.pixel,
     );
-    let signature = transformer.signature().clone();
+    let model = Model::new(Arc::new(start_predictor(settings, signature, metrics)?));
     let pixels = PixelThreads::start(
         "pixels",
         settings.pixel_threads,
         settings.pixel_threads * JOBS_PER_THREAD,
         WorkerScratch::default,
     );
-    let pixels = Arc::new(pixels.context("cannot start the pixel threads")?);
-    let model = Model::new(
-        Arc::new(transformer),
-        Arc::new(start_predictor(settings, signature, metrics)?),
-        pixels,
-        Arc::new(Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?),
-    )
-    .with_max_request_pixels(settings.max_request_pixels);
+    let fetcher = Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?;
+    let admission = Admission::new(settings.admission, metrics);
+    let resources = Resources {
+        pixels: Arc::new(pixels.context("cannot start the pixel threads")?),
+        fetcher: Arc::new(fetcher),
+        max_request_pixels: settings.max_request_pixels,
+        bytes: admission.bytes().clone(),
+    };
+    let quality = Arc::new(FaceQuality::new(model, settings.pixel)) as Arc<dyn AnyTransformer>;
     Ok(Arc::new(Engine::new(
-        BTreeMap::from([(settings.model_name.clone(), model)]),
-        Admission::new(settings.admission, metrics),
+        BTreeMap::from([(settings.model_name.clone(), quality)]),
+        resources,
+        admission,
         settings.engine,
         Arc::clone(metrics),
     )))

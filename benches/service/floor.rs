@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use facequality_transformer::faces::{PLANE_BYTES, SIDE};
 use facequality_transformer::pixel::{self, ExifOrientation, Formats, Options, Scratch};
 use facequality_transformer::wire::grpc;
-use facequality_transformer::wire::tensor::BatchBuilder;
+use facequality_transformer::wire::tensor::{BatchBuilder, DataType, EncodedMessage, in_parts};
 use facequality_transformer::wire::triton::ModelInferRequest;
 use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
 use http_body_util::{BodyExt, Full};
@@ -116,17 +116,17 @@ pub(crate) fn pixels_and_call(
 /// The tensor of `batch` times the image behind its gRPC and protobuf headers.
 fn message(image: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
     let side = SIDE as i64;
-    let (builder, mut rows) = BatchBuilder::rows::<3>(batch, PLANE_BYTES);
-    for planes in &mut rows {
+    let (builder, mut rows) = BatchBuilder::rows(batch, 3 * PLANE_BYTES);
+    for row in &mut rows {
         match image {
-            Some(image) => pixel::to_planes(image, [SIDE; 2], &OPTIONS, scratch, planes)
-                .expect("a sound image"),
-            None => planes
-                .iter_mut()
-                .for_each(|plane| plane.resize(PLANE_BYTES, 0)),
+            Some(image) => in_parts(row, PLANE_BYTES, |planes| {
+                pixel::to_planes(image, [SIDE; 2], &OPTIONS, scratch, planes)
+                    .expect("a sound image");
+            }),
+            None => row.resize(3 * PLANE_BYTES, 0),
         }
     }
-    let tensor = builder.assemble(rows, &[3, side, side]);
+    let tensor = builder.assemble(rows, DataType::Fp32, &[3, side, side]);
     let request = ModelInferRequest {
         model_name: "face_quality_trt_fp16".to_owned(),
         inputs: vec![InferInputTensor {
@@ -137,8 +137,8 @@ fn message(image: Option<&[u8]>, batch: usize, scratch: &mut Scratch) -> Bytes {
         }],
         ..ModelInferRequest::default()
     };
-    let head = grpc::encode_head(&request, tensor.byte_len());
-    tensor.into_message(&head).head
+    let (head, between) = grpc::encode_head(&request, &[tensor.byte_len()]);
+    EncodedMessage::new(&head, vec![tensor], between).0.head
 }
 
 /// Cost per image of `work`, which returns how many times it took `batch` images.

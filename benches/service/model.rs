@@ -9,7 +9,9 @@ use facequality_transformer::Deadline;
 use facequality_transformer::Metrics;
 use facequality_transformer::RequestContext;
 use facequality_transformer::faces::{ONNX, SIDE};
-use facequality_transformer::predictor::{EmbeddedModel, LocalSettings, Predictor, Signature};
+use facequality_transformer::predictor::{
+    EmbeddedModel, LocalSettings, Predictor, Signature, TensorSpec,
+};
 use facequality_transformer::wire::tensor::Tensor;
 use rten::{Model, RunOptions, ThreadPool, ValueView};
 
@@ -53,10 +55,8 @@ pub(crate) async fn predictor(threads: usize, period: Duration) -> Cost {
     let side = SIDE as i64;
     let signature = Signature {
         model: "face_quality".to_owned(),
-        input: INPUT.to_owned(),
-        input_row: vec![3, side, side],
-        output: OUTPUT.to_owned(),
-        output_row: vec![1],
+        inputs: vec![TensorSpec::fp32(INPUT, &[3, side, side])],
+        outputs: vec![TensorSpec::fp32(OUTPUT, &[1])],
     };
     let metrics = Arc::new(Metrics::new(&[]).expect("metrics"));
     let settings = LocalSettings {
@@ -72,8 +72,9 @@ pub(crate) async fn predictor(threads: usize, period: Duration) -> Cost {
     let caller = async || {
         let mut rounds = 0;
         while Instant::now() < end {
-            let tensor = Tensor::shared(data.clone(), 1, &[3, side, side]);
-            predictor.infer(tensor, &context).await.expect("an output");
+            let tensor = Tensor::fp32(data.clone(), 1, &[3, side, side]);
+            let outputs = predictor.infer(vec![tensor], &context).await;
+            outputs.expect("an output");
             rounds += 1;
         }
         rounds

@@ -19,6 +19,7 @@ use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::error_chain::error_chain;
 use crate::faces;
+use crate::front;
 use crate::observe::timing::Deadline;
 use crate::service;
 use crate::settings::{ConfigErrors, ServeArgs, Settings};
@@ -238,8 +239,7 @@ impl Scorer {
                 context.model.clone_from(model);
                 let input = Input::Images(vec![Image::Encoded(image)]);
                 let rows = engine.run(input, None, &context).await?;
-                let row = rows.into_iter().next().context("no score")?;
-                Ok(f64::from(row?))
+                score_of(&front::multi_response(&*rows, engine.form(model)?.source)?)
             }
             Self::Http { client, url } => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&image);
@@ -253,11 +253,16 @@ impl Scorer {
                 if !status.is_success() {
                     bail!("{status}: {}", error_body::parse(&body));
                 }
-                let rows = parse_multi_response(&body)?;
-                let row = rows.into_iter().next();
-                row.context("the response holds no score")?
-                    .map_err(anyhow::Error::msg)
+                score_of(&body)
             }
         }
     }
+}
+
+/// The first score of a MultiResponse.
+fn score_of(response: &[u8]) -> anyhow::Result<f64> {
+    let rows = parse_multi_response(response)?;
+    let row = rows.into_iter().next();
+    row.context("the response holds no score")?
+        .map_err(anyhow::Error::msg)
 }

@@ -207,7 +207,7 @@ async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketA
 }
 
 fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predictor>> {
-    let signature = FaceQuality::signature_of(
+    let signature = FaceQuality::signature(
         args.model_name.clone(),
         args.input.clone(),
         args.output.clone(),

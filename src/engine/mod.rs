@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::timeout_at;
 
-use self::models::Models;
+use self::models::{Entry, Models};
 use self::queue::Queue;
 use self::statistics::Snapshot;
 use crate::admission::{Admission, ByteBudget};
@@ -23,7 +23,7 @@ use crate::error::{Error, Kind};
 use crate::observe::metrics::Metrics;
 use crate::observe::timing::Deadline;
 use crate::predictor::{Readiness, Signature};
-use crate::transformer::{ImageErrors, Input, Model, Row};
+use crate::transformer::{AnyRows, AnyTransformer, Column, Cx, ImageErrors, Input, Resources};
 
 /// What requests are held to.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,22 @@ pub struct Limits {
     pub pixel_threads: usize,
 }
 
+/// What a public model takes and gives.
+pub(crate) struct ModelForm<'a> {
+    /// Whether it takes images.
+    pub(crate) images: bool,
+    /// The model whose inputs it takes, too or instead.
+    pub(crate) tensors: Option<&'a Signature>,
+    /// Its outputs over V2 and gRPC.
+    pub(crate) columns: Vec<Column>,
+    /// What `extra_info.source` of a V1 response says.
+    pub(crate) source: &'static str,
+}
+
 /// Runs requests for the models it was given.
 pub(crate) struct Engine {
     models: Models,
+    resources: Resources,
     admission: Admission,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -60,17 +73,19 @@ impl Limits {
 }
 
 impl Engine {
-    /// An engine of these models, by public name.
+    /// An engine of these transformers, by public name.
     pub(crate) fn new(
-        models: BTreeMap<String, Model>,
+        transformers: BTreeMap<String, Arc<dyn AnyTransformer>>,
+        resources: Resources,
         admission: Admission,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            models: Models::new(models, || {
+            models: Models::new(transformers, || {
                 Queue::new(limits.slots(), admission.queue_timeout())
             }),
+            resources,
             admission,
             limits,
             metrics,
@@ -89,7 +104,7 @@ impl Engine {
         input: Input,
         image_errors: Option<ImageErrors>,
         context: &RequestContext,
-    ) -> Result<Vec<Row>, Error> {
+    ) -> Result<Box<dyn AnyRows>, Error> {
         AssertUnwindSafe(self.admit_and_run(input, image_errors, context))
             .catch_unwind()
             .await
@@ -105,8 +120,9 @@ impl Engine {
         input: Input,
         image_errors: Option<ImageErrors>,
         context: &RequestContext,
-    ) -> Result<Vec<Row>, Error> {
+    ) -> Result<Box<dyn AnyRows>, Error> {
         let entry = self.models.get(&context.model)?;
+        entry.check_input(&context.model, &input)?;
         let count = input.count();
         if count > self.limits.max_images {
             return Err(Error::new(
@@ -120,56 +136,55 @@ impl Engine {
         entry.queue.check(context.deadline)?;
         let expected = entry.queue.expected_wait();
         let _permit = self.admission.try_admit(count, expected)?;
-        let begin = entry.queue.begin(entry.model.calls(count));
+        let begin = entry.queue.begin(entry.calls(count));
         let _in_work = timeout_at(context.deadline.instant().into(), begin)
             .await
             .map_err(|_| too_late())??;
-        let _tensors = match &input {
-            Input::Images(_) => {
-                let row: i64 = entry.model.signature().input_row.iter().product();
-                let bytes = count * row as usize * size_of::<f32>();
-                Some(self.admission.bytes().reserve_now(bytes))
-            }
-            // It is a part of the body, whose bytes are reserved.
-            Input::Tensor(_) => None,
-        };
         let image_errors = image_errors.unwrap_or(self.limits.image_errors);
-        let rows = entry.model.run(input, image_errors, context).await;
+        let cx = Cx::new(&self.resources, context, image_errors);
+        let rows = entry.transformer.run(input, &cx).await;
+        let rows = rows.and_then(|rows| complete(rows, count, image_errors));
         self.metrics.observe(&context.model, &context.timings);
         entry
             .statistics
             .record(&context.timings, count, rows.is_ok());
         if let Ok(rows) = &rows {
-            let scores = rows.iter().filter(|row| row.is_ok()).count();
+            let failed = (0..count).filter(|&index| rows.error(index).is_some());
+            let failed = failed.count();
             let images = |outcome, count: usize| {
                 let labels = [context.model.as_str(), outcome];
                 let counter = self.metrics.images.with_label_values(&labels);
                 counter.inc_by(count as u64);
             };
-            images("score", scores);
-            images("error", rows.len() - scores);
+            images("score", count - failed);
+            images("error", failed);
         }
         rows
     }
 
     /// Refuses a request that would not be admitted or could not begin in time, before its body is
-    /// read. `model` is its name, where that is known from its head.
+    /// read. `model` is its name, where that is known from its head; where only the message tells, a
+    /// request is refused that no model would take.
     ///
     /// # Errors
     ///
     /// When the model is unknown, the queue is full, or the wait is expected to be too long.
     pub(crate) fn check_load(&self, model: Option<&str>, deadline: Deadline) -> Result<(), Error> {
-        let name = match model {
-            Some(name) => name,
-            // With more models than one, only the message tells.
-            None => match (self.models().next(), self.models().nth(1)) {
-                (Some(only), None) => only,
-                _ => return Ok(()),
-            },
+        let check = |entry: &Entry| {
+            entry.queue.check(deadline)?;
+            Ok(self.admission.check(entry.queue.expected_wait())?)
         };
-        let queue = &self.models.get(name)?.queue;
-        queue.check(deadline)?;
-        Ok(self.admission.check(queue.expected_wait())?)
+        if let Some(name) = model {
+            return check(self.models.get(name)?);
+        }
+        let mut refusal = Ok(());
+        for entry in self.models.entries() {
+            refusal = check(entry);
+            if refusal.is_ok() {
+                break;
+            }
+        }
+        refusal
     }
 
     /// The public names.
@@ -177,22 +192,24 @@ impl Engine {
         self.models.names()
     }
 
-    /// The predictor's model and tensors behind a public name.
-    ///
-    /// # Errors
-    ///
-    /// When the model is unknown.
-    pub(crate) fn signature(&self, name: &str) -> Result<&Signature, Error> {
-        Ok(self.models.get(name)?.model.signature())
+    /// The public names of models that take images.
+    pub(crate) fn image_models(&self) -> impl Iterator<Item = &str> {
+        self.models.image_models()
     }
 
-    /// What `extra_info.source` of a model's V1 responses says.
+    /// What a model takes and gives.
     ///
     /// # Errors
     ///
     /// When the model is unknown.
-    pub(crate) fn source(&self, name: &str) -> Result<&'static str, Error> {
-        Ok(self.models.get(name)?.model.source())
+    pub(crate) fn form(&self, name: &str) -> Result<ModelForm<'_>, Error> {
+        let entry = self.models.get(name)?;
+        Ok(ModelForm {
+            images: !entry.tensors,
+            tensors: entry.tensor_input(),
+            columns: entry.transformer.columns(),
+            source: entry.transformer.source(),
+        })
     }
 
     /// What a model did since the start.
@@ -214,7 +231,7 @@ impl Engine {
         if self.draining() {
             return Ok(Readiness::NotReady("shutting down".to_owned()));
         }
-        Ok(entry.model.readiness())
+        Ok(entry.readiness())
     }
 
     /// From now on no model is ready; requests that come all the same still run.
@@ -241,6 +258,26 @@ impl Engine {
     pub(crate) fn max_images(&self) -> usize {
         self.limits.max_images
     }
+}
+
+/// One row for each image; all of them sound, if a failed one fails the request.
+fn complete(
+    rows: Box<dyn AnyRows>,
+    count: usize,
+    image_errors: ImageErrors,
+) -> Result<Box<dyn AnyRows>, Error> {
+    if rows.len() != count {
+        let found = rows.len();
+        let text = format!("the transformer gave {found} rows for {count} images");
+        return Err(Error::internal(text));
+    }
+    if image_errors == ImageErrors::Fail {
+        let failed = (0..count).find_map(|index| Some((index, rows.error(index)?.clone())));
+        if let Some((index, error)) = failed {
+            return Err(error.with_image(index));
+        }
+    }
+    Ok(rows)
 }
 
 /// The request's time was up before it could begin.

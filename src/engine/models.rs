@@ -1,39 +1,108 @@
-//! The models by their public names, and what each did since the start.
+//! The transformers by their public names, and what each did since the start.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::queue::Queue;
 use super::statistics::Statistics;
 use crate::error::{Error, Kind};
+use crate::predictor::{Readiness, Signature};
 use crate::quote::quote;
-use crate::transformer::Model;
+use crate::transformer::{AnyTransformer, Input};
 
-/// A model, the queue in front of it and its statistics.
+/// What a public model's name ends with that takes ready-made tensors.
+const TENSOR_SUFFIX: &str = "-tensor";
+
+/// A public model: a transformer, the queue in front of it, and its statistics.
 pub(super) struct Entry {
-    pub(super) model: Model,
-    pub(super) queue: Queue,
+    pub(super) transformer: Arc<dyn AnyTransformer>,
+    /// Whether it takes the inputs of the transformer's model in place of images.
+    pub(super) tensors: bool,
+    pub(super) queue: Arc<Queue>,
     pub(super) statistics: Statistics,
+}
+
+impl Entry {
+    /// Whether all models that it calls take calls; if not, the first reason.
+    pub(super) fn readiness(&self) -> Readiness {
+        let mut first = None;
+        for model in self.transformer.models() {
+            match model.readiness() {
+                Readiness::NotReady(reason) => return Readiness::NotReady(reason),
+                ready => {
+                    first.get_or_insert(ready);
+                }
+            }
+        }
+        first.unwrap_or_else(|| Readiness::NotReady("it calls no model".to_owned()))
+    }
+
+    /// Calls that this many images need, of the model that they come to first.
+    pub(super) fn calls(&self, images: usize) -> usize {
+        let models = self.transformer.models();
+        models.first().map_or(1, |model| model.calls(images))
+    }
+
+    /// The model whose inputs may be sent ready-made.
+    pub(super) fn tensor_input(&self) -> Option<&Signature> {
+        Some(self.transformer.tensor_input()?.signature())
+    }
+
+    /// Refuses what the model does not take.
+    pub(super) fn check_input(&self, name: &str, input: &Input) -> Result<(), Error> {
+        match input {
+            Input::Images(_) if self.tensors => Err(Error::new(
+                Kind::Invalid,
+                format!(
+                    "model {name:?} takes ready-made tensors; images go to {:?}",
+                    name.strip_suffix(TENSOR_SUFFIX).unwrap_or(name)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The models that are served.
 pub(super) struct Models(BTreeMap<String, Entry>);
 
 impl Models {
-    pub(super) fn new(models: BTreeMap<String, Model>, queue: impl Fn() -> Queue) -> Self {
-        let entries = models.into_iter().map(|(name, model)| {
-            let entry = Entry {
-                model,
-                queue: queue(),
+    /// Those of the transformers, and beside each that takes ready-made tensors one for these.
+    pub(super) fn new(
+        transformers: BTreeMap<String, Arc<dyn AnyTransformer>>,
+        queue: impl Fn() -> Queue,
+    ) -> Self {
+        let mut entries = BTreeMap::new();
+        for (name, transformer) in transformers {
+            let queue = Arc::new(queue());
+            let entry = |tensors| Entry {
+                transformer: Arc::clone(&transformer),
+                tensors,
+                queue: Arc::clone(&queue),
                 statistics: Statistics::default(),
             };
-            (name, entry)
-        });
-        Self(entries.collect())
+            if transformer.tensor_input().is_some() {
+                entries.insert(format!("{name}{TENSOR_SUFFIX}"), entry(true));
+            }
+            entries.insert(name, entry(false));
+        }
+        Self(entries)
     }
 
     /// The public names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// The public names of models that take images.
+    pub(super) fn image_models(&self) -> impl Iterator<Item = &str> {
+        let images = self.0.iter().filter(|(_, entry)| !entry.tensors);
+        images.map(|(name, _)| name.as_str())
+    }
+
+    /// All of them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.values()
     }
 
     /// The model of this name.

@@ -1,7 +1,11 @@
 //! The only place that knows faces: the models, the names of their tensors and their defaults.
 
+mod align;
+mod detection;
 mod quality;
 
+pub use align::align;
+pub use detection::{Detection, MAX_FACES, Maps, input_size};
 pub use quality::FaceQuality;
 
 /// `--model_name` unless given: the name in requests.

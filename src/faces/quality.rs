@@ -1,80 +1,104 @@
 //! Face quality: an image of a face in, one score out.
 
-use bytes::BytesMut;
+use serde::Serialize;
 
 use super::{SIDE, SOURCE};
-use crate::error::{Error, Kind};
-use crate::pixel::{self, Options, Scratch};
-use crate::predictor::Signature;
-use crate::transformer::{CHANNELS, Row, Transformer};
+use crate::error::Error;
+use crate::pixel::{self, Options};
+use crate::predictor::{Signature, TensorSpec};
+use crate::transformer::{Column, Columns, Cx, Input, Model, Row, RowRef, Rows, Transformer};
+use crate::wire::tensor::DataType;
+
+/// The output over V2 and gRPC.
+const OUTPUT: &str = "score";
 
 /// Image → 3 × 112 × 112 values → score.
 #[derive(Debug)]
 pub struct FaceQuality {
-    signature: Signature,
+    model: Model,
     options: Options,
 }
 
+/// The quality of one face, FP32 widened to a double.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Score {
+    score: f64,
+}
+
 impl FaceQuality {
-    /// For the predictor's model and tensors of these names.
-    pub fn new(model: String, input: String, output: String, options: Options) -> Self {
-        Self {
-            signature: Self::signature_of(model, input, output),
-            options,
-        }
+    /// Scores by this model, whose signature is [`Self::signature`].
+    pub fn new(model: Model, options: Options) -> Self {
+        Self { model, options }
     }
 
-    /// What such a model takes and gives, under these names.
-    pub fn signature_of(model: String, input: String, output: String) -> Signature {
+    /// What the model takes and gives, under these names.
+    pub fn signature(model: String, input: String, output: String) -> Signature {
         let side = SIDE as i64;
         Signature {
             model,
-            input,
-            input_row: vec![3, side, side],
-            output,
-            output_row: vec![1],
+            inputs: vec![TensorSpec::fp32(input, &[3, side, side])],
+            outputs: vec![TensorSpec::fp32(output, &[1])],
         }
     }
 }
 
 impl Transformer for FaceQuality {
-    fn signature(&self) -> &Signature {
-        &self.signature
+    type Row = Score;
+
+    fn models(&self) -> Vec<Model> {
+        vec![self.model.clone()]
     }
 
-    fn source(&self) -> &'static str {
-        SOURCE
+    fn tensor_input(&self) -> Option<&Model> {
+        Some(&self.model)
     }
 
-    fn preprocess(
-        &self,
-        image: &[u8],
-        scratch: &mut Scratch,
-        planes: &mut [BytesMut; CHANNELS],
-    ) -> Result<(), Error> {
-        Ok(pixel::to_planes(
-            image,
-            [SIDE; 2],
-            &self.options,
-            scratch,
-            planes,
-        )?)
-    }
-
-    fn postprocess(&self, row: &[f32]) -> Row {
-        match *row {
-            [score] if score.is_finite() => Ok(score),
-            [score] => Err(Error::new(
-                Kind::BadGateway,
-                format!("the predictor returned a non-finite score ({score})"),
-            )),
-            _ => Err(Error::new(
-                Kind::BadGateway,
-                format!(
-                    "the predictor returned {} values for one image; expected 1",
-                    row.len()
-                ),
-            )),
+    async fn run(&self, input: Input, cx: &Cx<'_>) -> Result<Rows<Score>, Error> {
+        let options = self.options;
+        match input {
+            Input::Images(images) => {
+                cx.images(
+                    &self.model,
+                    images,
+                    move |image, row, scratch| {
+                        row.parts(0, |planes| {
+                            pixel::to_planes(image, [SIDE; 2], &options, scratch, planes)
+                        })?;
+                        Ok(())
+                    },
+                    |(), row| Score::read(row),
+                )
+                .await
+            }
+            Input::Tensors(tensors) => cx.tensors(&self.model, tensors, Score::read).await,
         }
+    }
+}
+
+impl Score {
+    /// The score in the model's output.
+    fn read(row: RowRef<'_>) -> Result<Self, Error> {
+        let score = f64::from(row.number(0)?);
+        Ok(Self { score })
+    }
+}
+
+impl Row for Score {
+    const SOURCE: &'static str = SOURCE;
+
+    fn prediction(&self) -> impl Serialize + '_ {
+        self.score
+    }
+
+    fn columns() -> Vec<Column> {
+        vec![Column::new(OUTPUT, DataType::Fp32, &[1])]
+    }
+
+    fn write(&self, _: usize, to: &mut Columns) -> Result<(), Error> {
+        to.fp32(OUTPUT, &[self.score as f32])
+    }
+
+    fn write_failed(_: usize, to: &mut Columns) -> Result<(), Error> {
+        to.fp32(OUTPUT, &[f32::NAN])
     }
 }

@@ -27,6 +27,7 @@ pub(crate) use self::cors::Cors;
 pub(crate) use self::grpc::{GrpcRoutes, routes as grpc_routes};
 use self::rest::RestRequest;
 use self::v1::V1Router;
+pub(crate) use self::v1::multi_response;
 use self::v2::V2Router;
 use crate::context::RequestContext;
 use crate::engine::Engine;

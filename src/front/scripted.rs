@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::oip::{InferenceService, ModelDescription, TensorSpec};
 use crate::predictor::Readiness;
 use crate::transformer::{Image, Input};
-use crate::wire::tensor::fp32;
+use crate::wire::tensor::{DataType, Tensor, fp32};
 
 /// The script and what was recorded.
 #[derive(Default)]
@@ -72,14 +72,9 @@ impl InferenceService for Scripted {
             max_batch: self.max_batch,
             images: (self.max_batch == 0).then_some("image"),
             max_images: 100,
-            input: TensorSpec {
-                name: "input.1".to_owned(),
-                row: vec![1, 2, 2],
-            },
-            output: TensorSpec {
-                name: "score".to_owned(),
-                row: vec![1],
-            },
+            tensors: vec![TensorSpec::fp32("input.1", &[1, 2, 2])],
+            tensors_shown: true,
+            outputs: vec![TensorSpec::fp32("score", &[1])],
             output_alias: Some("1346".to_owned()),
             always_raw: self.max_batch > 0,
         })
@@ -89,7 +84,10 @@ impl InferenceService for Scripted {
         self.check_name(model)?;
         Ok(match &*self.not_ready.lock().unwrap() {
             Some(reason) => Readiness::NotReady(reason.clone()),
-            None => Readiness::Ready { max_batch: 32 },
+            None => Readiness::Ready {
+                max_batch: 32,
+                inputs: Arc::new([DataType::Fp32]),
+            },
         })
     }
 
@@ -107,7 +105,12 @@ impl InferenceService for Scripted {
         })
     }
 
-    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error> {
+    async fn run(
+        &self,
+        input: Input,
+        _: bool,
+        context: &RequestContext,
+    ) -> Result<Vec<Tensor>, Error> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);
@@ -121,8 +124,10 @@ impl InferenceService for Scripted {
             }
         }
         let mut values = BytesMut::new();
+        let count = input.count();
         match input {
-            Input::Tensor(tensor) => {
+            Input::Tensors(mut tensors) => {
+                let tensor = tensors.remove(0);
                 let rows = tensor.rows();
                 let data = tensor.into_data();
                 for row in data.chunks(data.len() / rows) {
@@ -141,6 +146,6 @@ impl InferenceService for Scripted {
                 }
             }
         }
-        Ok(values.freeze())
+        Ok(vec![Tensor::fp32(values.freeze(), count, &[1])])
     }
 }

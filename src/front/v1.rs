@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use serde_json::value::RawValue;
 
 use super::cloud_events::Mode;
 use super::rest::RestRequest;
@@ -13,9 +14,10 @@ use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
 use crate::predictor::Readiness;
 use crate::recognise::{Place, recognise};
-use crate::transformer::{Image, ImageErrors, Input, Row};
+use crate::transformer::{AnyRows, Image, ImageErrors, Input};
 use crate::transport::Body;
 use crate::wire::v1::request::RequestForm;
+use crate::wire::v1::response::Failed;
 use crate::wire::v1::{self, Alive, ModelStatus, Models};
 
 /// The routes below `/v1`.
@@ -76,7 +78,7 @@ impl V1Router<'_> {
 
     fn models(&self) -> Result<Response<Body>, Error> {
         response::json(&Models {
-            models: self.engine.models().collect(),
+            models: self.engine.image_models().collect(),
         })
     }
 
@@ -123,7 +125,7 @@ impl V1Router<'_> {
                 None => error,
             })?;
         drop(body.reserved);
-        let json = form.body(rows, self.engine.source(model)?)?;
+        let json = form.body(&*rows, self.engine.form(model)?.source)?;
         match event {
             Some(mode) => cloud_events::respond(mode, model, json),
             None => Ok(response::bytes(StatusCode::OK, "application/json", json)),
@@ -214,15 +216,36 @@ impl ResponseForm {
     }
 
     /// The response's JSON.
-    fn body(self, rows: Vec<Row>, source: &'static str) -> Result<Vec<u8>, Error> {
-        let rows = rows
-            .into_iter()
-            .map(|row| row.map_err(|error| error.text))
-            .collect();
-        let body = match self {
-            Self::Json(RequestForm::Instances) => v1::response::predictions(rows),
-            _ => v1::response::multi_response(rows, source),
-        };
-        body.map_err(Error::internal)
+    fn body(self, rows: &dyn AnyRows, source: &'static str) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Json(RequestForm::Instances) => predictions(rows),
+            _ => multi_response(rows, source),
+        }
+        .map_err(Error::internal)
     }
+}
+
+/// The rows as a MultiResponse.
+pub(crate) fn multi_response(rows: &dyn AnyRows, source: &str) -> serde_json::Result<Vec<u8>> {
+    v1::response::multi_response(results(rows, |rows, index| rows.data(index))?, source)
+}
+
+fn predictions(rows: &dyn AnyRows) -> serde_json::Result<Vec<u8>> {
+    v1::response::predictions(results(rows, |rows, index| rows.prediction(index))?)
+}
+
+type Json = Box<RawValue>;
+
+fn results(
+    rows: &dyn AnyRows,
+    result: impl Fn(&dyn AnyRows, usize) -> serde_json::Result<Json>,
+) -> serde_json::Result<Vec<v1::response::Row<Json>>> {
+    let row = |index| match rows.error(index) {
+        Some(error) => Ok(Err(Failed {
+            error: error.text.clone(),
+            status: error.kind.http_status().as_u16(),
+        })),
+        None => result(rows, index).map(Ok),
+    };
+    (0..rows.len()).map(row).collect()
 }

@@ -2,7 +2,7 @@
 //! metrics and of the `server-timing` header.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A step in the handling of a request.
@@ -46,12 +46,21 @@ impl Stage {
     }
 }
 
-/// The durations of one request's stages. Shared by the parts of the request that run
-/// concurrently: of several durations of one stage, the longest counts.
+/// The durations of one request's stages. Shared by the parts of the request that run concurrently:
+/// a stage counts from when the first of them enters it until the last has left, and adds up when it
+/// is entered again.
 #[derive(Debug)]
 pub struct Timings {
     begin: Instant,
-    nanoseconds: [AtomicU64; Stage::ALL.len()],
+    stages: Mutex<[StageTime; Stage::ALL.len()]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct StageTime {
+    /// Since when it runs, and in how many parts.
+    running: Option<(Instant, u32)>,
+    /// Nothing before it was left for the first time.
+    total: Option<Duration>,
 }
 
 impl Timings {
@@ -59,23 +68,29 @@ impl Timings {
     pub fn start() -> Self {
         Self {
             begin: Instant::now(),
-            nanoseconds: Default::default(),
+            stages: Mutex::default(),
         }
+    }
+
+    fn stages(&self) -> MutexGuard<'_, [StageTime; Stage::ALL.len()]> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Measures a stage until the returned timer is dropped.
     pub fn stage(&self, stage: Stage) -> StageTimer<'_> {
+        let now = Instant::now();
+        let time = &mut self.stages()[stage as usize];
+        let (begin, parts) = time.running.unwrap_or((now, 0));
+        time.running = Some((begin, parts + 1));
         StageTimer {
             timings: self,
             stage,
-            begin: Instant::now(),
         }
     }
 
-    /// The duration of a stage, if it was entered.
+    /// The duration of a stage, if it was left.
     pub fn get(&self, stage: Stage) -> Option<Duration> {
-        let nanoseconds = self.nanoseconds[stage as usize].load(Ordering::Relaxed);
-        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+        self.stages()[stage as usize].total
     }
 
     /// Time since the start.
@@ -100,19 +115,24 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Records a stage's duration when it is dropped.
+/// Leaves a stage when it is dropped.
 #[derive(Debug)]
 pub struct StageTimer<'a> {
     timings: &'a Timings,
     stage: Stage,
-    begin: Instant,
 }
 
 impl Drop for StageTimer<'_> {
     fn drop(&mut self) {
-        // At least one: 0 means that the stage was not entered.
-        let nanoseconds = (self.begin.elapsed().as_nanos() as u64).max(1);
-        self.timings.nanoseconds[self.stage as usize].fetch_max(nanoseconds, Ordering::Relaxed);
+        let now = Instant::now();
+        let time = &mut self.timings.stages()[self.stage as usize];
+        let Some((begin, parts)) = time.running else {
+            return;
+        };
+        time.running = (parts > 1).then_some((begin, parts - 1));
+        if time.running.is_none() {
+            *time.total.get_or_insert_default() += now.saturating_duration_since(begin);
+        }
     }
 }
 
@@ -152,5 +172,23 @@ mod tests {
             .filter_map(|part| part.split(';').next())
             .collect();
         assert_eq!(names, ["parse", "predict", "total"]);
+    }
+
+    #[test]
+    fn parts_side_by_side_count_once_and_one_after_the_other_add_up() {
+        let timings = Timings::start();
+        let pause = Duration::from_millis(5);
+        let measure = |stage| timings.get(stage).unwrap_or_default();
+        let (first, second) = (timings.stage(Stage::Predict), timings.stage(Stage::Predict));
+        std::thread::sleep(pause);
+        drop(first);
+        assert_eq!(measure(Stage::Predict), Duration::ZERO);
+        drop(second);
+        let once = measure(Stage::Predict);
+        assert!(once >= pause && once <= timings.total(), "{once:?}");
+        let again = timings.stage(Stage::Predict);
+        std::thread::sleep(pause);
+        drop(again);
+        assert!(measure(Stage::Predict) >= once + pause);
     }
 }

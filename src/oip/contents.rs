@@ -1,12 +1,14 @@
 //! The contents of an input tensor: raw bytes or typed fields, checked against the shape and cut
 //! without copying where they are raw.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::error::{Error, Kind};
 use crate::recognise::{Place, recognise};
 use crate::transformer::Image;
-use crate::wire::bytes_tensor::split_element;
+use crate::wire::bytes_tensor::{self, split_element};
+use crate::wire::contents;
+use crate::wire::tensor::DataType;
 use crate::wire::triton::InferTensorContents;
 use crate::wire::triton::model_infer_request::InferInputTensor;
 
@@ -20,58 +22,77 @@ pub(super) enum Contents {
 
 /// Bytes of the values that are typed and have to be converted.
 pub(super) fn typed_bytes(input: &InferInputTensor) -> usize {
-    let values = input.contents.as_ref().map(|typed| &typed.fp32_contents);
-    values.map_or(0, |values| values.len() * size_of::<f32>())
+    let Some(typed) = &input.contents else {
+        return 0;
+    };
+    let words = typed.fp32_contents.len() + typed.int_contents.len() + typed.uint_contents.len();
+    let longs = typed.int64_contents.len();
+    words * size_of::<f32>() + longs * size_of::<i64>() + typed.bool_contents.len()
 }
 
 fn invalid(name: &str, what: &str) -> Error {
     Error::new(Kind::Invalid, format!("input {name:?}: {what}"))
 }
 
-/// `count` FP32 values in raw form.
-pub(super) fn values(name: &str, contents: Contents, count: usize) -> Result<Bytes, Error> {
-    match contents {
-        Contents::Raw(bytes) => {
-            // It cannot overflow: `count` came from a shape that was multiplied with care.
-            let expected = count * size_of::<f32>();
-            if bytes.len() != expected {
-                let what = format!(
-                    "{} raw bytes where the shape needs {expected} ({count} FP32 values)",
-                    bytes.len()
-                );
-                return Err(invalid(name, &what));
-            }
-            Ok(bytes)
-        }
+/// `count` values in raw form.
+pub(super) fn values(
+    name: &str,
+    given: Contents,
+    datatype: DataType,
+    count: usize,
+) -> Result<Bytes, Error> {
+    let bytes = match given {
+        Contents::Raw(bytes) => bytes,
         Contents::Typed(typed) => {
-            require_field(name, "fp32_contents", fields(&typed))?;
-            if typed.fp32_contents.len() != count {
-                let what = format!(
-                    "{} values in fp32_contents where the shape needs {count}",
-                    typed.fp32_contents.len()
-                );
+            let Some(field) = contents::field(datatype) else {
+                let what = format!("{datatype} values have no typed contents; send them raw");
+                return Err(invalid(name, &what));
+            };
+            require_field(name, field, contents::filled_fields(&typed))?;
+            let found = contents::count(datatype, &typed);
+            if found != count {
+                let what = format!("{found} values in {field} where the shape needs {count}");
                 return Err(invalid(name, &what));
             }
-            let mut bytes = BytesMut::with_capacity(count * size_of::<f32>());
-            for value in typed.fp32_contents {
-                bytes.put_f32_le(value);
-            }
-            Ok(bytes.freeze())
+            let raw = contents::to_raw(datatype, &typed);
+            return raw.ok_or_else(|| {
+                invalid(
+                    name,
+                    &format!("a value in {field} is not of {datatype}'s range"),
+                )
+            });
         }
+    };
+    let Some(size) = datatype.size() else {
+        return match bytes_tensor::count(bytes.clone()) {
+            Some(found) if found == count => Ok(bytes),
+            Some(found) => Err(count_mismatch(name, &found.to_string(), count)),
+            None => Err(invalid(name, "its elements are cut")),
+        };
+    };
+    // It cannot overflow: `count` came from a shape that was multiplied with care.
+    let expected = count * size;
+    if bytes.len() != expected {
+        let what = format!(
+            "{} raw bytes where the shape needs {expected} ({count} {datatype} values)",
+            bytes.len()
+        );
+        return Err(invalid(name, &what));
     }
+    Ok(bytes)
 }
 
 /// `count` images: texts of items, or encoded; in base64 where elements are.
 pub(super) fn images(
     name: &str,
-    contents: Contents,
+    given: Contents,
     count: usize,
     base64_elements: bool,
 ) -> Result<Vec<Image>, Error> {
-    let elements = match contents {
+    let elements = match given {
         Contents::Raw(bytes) => elements(name, bytes, count)?,
         Contents::Typed(typed) => {
-            require_field(name, "bytes_contents", fields(&typed))?;
+            require_field(name, "bytes_contents", contents::filled_fields(&typed))?;
             typed.bytes_contents
         }
     };
@@ -139,23 +160,6 @@ fn image(element: Bytes, base64_elements: bool) -> Result<Image, Error> {
     Ok(Image::Item(element))
 }
 
-/// The typed fields that hold something, by name.
-fn fields(typed: &InferTensorContents) -> Vec<&'static str> {
-    [
-        ("bool_contents", typed.bool_contents.is_empty()),
-        ("int_contents", typed.int_contents.is_empty()),
-        ("int64_contents", typed.int64_contents.is_empty()),
-        ("uint_contents", typed.uint_contents.is_empty()),
-        ("uint64_contents", typed.uint64_contents.is_empty()),
-        ("fp32_contents", typed.fp32_contents.is_empty()),
-        ("fp64_contents", typed.fp64_contents.is_empty()),
-        ("bytes_contents", typed.bytes_contents.is_empty()),
-    ]
-    .into_iter()
-    .filter_map(|(field, empty)| (!empty).then_some(field))
-    .collect()
-}
-
 fn require_field(name: &str, expected: &str, fields: Vec<&'static str>) -> Result<(), Error> {
     match fields.iter().find(|&&field| field != expected) {
         Some(other) => {
@@ -168,6 +172,8 @@ fn require_field(name: &str, expected: &str, fields: Vec<&'static str>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use bytes::{BufMut, BytesMut};
+
     use super::*;
     use crate::wire::bytes_tensor::put_element;
 
@@ -226,12 +232,12 @@ mod tests {
                 ..Default::default()
             })
         };
-        let bytes = values("x", typed(&[1.0, -2.5]), 2).unwrap();
+        let bytes = values("x", typed(&[1.0, -2.5]), DataType::Fp32, 2).unwrap();
         assert_eq!(
             bytes,
             [1f32.to_le_bytes(), (-2.5f32).to_le_bytes()].concat()
         );
-        assert!(values("x", typed(&[1.0]), 2).is_err());
+        assert!(values("x", typed(&[1.0]), DataType::Fp32, 2).is_err());
         let text = error(typed(&[1.0]), 1);
         assert!(
             text.contains("fp32_contents; they belong in bytes_contents"),

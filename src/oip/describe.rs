@@ -1,7 +1,7 @@
 //! What the server says of itself and of its models: metadata, configuration, statistics, index.
 
 use super::OpenInference;
-use super::service::TensorSpec;
+use super::service::{ModelDescription, TensorSpec};
 use super::validate::{VERSION, check_version};
 use crate::engine::statistics::Snapshot;
 use crate::error::Error;
@@ -34,18 +34,19 @@ impl OpenInference {
         let images = model.images.map(|name| TensorMetadata {
             name: name.to_owned(),
             datatype: "BYTES".to_owned(),
-            shape: vec![-1],
+            shape: image_shape(&model),
         });
-        let values = |tensor: &TensorSpec| TensorMetadata {
+        let described = |tensor: &TensorSpec| TensorMetadata {
             name: tensor.name.clone(),
-            datatype: "FP32".to_owned(),
+            datatype: tensor.datatype.name().to_owned(),
             shape: tensor.with_first(-1),
         };
+        let tensors = model.shown_tensors().iter().map(described);
         Ok(ModelMetadataResponse {
             versions: vec![VERSION.to_owned()],
             platform: model.platform.to_owned(),
-            inputs: images.into_iter().chain([values(&model.input)]).collect(),
-            outputs: vec![values(&model.output)],
+            inputs: images.into_iter().chain(tensors).collect(),
+            outputs: model.outputs.iter().map(described).collect(),
             name: model.name,
         })
     }
@@ -61,32 +62,31 @@ impl OpenInference {
             0 => tensor.with_first(-1),
             _ => tensor.row.clone(),
         };
-        let either = model.images.is_some();
         let images = model.images.map(|name| ModelInput {
             name: name.to_owned(),
             data_type: DataType::TypeString.into(),
-            dims: vec![-1],
-            optional: true,
+            dims: image_shape(&model)[usize::from(model.max_batch > 0)..].to_vec(),
+            optional: !model.shown_tensors().is_empty(),
             ..Default::default()
         });
-        let values = ModelInput {
-            name: model.input.name.clone(),
-            data_type: DataType::TypeFp32.into(),
-            dims: dims(&model.input),
-            optional: either,
+        let tensors = model.shown_tensors().iter().map(|tensor| ModelInput {
+            name: tensor.name.clone(),
+            data_type: tensor.datatype.config_type().into(),
+            dims: dims(tensor),
+            optional: model.images.is_some(),
             ..Default::default()
-        };
-        let output = ModelOutput {
-            name: model.output.name.clone(),
-            data_type: DataType::TypeFp32.into(),
-            dims: dims(&model.output),
+        });
+        let outputs = model.outputs.iter().map(|output| ModelOutput {
+            name: output.name.clone(),
+            data_type: output.datatype.config_type().into(),
+            dims: dims(output),
             ..Default::default()
-        };
+        });
         let config = ModelConfig {
             platform: model.platform.to_owned(),
             max_batch_size: i32::try_from(model.max_batch).unwrap_or(i32::MAX),
-            input: images.into_iter().chain([values]).collect(),
-            output: vec![output],
+            input: images.into_iter().chain(tensors).collect(),
+            output: outputs.collect(),
             name: model.name,
             ..Default::default()
         };
@@ -141,6 +141,14 @@ impl OpenInference {
                 .filter(|model| !request.ready || model.reason.is_empty())
                 .collect(),
         }
+    }
+}
+
+/// `[N]`, and `[N,1]` where clients batch: without an axis behind that of the rows they would not.
+fn image_shape(model: &ModelDescription) -> Vec<i64> {
+    match model.max_batch {
+        0 => vec![-1],
+        _ => vec![-1, 1],
     }
 }
 

@@ -1,8 +1,8 @@
-//! The engine as something that takes tensors: images in by `image`, or the predictor's own
-//! input; one score per image out.
+//! The engine as something that takes tensors: images in by `image`, or a model's own inputs; the
+//! columns of the rows out.
 
 use async_trait::async_trait;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::service::{InferenceService, ModelDescription, TensorSpec};
 use crate::context::RequestContext;
@@ -12,6 +12,11 @@ use crate::error::Error;
 use crate::observe::timing::Deadline;
 use crate::predictor::Readiness;
 use crate::transformer::{ImageErrors, Input};
+use crate::wire::bytes_tensor::put_element;
+use crate::wire::tensor::{DataType, Tensor};
+
+/// A column of this name says that images may have other than one line.
+const IMAGE_INDEX: &str = "image_index";
 
 #[async_trait]
 impl InferenceService for Engine {
@@ -20,22 +25,27 @@ impl InferenceService for Engine {
     }
 
     fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
-        let signature = self.signature(model)?;
+        let form = self.form(model)?;
+        let outputs = form.columns.iter().map(|column| TensorSpec {
+            name: column.name.to_owned(),
+            datatype: column.datatype,
+            row: column.row.clone(),
+        });
+        // With one line for each image, clients may batch as Triton's models let them.
+        let batches = !form.columns.iter().any(|column| column.name == IMAGE_INDEX);
+        let predictors_output = form.tensors.and_then(|signature| signature.outputs.first());
         Ok(ModelDescription {
             name: model.to_owned(),
             platform: "kserve_transformer",
-            max_batch: 0,
-            images: Some("image"),
+            max_batch: if batches { self.max_images() } else { 0 },
+            images: form.images.then_some("image"),
             max_images: self.max_images(),
-            input: TensorSpec {
-                name: signature.input.clone(),
-                row: signature.input_row.clone(),
-            },
-            output: TensorSpec {
-                name: "score".to_owned(),
-                row: vec![1],
-            },
-            output_alias: Some(signature.output.clone()),
+            tensors: form
+                .tensors
+                .map_or_else(Vec::new, |signature| TensorSpec::of(&signature.inputs)),
+            tensors_shown: false,
+            outputs: outputs.collect(),
+            output_alias: predictors_output.map(|output| output.name.clone()),
             always_raw: false,
         })
     }
@@ -56,13 +66,36 @@ impl InferenceService for Engine {
         Self::statistics(self, model)
     }
 
-    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error> {
-        // An output tensor has no place for an error.
-        let rows = Self::run(self, input, Some(ImageErrors::Fail), context).await?;
-        let mut values = BytesMut::with_capacity(rows.len() * size_of::<f32>());
-        for (index, row) in rows.into_iter().enumerate() {
-            values.put_f32_le(row.map_err(|error| error.with_image(index))?);
+    async fn run(
+        &self,
+        input: Input,
+        report_errors: bool,
+        context: &RequestContext,
+    ) -> Result<Vec<Tensor>, Error> {
+        let image_errors = if report_errors {
+            ImageErrors::Report
+        } else {
+            // Without that output there is no place for an error.
+            ImageErrors::Fail
+        };
+        let rows = Self::run(self, input, Some(image_errors), context).await?;
+        let mut outputs = rows.outputs()?;
+        if report_errors {
+            let mut errors = BytesMut::new();
+            for index in 0..rows.len() {
+                let json = rows.error(index).map(error_json).unwrap_or_default();
+                put_element(&mut errors, &json).map_err(Error::internal)?;
+            }
+            let shape = vec![rows.len() as i64, 1];
+            outputs.push(Tensor::new(DataType::Bytes, shape, errors.freeze()));
         }
-        Ok(values.freeze())
+        Ok(outputs)
     }
+}
+
+/// An image's error as JSON: its text, and the status that it would have alone.
+fn error_json(error: &Error) -> Vec<u8> {
+    let status = error.kind.http_status().as_u16();
+    let json = serde_json::json!({"error": error.text, "status": status});
+    json.to_string().into_bytes()
 }

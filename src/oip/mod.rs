@@ -17,13 +17,15 @@ use bytes::Bytes;
 
 pub(crate) use self::failures::Failures;
 pub(crate) use self::passthrough::Passthrough;
+use self::service::ERRORS;
 #[cfg(test)]
 pub(crate) use self::service::TensorSpec;
 pub(crate) use self::service::{InferenceService, ModelDescription};
 use self::validate::{VERSION, ValidatedRequest, check_version, validate};
 use crate::context::RequestContext;
-use crate::error::Error;
-use crate::wire::tensor::fp32;
+use crate::error::{Error, Kind};
+use crate::wire::contents::from_raw;
+use crate::wire::tensor::{DataType, Tensor};
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::InferInputTensor;
 use crate::wire::triton::model_infer_response::InferOutputTensor;
@@ -80,12 +82,23 @@ impl OpenInference {
             });
             return Ok(request);
         }
-        let row_bytes = model.input.row.iter().product::<i64>() as usize * size_of::<f32>();
+        let [only] = model.tensors.as_slice() else {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!(
+                    "model {:?} has {} inputs; a body without JSON holds the contents of one",
+                    request.model_name,
+                    model.tensors.len()
+                ),
+            ));
+        };
+        let elements = only.row.iter().product::<i64>() as usize;
+        let row_bytes = elements * only.datatype.size().unwrap_or(1);
         let rows = body.len() / row_bytes.max(1);
         request.inputs.push(InferInputTensor {
-            name: model.input.name.clone(),
-            datatype: "FP32".to_owned(),
-            shape: model.input.with_first(rows as i64),
+            name: only.name.clone(),
+            datatype: only.datatype.name().to_owned(),
+            shape: only.with_first(rows as i64),
             ..Default::default()
         });
         request.raw_input_contents.push(body);
@@ -130,20 +143,14 @@ impl OpenInference {
                 validate(request, &description, base64_elements)
             })
             .await??;
-        let rows = input.count();
-        let values = self.service.run(input, context).await;
-        let values = values.map_err(|error| match (error.image, model.images) {
+        let report_errors = outputs.iter().any(|output| output == ERRORS);
+        let tensors = self.service.run(input, report_errors, context).await;
+        let tensors = tensors.map_err(|error| match (error.image, model.images) {
             (Some(index), Some(name)) => error.with_location(&format!("{name}[{index}]")),
             _ => error,
         })?;
-        Ok(response(
-            id,
-            &model,
-            outputs,
-            rows,
-            &values,
-            raw || model.always_raw,
-        ))
+        let raw = raw || model.always_raw;
+        Ok(response(id, &model, outputs, tensors, raw))
     }
 }
 
@@ -156,13 +163,12 @@ fn integer(request: &ModelInferRequest, name: &str) -> Option<i64> {
     }
 }
 
-/// The values as the outputs of these names; all are the same tensor.
+/// The outputs of these names.
 fn response(
     id: String,
     model: &ModelDescription,
-    outputs: Vec<String>,
-    rows: usize,
-    values: &Bytes,
+    names: Vec<String>,
+    tensors: Vec<Tensor>,
     raw: bool,
 ) -> ModelInferResponse {
     let mut response = ModelInferResponse {
@@ -171,20 +177,40 @@ fn response(
         id,
         ..Default::default()
     };
-    for name in outputs {
+    let own = model.outputs.iter().map(|output| output.name.as_str());
+    let outputs: Vec<_> = own.chain([ERRORS]).zip(tensors).collect();
+    let outputs: Vec<_> = outputs
+        .into_iter()
+        .map(|(name, tensor)| {
+            let (datatype, shape) = (tensor.datatype(), tensor.shape().to_vec());
+            (name, datatype, shape, tensor.into_data())
+        })
+        .collect();
+    // There are no typed contents of FP16, and either all outputs are raw or none is.
+    let raw = raw
+        || outputs
+            .iter()
+            .any(|(_, datatype, ..)| *datatype == DataType::Fp16);
+    for requested in names {
+        let alias = model.output_alias.as_ref() == Some(&requested);
+        let found = outputs
+            .iter()
+            .find(|(name, ..)| *name == requested)
+            .or_else(|| outputs.first().filter(|_| alias));
+        // They were found before anything ran.
+        let Some((_, datatype, shape, values)) = found else {
+            continue;
+        };
         let mut output = InferOutputTensor {
-            name,
-            datatype: "FP32".to_owned(),
-            shape: model.output.with_first(rows as i64),
+            name: requested,
+            datatype: datatype.name().to_owned(),
+            shape: shape.clone(),
             ..Default::default()
         };
         if raw {
             response.raw_output_contents.push(values.clone());
         } else {
-            output.contents = Some(InferTensorContents {
-                fp32_contents: fp32(values).collect(),
-                ..Default::default()
-            });
+            output.contents = Some(from_raw(*datatype, values.clone()));
         }
         response.outputs.push(output);
     }

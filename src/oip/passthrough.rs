@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use super::failures::Failures;
@@ -17,6 +16,7 @@ use crate::observe::timing::Stage;
 use crate::predictor::{self, Predictor, Readiness};
 use crate::quote::quote;
 use crate::transformer::Input;
+use crate::wire::tensor::Tensor;
 
 /// A predictor as a service of one model.
 #[derive(Debug)]
@@ -89,19 +89,14 @@ impl InferenceService for Passthrough {
             name: signature.model.clone(),
             platform: "onnxruntime_onnx",
             max_batch: match self.predictor.readiness() {
-                Readiness::Ready { max_batch } => max_batch.min(self.max_batch).max(1),
+                Readiness::Ready { max_batch, .. } => max_batch.min(self.max_batch).max(1),
                 Readiness::NotReady(_) => 1,
             },
             images: None,
             max_images: 0,
-            input: TensorSpec {
-                name: signature.input.clone(),
-                row: signature.input_row.clone(),
-            },
-            output: TensorSpec {
-                name: signature.output.clone(),
-                row: signature.output_row.clone(),
-            },
+            tensors: TensorSpec::of(&signature.inputs),
+            tensors_shown: true,
+            outputs: TensorSpec::of(&signature.outputs),
             output_alias: None,
             always_raw: true,
         })
@@ -117,11 +112,16 @@ impl InferenceService for Passthrough {
         Ok(self.statistics.snapshot())
     }
 
-    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error> {
-        let Input::Tensor(tensor) = input else {
+    async fn run(
+        &self,
+        input: Input,
+        _: bool,
+        context: &RequestContext,
+    ) -> Result<Vec<Tensor>, Error> {
+        let rows = input.count();
+        let Input::Tensors(tensors) = input else {
             return Err(Error::internal("images for a predictor"));
         };
-        let rows = tensor.rows();
         let output = {
             let _timer = context.timings.stage(Stage::Predict);
             match self.wait(context).await {
@@ -129,7 +129,7 @@ impl InferenceService for Passthrough {
                     Err(Error::new(Kind::Internal, "failed on purpose (--fail)"))
                 }
                 Ok(()) => {
-                    let output = self.predictor.infer(tensor, context).await;
+                    let output = self.predictor.infer(tensors, context).await;
                     output.map_err(Error::from)
                 }
                 Err(late) => Err(late.into()),
@@ -137,6 +137,6 @@ impl InferenceService for Passthrough {
         };
         self.statistics
             .record(&context.timings, rows, output.is_ok());
-        Ok(output?.into_data())
+        output
     }
 }

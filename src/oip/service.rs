@@ -2,14 +2,14 @@
 //! Inference Protocol can be spoken for it.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::context::RequestContext;
 use crate::engine::statistics::Snapshot;
 use crate::error::Error;
 use crate::observe::timing::Deadline;
-use crate::predictor::Readiness;
+use crate::predictor::{self, Readiness};
 use crate::transformer::Input;
+use crate::wire::tensor::{DataType, Tensor};
 
 /// The tensors of a model as its callers see them.
 #[derive(Clone, Debug)]
@@ -20,34 +20,73 @@ pub(crate) struct ModelDescription {
     pub platform: &'static str,
     /// 0: the first axis is part of the shapes, and any number of rows may come.
     pub max_batch: usize,
-    /// A BYTES input of shape `[-1]` which takes images in place of `input`.
+    /// A BYTES input which takes images in place of `tensors`.
     pub images: Option<&'static str>,
     /// `--max_images`: elements that `images` takes.
     pub max_images: usize,
-    /// The FP32 input.
-    pub input: TensorSpec,
-    /// The FP32 output.
-    pub output: TensorSpec,
-    /// Another name under which the output is given to callers that request it.
+    /// The inputs of ready-made tensors; none where only images are taken.
+    pub tensors: Vec<TensorSpec>,
+    /// Whether metadata shows `tensors` where there are `images`: generic clients send every input
+    /// that is shown.
+    pub tensors_shown: bool,
+    /// The outputs.
+    pub outputs: Vec<TensorSpec>,
+    /// Another name under which the first output is given to callers that request it.
     pub output_alias: Option<String>,
     /// Outputs are raw even when the inputs were typed.
     pub always_raw: bool,
 }
 
-/// Name and shape of an FP32 tensor.
+/// The output that a caller may ask for beside the others: each image's error, empty for those without.
+pub(super) const ERRORS: &str = "error";
+
+/// Name, datatype and shape of a tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorSpec {
     /// Its name.
     pub name: String,
-    /// Its shape without the first axis, which counts images.
+    /// The type of its elements.
+    pub datatype: DataType,
+    /// Its shape without the first axis, which counts images or lines.
     pub row: Vec<i64>,
 }
 
 impl TensorSpec {
+    /// An FP32 tensor.
+    #[cfg(test)]
+    pub(crate) fn fp32(name: &str, row: &[i64]) -> Self {
+        Self {
+            name: name.to_owned(),
+            datatype: DataType::Fp32,
+            row: row.to_vec(),
+        }
+    }
+
+    /// A predictor's tensors.
+    pub(super) fn of(specs: &[predictor::TensorSpec]) -> Vec<Self> {
+        let spec = |spec: &predictor::TensorSpec| Self {
+            name: spec.name.clone(),
+            datatype: spec.datatypes.first().copied().unwrap_or(DataType::Fp32),
+            row: spec.row.clone(),
+        };
+        specs.iter().map(spec).collect()
+    }
+
     pub(super) fn with_first(&self, first: i64) -> Vec<i64> {
         let mut shape = vec![first];
         shape.extend_from_slice(&self.row);
         shape
+    }
+}
+
+impl ModelDescription {
+    /// The inputs of ready-made tensors that metadata shows.
+    pub(super) fn shown_tensors(&self) -> &[TensorSpec] {
+        if self.images.is_none() || self.tensors_shown {
+            &self.tensors
+        } else {
+            &[]
+        }
     }
 }
 
@@ -92,13 +131,18 @@ pub(crate) trait InferenceService: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Runs the context's model: input to the values of the output, FP32 and little-endian, rows in
-    /// order.
+    /// Runs the context's model: input to its outputs in the order of the description. With
+    /// `report_errors`, images that fail do so alone, and one more output has their errors.
     ///
     /// # Errors
     ///
     /// Everything that can go wrong, ready to be sent.
-    async fn run(&self, input: Input, context: &RequestContext) -> Result<Bytes, Error>;
+    async fn run(
+        &self,
+        input: Input,
+        report_errors: bool,
+        context: &RequestContext,
+    ) -> Result<Vec<Tensor>, Error>;
 
     /// Why a model takes no requests; nothing when it does.
     fn model_not_ready(&self, model: &str) -> Option<String> {

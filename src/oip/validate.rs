@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::contents::{self, Contents};
-use super::service::ModelDescription;
+use super::service::{ERRORS, ModelDescription, TensorSpec};
 use crate::error::{Error, Kind};
 use crate::quote::quote;
 use crate::transformer::Input;
@@ -62,27 +62,63 @@ pub(super) fn validate(
     let outputs = check_outputs(request.outputs, model)?;
     let raw = !request.raw_input_contents.is_empty();
     check_raw(&request.inputs, request.raw_input_contents.len())?;
-    let input = single_input(request.inputs, model)?;
-    let contents = match request.raw_input_contents.into_iter().next() {
-        Some(bytes) => Contents::Raw(bytes),
-        None => Contents::Typed(input.contents.unwrap_or_default()),
-    };
-    let name = &input.name;
-    let input = if model.images == Some(name) {
-        check_datatype(name, &input.datatype, "BYTES")?;
-        let count = image_count(name, &input.shape, model.max_images)?;
-        Input::Images(contents::images(name, contents, count, base64_elements)?)
-    } else {
-        check_datatype(name, &input.datatype, "FP32")?;
-        let (rows, values) = tensor_size(name, &input.shape, model)?;
-        let values = contents::values(name, contents, values)?;
-        Input::Tensor(Tensor::shared(values, rows, &model.input.row))
-    };
+    check_inputs(&request.inputs, model)?;
+    let mut raw_contents = request.raw_input_contents.into_iter();
+    let given: HashMap<_, _> = request
+        .inputs
+        .into_iter()
+        .map(|mut input| {
+            let contents = match raw_contents.next() {
+                Some(bytes) => Contents::Raw(bytes),
+                None => Contents::Typed(input.contents.take().unwrap_or_default()),
+            };
+            (std::mem::take(&mut input.name), (input, contents))
+        })
+        .collect();
+    let input = self::input(given, model, base64_elements)?;
     Ok(ValidatedRequest {
         input,
         outputs,
         raw,
     })
+}
+
+/// The inputs of a request by name, each with its contents.
+type Given = HashMap<String, (InferInputTensor, Contents)>;
+
+/// The images, or all tensors of the model in its order.
+fn input(
+    mut given: Given,
+    model: &ModelDescription,
+    base64_elements: bool,
+) -> Result<Input, Error> {
+    if let Some(name) = model.images
+        && let Some((input, contents)) = given.remove(name)
+    {
+        check_datatype(name, &input.datatype, "BYTES")?;
+        let count = image_count(name, &input.shape, model.max_images)?;
+        let images = contents::images(name, contents, count, base64_elements)?;
+        return Ok(Input::Images(images));
+    }
+    let mut tensors: Vec<Tensor> = Vec::with_capacity(model.tensors.len());
+    for spec in &model.tensors {
+        let name = &spec.name;
+        // That all are there was checked.
+        let Some((input, contents)) = given.remove(name) else {
+            continue;
+        };
+        check_datatype(name, &input.datatype, spec.datatype.name())?;
+        let (rows, values) = tensor_size(spec, &input.shape, model)?;
+        if let Some(first) = tensors.first().filter(|first| first.rows() != rows) {
+            return Err(invalid(format!(
+                "input {name:?} has {rows} rows where the first has {}",
+                first.rows()
+            )));
+        }
+        let values = contents::values(name, contents, spec.datatype, values)?;
+        tensors.push(Tensor::new(spec.datatype, input.shape, values));
+    }
+    Ok(Input::Tensors(tensors))
 }
 
 fn check_parameters(parameters: &HashMap<String, InferParameter>) -> Result<(), Error> {
@@ -140,15 +176,16 @@ fn check_outputs(
     model: &ModelDescription,
 ) -> Result<Vec<String>, Error> {
     let mut names: Vec<String> = Vec::new();
+    let own = |name: &str| model.outputs.iter().any(|output| output.name == name);
     for output in requested {
-        let known =
-            output.name == model.output.name || Some(&output.name) == model.output_alias.as_ref();
-        if !known {
+        let name = &output.name;
+        let errors = model.images.is_some() && name == ERRORS;
+        if !own(name) && model.output_alias.as_ref() != Some(name) && !errors {
             return Err(invalid(format!(
-                "model {:?} has no output {}; it has {:?}",
+                "model {:?} has no output {}; it has {}",
                 model.name,
-                quote(&output.name),
-                model.output.name
+                quote(name),
+                listed(&model.outputs)
             )));
         }
         check_extensions("output", &output.name, &output.parameters)?;
@@ -161,7 +198,7 @@ fn check_outputs(
         names.push(output.name);
     }
     if names.is_empty() {
-        names.push(model.output.name.clone());
+        names.extend(model.outputs.iter().map(|output| output.name.clone()));
     }
     Ok(names)
 }
@@ -186,20 +223,31 @@ fn check_raw(inputs: &[InferInputTensor], raw: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// The input of a request, which may have one only.
-fn single_input(
-    inputs: Vec<InferInputTensor>,
-    model: &ModelDescription,
-) -> Result<InferInputTensor, Error> {
-    let values = &model.input.name;
-    let wanted = match model.images {
-        Some(images) => format!("{images:?} (BYTES) or {values:?} (FP32)"),
-        None => format!("{values:?} (FP32)"),
-    };
+/// Names in a sentence.
+fn listed(tensors: &[TensorSpec]) -> String {
+    let names: Vec<_> = tensors
+        .iter()
+        .map(|tensor| format!("{:?}", tensor.name))
+        .collect();
+    names.join(", ")
+}
+
+/// Either the input for images or all of the tensors, each once.
+fn check_inputs(inputs: &[InferInputTensor], model: &ModelDescription) -> Result<(), Error> {
+    let is_images = |input: &InferInputTensor| model.images == Some(&input.name);
+    let tensors = model.tensors.iter();
+    let tensors: Vec<_> = tensors
+        .map(|tensor| format!("{:?} ({})", tensor.name, tensor.datatype))
+        .collect();
+    let images = model.images.map(|images| format!("{images:?} (BYTES)"));
+    let tensors = (!tensors.is_empty()).then(|| tensors.join(" and "));
+    let takes: Vec<_> = images.into_iter().chain(tensors).collect();
+    let takes = takes.join(" or ");
     for (index, input) in inputs.iter().enumerate() {
-        if input.name != *values && model.images != Some(&input.name) {
+        let own = model.tensors.iter().any(|tensor| tensor.name == input.name);
+        if !own && !is_images(input) {
             return Err(invalid(format!(
-                "model {:?} has no input {}; it takes {wanted}",
+                "model {:?} has no input {}; it takes {takes}",
                 model.name,
                 quote(&input.name)
             )));
@@ -210,19 +258,19 @@ fn single_input(
             return Err(invalid(format!("input {:?} is given twice", input.name)));
         }
     }
-    let count = inputs.len();
-    let mut inputs = inputs.into_iter();
-    match (inputs.next(), count) {
-        (Some(input), 1) => Ok(input),
-        (Some(_), _) => Err(invalid(format!(
-            "both inputs are given; model {:?} takes {wanted}",
-            model.name
-        ))),
-        (None, _) => Err(invalid(format!(
-            "no input is given; model {:?} takes {wanted}",
-            model.name
-        ))),
-    }
+    let images = inputs.iter().any(is_images);
+    let problem = match inputs.len() {
+        0 => "no input is given",
+        1 if images => return Ok(()),
+        2 if images => "both inputs are given",
+        _ if images => "images and tensors are given",
+        given if given < model.tensors.len() => "an input is missing",
+        _ => return Ok(()),
+    };
+    Err(invalid(format!(
+        "{problem}; model {:?} takes {takes}",
+        model.name
+    )))
 }
 
 fn check_datatype(name: &str, found: &str, expected: &str) -> Result<(), Error> {
@@ -257,15 +305,21 @@ fn image_count(name: &str, shape: &[i64], max_images: usize) -> Result<usize, Er
     }
 }
 
-/// Rows and values by a shape of `[N, …row]`.
+/// Rows and values by a shape of `[N, …row]`, where a free axis has any size.
 fn tensor_size(
-    name: &str,
+    spec: &TensorSpec,
     shape: &[i64],
     model: &ModelDescription,
 ) -> Result<(usize, usize), Error> {
-    let expected = model.input.with_first(-1);
-    let rows = match shape {
-        [rows, row @ ..] if *row == model.input.row && *rows >= 0 => *rows,
+    let name = &spec.name;
+    let expected = spec.with_first(-1);
+    let fits = |row: &[i64]| {
+        let mut sizes = row.iter().zip(&spec.row);
+        row.len() == spec.row.len()
+            && sizes.all(|(&size, &wanted)| size == wanted || wanted == -1 && size > 0)
+    };
+    let (rows, row) = match shape {
+        [rows, row @ ..] if fits(row) && *rows >= 0 => (*rows, row),
         _ => {
             return Err(invalid(format!(
                 "input {name:?}: shape {shape:?} where {expected:?} is expected (-1 is any \
@@ -285,12 +339,12 @@ fn tensor_size(
             model.max_batch, model.name
         )));
     }
-    let row: i64 = model.input.row.iter().product();
-    usize::try_from(row)
-        .ok()
-        .and_then(|row| rows.checked_mul(row))
+    row.iter()
+        .try_fold(rows, |values, &size| {
+            values.checked_mul(usize::try_from(size).ok()?)
+        })
         // So that their bytes can be counted too.
-        .filter(|values| values.checked_mul(size_of::<f32>()).is_some())
+        .filter(|values| values.checked_mul(size_of::<i64>()).is_some())
         .map(|values| (rows, values))
         .ok_or_else(|| invalid(format!("input {name:?}: shape {shape:?} is too large")))
 }

@@ -1,5 +1,18 @@
 //! A decoded image, borrowed from the buffer that holds its pixels.
 
+/// A rectangle of pixels, from the upper left corner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rect {
+    /// Of the leftmost column.
+    pub x: usize,
+    /// Of the uppermost row.
+    pub y: usize,
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+}
+
 /// Where the rows of an image are in its buffer.
 #[derive(Clone, Copy)]
 enum Layout<'a> {
@@ -25,13 +38,19 @@ impl<'a> Image<'a> {
     pub fn new(rgb: &'a [u8], width: usize, height: usize) -> Option<Self> {
         let stride = width.checked_mul(3)?;
         let whole = stride.checked_mul(height)? == rgb.len() && !rgb.is_empty();
-        whole.then_some(Self {
+        whole.then(|| Self::of_whole_rows(rgb, width, height))
+    }
+
+    /// The same over rows that were counted before.
+    pub(super) fn of_whole_rows(rgb: &'a [u8], width: usize, height: usize) -> Self {
+        debug_assert_eq!(rgb.len(), width * height * 3);
+        Self {
             rgb,
             layout: Layout::Whole,
-            stride,
+            stride: width * 3,
             width,
             height,
-        })
+        }
     }
 
     /// An image of which `rgb` has only some rows: `places` says of each row where it is. Of the
@@ -70,9 +89,10 @@ impl<'a> Image<'a> {
 
     /// The part of the image inside a rectangle, without a copy; `None` when nothing of the
     /// rectangle is inside.
-    pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Option<Self> {
-        let width = width.min(self.width.saturating_sub(x));
-        let height = height.min(self.height.saturating_sub(y));
+    pub fn crop(&self, rect: Rect) -> Option<Self> {
+        let Rect { x, y, .. } = rect;
+        let width = rect.width.min(self.width.saturating_sub(x));
+        let height = rect.height.min(self.height.saturating_sub(y));
         if width == 0 || height == 0 {
             return None;
         }
@@ -101,15 +121,24 @@ impl std::fmt::Debug for Image<'_> {
 mod tests {
     use super::*;
 
+    fn rect([x, y, width, height]: [usize; 4]) -> Rect {
+        Rect {
+            x,
+            y,
+            width,
+            height,
+        }
+    }
+
     #[test]
     fn a_crop_is_clamped_to_the_image() {
         let rgb: Vec<u8> = (0..4 * 3 * 3).collect();
         let image = Image::new(&rgb, 4, 3).unwrap();
-        let crop = image.crop(2, 1, 10, 10).unwrap();
+        let crop = image.crop(rect([2, 1, 10, 10])).unwrap();
         assert_eq!((crop.width(), crop.height()), (2, 2));
         assert_eq!(crop.row(0), &rgb[18..24]);
         assert_eq!(crop.row(1), &rgb[30..36]);
-        assert!(image.crop(4, 0, 1, 1).is_none());
+        assert!(image.crop(rect([4, 0, 1, 1])).is_none());
         assert!(Image::new(&rgb, 4, 4).is_none());
         assert!(Image::new(&[], 0, 0).is_none());
     }
@@ -120,7 +149,7 @@ mod tests {
         let image = Image::of_some_rows(&rgb, 2, &[1, u32::MAX, 0]).unwrap();
         assert_eq!(image.height(), 3);
         assert_eq!((image.row(0), image.row(2)), (&rgb[6..], &rgb[..6]));
-        let crop = image.crop(1, 2, 1, 1).unwrap();
+        let crop = image.crop(rect([1, 2, 1, 1])).unwrap();
         assert_eq!(crop.row(0), &rgb[3..6]);
         assert!(Image::of_some_rows(&rgb, 5, &[0]).is_none());
         assert!(Image::of_some_rows(&rgb, 2, &[]).is_none());

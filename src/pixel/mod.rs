@@ -1,39 +1,49 @@
 //! Image bytes to tensor values, with the bits of OpenCV: decode, resize, normalise.
 //!
 //! A leaf: synchronous, pure, no I/O and no settings beyond its arguments. The way of one image
-//! is [`to_planes`]; [`decode()`], [`resize()`] and [`normalize()`] are its steps, for callers that
-//! need more than the model's input (a photo to search for faces) and for tests of each step.
+//! is [`to_planes`]; [`decode()`], [`resize()`] and [`normalize()`] are its steps, for tests of each.
+//! Callers that need more of an image than one model's input take it whole ([`decode_owned`]), and
+//! crop, resize, letterbox or warp it into any [`TensorFormat`].
 
 mod buffer;
 mod decode;
 mod error;
 mod format;
 mod formats;
+mod half;
 mod image;
 mod jpeg;
+mod letterbox;
 mod normalize;
 mod options;
 mod orientation;
+mod owned;
 mod resize;
+mod tensor;
 #[cfg(test)]
 mod tests;
+mod warp;
 
 use bytes::BytesMut;
 
 use buffer::Rows;
 pub use error::Error;
 pub use formats::{Format, Formats};
-pub use image::Image;
-pub use normalize::normalize;
+pub use image::{Image, Rect};
+pub use letterbox::Letterbox;
+pub use normalize::{Normalize, normalize};
 pub use options::{ExifOrientation, Options};
+pub use owned::{ImageBuf, decode_owned};
 pub use resize::{Resizer, resize};
+pub use tensor::{Colours, Layout, TensorFormat, Values};
+pub use warp::Affine;
 
 /// Buffers of one thread, kept from image to image; after a large image they are given back.
 #[derive(Debug, Default)]
 pub struct Scratch {
     decoder: decode::Decoder,
-    resizer: Resizer,
-    values: Vec<u8>,
+    /// For images that are resized apart from decoding.
+    pub resizer: Resizer,
     decoded: u64,
 }
 
@@ -84,7 +94,7 @@ pub fn to_planes(
 
 fn append_planes(
     image: &[u8],
-    [width, height]: [usize; 2],
+    to: [usize; 2],
     options: &Options,
     scratch: &mut Scratch,
     planes: &mut [BytesMut; 3],
@@ -92,21 +102,10 @@ fn append_planes(
     let Scratch {
         decoder,
         resizer,
-        values,
         decoded: pixels,
     } = scratch;
-    let rows = Rows::OfResize([width, height]);
-    let decoded = decode::into_buffers(image, options, rows, decoder)?;
+    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder)?;
     *pixels = decoded.width() as u64 * decoded.height() as u64;
-    for plane in planes.iter_mut() {
-        plane.reserve(width * height * 4);
-    }
-    values.resize(width * 4, 0);
-    resizer.rows(decoded, width, height, |row| {
-        for (plane, samples) in planes.iter_mut().zip(row) {
-            normalize(samples, values);
-            plane.extend_from_slice(values);
-        }
-    });
+    decoded.append_planes(to, &Normalize::CENTERED, resizer, planes);
     Ok(())
 }

@@ -23,7 +23,7 @@ use tokio::time::timeout_at;
 use crate::context::RequestContext;
 use crate::observe::metrics::{GaugeGuard, Metrics};
 use crate::observe::timing::Stage;
-use crate::wire::tensor::Tensor;
+use crate::wire::tensor::{DataType, Tensor};
 
 use outcome::OutcomeGuard;
 
@@ -37,18 +37,68 @@ pub use triton::detect::Protocol;
 pub use triton::tls::{ClientCertificate, TlsSettings};
 
 /// The model that is called and the tensors it must have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// The predictor's name of the model.
     pub model: String,
-    /// Its FP32 input.
-    pub input: String,
-    /// The input's shape without the batch axis.
-    pub input_row: Vec<i64>,
-    /// Its FP32 output.
-    pub output: String,
-    /// The output's shape without the batch axis.
-    pub output_row: Vec<i64>,
+    /// Its inputs; each call has all of them.
+    pub inputs: Vec<TensorSpec>,
+    /// Those of its outputs that are read.
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// A tensor that a model must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name.
+    pub name: String,
+    /// The datatypes that can be sent or read: the model's must be one of them. The first is taken
+    /// where the predictor does not say.
+    pub datatypes: Vec<DataType>,
+    /// Its shape without the batch axis; -1 is an axis of any size.
+    pub row: Vec<i64>,
+}
+
+impl TensorSpec {
+    /// A tensor of one datatype.
+    pub fn new(name: impl Into<String>, datatype: DataType, row: &[i64]) -> Self {
+        Self {
+            name: name.into(),
+            datatypes: vec![datatype],
+            row: row.to_vec(),
+        }
+    }
+
+    /// An FP32 tensor.
+    pub fn fp32(name: impl Into<String>, row: &[i64]) -> Self {
+        Self::new(name, DataType::Fp32, row)
+    }
+
+    /// The same, which may also be of another datatype.
+    #[must_use]
+    pub fn or(mut self, datatype: DataType) -> Self {
+        self.datatypes.push(datatype);
+        self
+    }
+
+    /// The elements of a row; nothing when an axis is free.
+    pub fn row_elements(&self) -> Option<usize> {
+        let mut elements = 1_usize;
+        for &size in &self.row {
+            elements = elements.checked_mul(usize::try_from(size).ok()?)?;
+        }
+        Some(elements)
+    }
+
+    fn preferred(&self) -> DataType {
+        self.datatypes.first().copied().unwrap_or(DataType::Fp32)
+    }
+
+    /// Whether rows may have this shape.
+    fn fits(&self, row: &[i64]) -> bool {
+        let fits = |(&size, &wanted): (&i64, &i64)| wanted == -1 && size >= 0 || size == wanted;
+        row.len() == self.row.len() && row.iter().zip(&self.row).all(fits)
+    }
 }
 
 /// Whether calls can be made: the predictor is reachable and has the model of the signature.
@@ -58,6 +108,8 @@ pub enum Readiness {
     Ready {
         /// Rows in one call at most.
         max_batch: usize,
+        /// The inputs' datatypes, in the signature's order.
+        inputs: Arc<[DataType]>,
     },
     /// They cannot, for this reason.
     NotReady(String),
@@ -223,14 +275,17 @@ impl Predictor {
         metrics: Arc<Metrics>,
     ) -> Self {
         metrics.predictor_ready.set(1);
-        let max_batch = settings.max_batch;
+        let ready = Readiness::Ready {
+            max_batch: settings.max_batch,
+            inputs: signature.inputs.iter().map(TensorSpec::preferred).collect(),
+        };
         Self {
             signature,
             permits: Semaphore::new(settings.concurrency),
             metrics,
             backend: Backend::Local {
                 runner,
-                readiness: watch::Sender::new(Readiness::Ready { max_batch }),
+                readiness: watch::Sender::new(ready),
             },
         }
     }
@@ -257,13 +312,17 @@ impl Predictor {
         }
     }
 
-    /// Runs the model on at most `max_batch` rows. Waits for a permit of `--concurrency`. Dropped,
-    /// it gives the permit back and takes the call back.
+    /// Runs the model on at most `max_batch` rows: inputs and outputs in the signature's order. Waits
+    /// for a permit of `--concurrency`. Dropped, it gives the permit back and takes the call back.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn infer(&self, input: Tensor, context: &RequestContext) -> Result<Tensor, Error> {
+    pub async fn infer(
+        &self,
+        inputs: Vec<Tensor>,
+        context: &RequestContext,
+    ) -> Result<Vec<Tensor>, Error> {
         let deadline = context.deadline.instant().into();
         let permit = {
             let _timer = context.timings.stage(Stage::Permit);
@@ -277,11 +336,11 @@ impl Predictor {
         let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
         let run = async {
             match &self.backend {
-                Backend::Remote(remote) => remote.infer(&self.signature, input, context).await,
+                Backend::Remote(remote) => remote.infer(&self.signature, inputs, context).await,
                 Backend::Local { runner, .. } => {
                     let mut outcome =
                         OutcomeGuard::new(&self.metrics, context.deadline, "deadline");
-                    let result = runner.infer(&self.signature, input).await;
+                    let result = runner.infer(&self.signature, inputs).await;
                     outcome.set(result.as_ref().map_or_else(Error::outcome, |_| "ok"));
                     result
                 }
@@ -294,11 +353,15 @@ impl Predictor {
 }
 
 impl Runner {
-    async fn infer(&self, signature: &Signature, input: Tensor) -> Result<Tensor, Error> {
+    async fn infer(
+        &self,
+        signature: &Signature,
+        inputs: Vec<Tensor>,
+    ) -> Result<Vec<Tensor>, Error> {
         match self {
-            Self::Null => Ok(null::infer(signature, &input)),
+            Self::Null => Ok(null::infer(signature, &inputs)),
             #[cfg(feature = "embedded")]
-            Self::Embedded(model) => model.infer(signature, input).await,
+            Self::Embedded(model) => model.infer(inputs).await,
         }
     }
 }
@@ -311,10 +374,8 @@ mod tests {
     pub(super) fn signature() -> Signature {
         Signature {
             model: "m".to_owned(),
-            input: "input.1".to_owned(),
-            input_row: vec![3, 2, 2],
-            output: "1346".to_owned(),
-            output_row: vec![1],
+            inputs: vec![TensorSpec::fp32("input.1", &[3, 2, 2])],
+            outputs: vec![TensorSpec::fp32("1346", &[1])],
         }
     }
 }

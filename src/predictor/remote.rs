@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -115,13 +114,12 @@ impl Remote {
     pub(super) async fn infer(
         &self,
         signature: &Signature,
-        input: Tensor,
+        inputs: Vec<Tensor>,
         context: &RequestContext,
-    ) -> Result<Tensor, Error> {
+    ) -> Result<Vec<Tensor>, Error> {
         self.budget.record_call();
-        let rows = input.rows();
         let lease = self.lease(None, context).await?;
-        let (result, values) = self.attempt(&lease, signature, input, context).await;
+        let (result, inputs) = self.attempt(&lease, signature, inputs, context).await;
         let Err(failure) = result else {
             return result.map_err(|failure| failure.error);
         };
@@ -136,8 +134,7 @@ impl Remote {
             // What happened first says more than that there is no other connection.
             return Err(failure.error);
         };
-        let input = Tensor::shared(values, rows, &signature.input_row);
-        let (result, _) = self.attempt(&lease, signature, input, context).await;
+        let (result, _) = self.attempt(&lease, signature, inputs, context).await;
         result.map_err(|failure| failure.error)
     }
 
@@ -159,25 +156,36 @@ impl Remote {
         }
     }
 
-    /// Sends the tensor over one connection. Also gives back the tensor's values, which share
-    /// their memory with what was sent.
+    /// Sends the tensors over one connection. Also gives them back; they share their memory with
+    /// what was sent.
     async fn attempt(
         &self,
         lease: &Lease,
         signature: &Signature,
-        input: Tensor,
+        inputs: Vec<Tensor>,
         context: &RequestContext,
-    ) -> (Result<Tensor, Failure>, Bytes) {
+    ) -> (Result<Vec<Tensor>, Failure>, Vec<Tensor>) {
         let mut attempt = Attempt {
             lease,
             context,
             outcome: OutcomeGuard::new(&self.metrics, context.deadline, "deadline"),
             ended: false,
         };
-        let rows = input.rows();
+        let rows = inputs.first().map_or(0, Tensor::rows);
         let limits = lease.limits();
-        let call = lease.connection().encode(signature, limits, input, context);
-        let values = call.values();
+        let datatypes = inputs.iter().map(Tensor::datatype);
+        if !datatypes.eq(limits.inputs.iter().copied()) {
+            // While the model is being replaced, its replicas may differ.
+            let result = Err(Failure::other_datatypes(&limits.inputs));
+            attempt.end(&result);
+            return (result, inputs);
+        }
+        let sent: Vec<_> = inputs
+            .iter()
+            .map(|input| (input.datatype(), input.shape().to_vec()))
+            .collect();
+        let connection = lease.connection();
+        let (call, values) = connection.encode(signature, limits, inputs, context);
         let result = tokio::select! {
             result = lease.connection().infer(signature, call, context) => result,
             () = lease.unresponsive() => {
@@ -185,10 +193,12 @@ impl Remote {
             }
         };
         let result = result.and_then(|response| {
-            response::decode_output(signature, rows, limits.batch_axis, &response)
+            response::decode_outputs(signature, rows, limits.batch_axis, &response)
         });
         attempt.end(&result);
-        (result, values)
+        let inputs = sent.into_iter().zip(values);
+        let inputs = inputs.map(|((datatype, shape), data)| Tensor::new(datatype, shape, data));
+        (result, inputs.collect())
     }
 }
 
@@ -201,7 +211,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn end(&mut self, result: &Result<Tensor, Failure>) {
+    fn end(&mut self, result: &Result<Vec<Tensor>, Failure>) {
         self.ended = true;
         let failure = match result {
             Ok(_) => {

@@ -1,84 +1,109 @@
 //! Whether a response is what the signature promises: any other would be scores of other images, or
 //! of another model.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use crate::predictor::Signature;
 use crate::predictor::retry::Failure;
-use crate::wire::tensor::Tensor;
+use crate::predictor::{Signature, TensorSpec};
+use crate::wire::bytes_tensor;
+use crate::wire::contents;
+use crate::wire::tensor::{DataType, Tensor};
 use crate::wire::triton::ModelInferResponse;
 
-/// The output of the signature for `rows` rows, without copying raw contents. `batch_axis` is
+/// The signature's outputs for `rows` rows, in its order, without copying raw contents. `batch_axis` is
 /// false for a model whose tensors have no axis for rows.
-pub(super) fn decode_output(
+pub(super) fn decode_outputs(
     signature: &Signature,
     rows: usize,
     batch_axis: bool,
     response: &ModelInferResponse,
-) -> Result<Tensor, Failure> {
-    let invalid = |text: String| Err(Failure::invalid_response(text));
-    let name = &signature.output;
+) -> Result<Vec<Tensor>, Failure> {
+    let outputs = signature.outputs.iter();
+    outputs
+        .map(|spec| decode_output(spec, rows, batch_axis, response))
+        .collect::<Result<_, _>>()
+        .map_err(Failure::invalid_response)
+}
+
+fn decode_output(
+    spec: &TensorSpec,
+    rows: usize,
+    batch_axis: bool,
+    response: &ModelInferResponse,
+) -> Result<Tensor, String> {
+    let name = &spec.name;
     let outputs = &response.outputs;
     let Some(index) = outputs.iter().position(|output| output.name == *name) else {
         let found: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
-        return invalid(format!("no output {name:?}; it has {found:?}"));
+        return Err(format!("no output {name:?}; it has {found:?}"));
     };
     let output = &outputs[index];
-    if output.datatype != "FP32" {
-        return invalid(format!(
-            "output {name:?} is {:?}, expected FP32",
-            output.datatype
-        ));
-    }
-    let mut expected = Vec::with_capacity(signature.output_row.len() + 1);
-    if batch_axis {
-        expected.push(rows as i64);
-    }
-    expected.extend_from_slice(&signature.output_row);
-    if output.shape != expected {
-        return invalid(format!(
+    let datatype = DataType::from_name(&output.datatype)
+        .filter(|datatype| spec.datatypes.contains(datatype))
+        .ok_or_else(|| {
+            let (found, expected) = (&output.datatype, DataType::one_of(&spec.datatypes));
+            format!("output {name:?} is {found:?}, expected {expected}")
+        })?;
+    let row = match output.shape.as_slice() {
+        [first, row @ ..] if batch_axis && *first == rows as i64 => Some(row),
+        row if !batch_axis => Some(row),
+        _ => None,
+    };
+    let Some(row) = row.filter(|row| spec.fits(row)) else {
+        let rows = batch_axis.then_some(rows as i64);
+        let expected: Vec<_> = rows.into_iter().chain(spec.row.iter().copied()).collect();
+        return Err(format!(
             "output {name:?} has shape {:?}, expected {expected:?}",
             output.shape
         ));
-    }
-    let data = match &output.contents {
-        Some(contents) if !contents.fp32_contents.is_empty() => bytes_of(&contents.fp32_contents),
+    };
+    let typed = output.contents.as_ref();
+    let data = match typed.filter(|typed| contents::count(datatype, typed) > 0) {
+        Some(typed) => contents::to_raw(datatype, typed)
+            .ok_or_else(|| format!("output {name:?} has values that are not {datatype}"))?,
         // Raw contents belong to the outputs that have no typed ones.
-        _ => {
+        None => {
             let before = outputs[..index]
                 .iter()
                 .filter(|output| output.contents.is_none())
                 .count();
             let raw = response.raw_output_contents.get(before).cloned();
-            let Some(raw) = raw else {
-                return invalid(format!("output {name:?} has no contents"));
-            };
-            raw
+            raw.ok_or_else(|| format!("output {name:?} has no contents"))?
         }
     };
-    let bytes = expected.iter().product::<i64>() as usize * 4;
-    if data.len() != bytes {
-        return invalid(format!(
-            "output {name:?} has {} bytes, expected {bytes}",
-            data.len()
+    let sizes = row.iter().map(|&size| size as usize);
+    let elements = sizes.fold(rows, usize::saturating_mul);
+    if let Some(size) = datatype.size() {
+        let bytes = elements.saturating_mul(size);
+        if data.len() != bytes {
+            return Err(format!(
+                "output {name:?} has {} bytes, expected {bytes}",
+                data.len()
+            ));
+        }
+    } else if bytes_tensor::count(data.clone()) != Some(elements) {
+        return Err(format!(
+            "output {name:?} has other than the {elements} elements that are expected"
         ));
     }
-    Ok(Tensor::shared(data, rows, &signature.output_row))
-}
-
-fn bytes_of(values: &[f32]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(values.len() * 4);
-    values.iter().for_each(|&value| bytes.put_f32_le(value));
-    bytes.freeze()
+    let shape = std::iter::once(rows as i64).chain(row.iter().copied());
+    Ok(Tensor::new(datatype, shape.collect(), data))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::predictor::tests::signature;
     use crate::wire::tensor::fp32;
     use crate::wire::triton::InferTensorContents;
     use crate::wire::triton::model_infer_response::InferOutputTensor;
+
+    fn bytes_of(values: &[f32]) -> Bytes {
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }
 
     fn response() -> ModelInferResponse {
         let tensor = |name: &str| InferOutputTensor {
@@ -95,8 +120,8 @@ mod tests {
     }
 
     fn scores(response: &ModelInferResponse) -> Result<Vec<f32>, String> {
-        decode_output(&signature(), 2, true, response)
-            .map(|tensor| fp32(&tensor.into_data()).collect())
+        decode_outputs(&signature(), 2, true, response)
+            .map(|mut outputs| fp32(&outputs.remove(0).into_data()).collect())
             .map_err(|failure| failure.error.to_string())
     }
 

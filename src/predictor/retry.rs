@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::predictor::Error;
+use crate::wire::tensor::DataType;
 
 /// A call that failed, and whether it may be sent again.
 #[derive(Debug)]
@@ -100,6 +101,16 @@ impl Failure {
     /// The response has more bytes than its tensor can need.
     pub(super) fn too_long(limit: usize) -> Self {
         Self::invalid_response(format!("it is longer than {limit} bytes"))
+    }
+
+    /// The replica's model takes other datatypes than those of the call, which were another replica's.
+    /// It did not run.
+    pub(super) fn other_datatypes(found: &[DataType]) -> Self {
+        let text = format!(
+            "the model of this replica takes {}",
+            DataType::one_of(found)
+        );
+        Self::new(Cause::NotFound, Error::NotReady(text))
     }
 
     pub(super) fn internal(error: impl ToString) -> Self {

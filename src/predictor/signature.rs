@@ -1,12 +1,15 @@
 //! Whether a predictor has the model that the transformer needs, from what the predictor says
 //! about it. Asked when a connection is new and, until it fits, again and again.
 
-use crate::predictor::Signature;
+use std::sync::Arc;
+
+use crate::predictor::{Signature, TensorSpec};
+use crate::wire::tensor::DataType;
 use crate::wire::triton::model_metadata_response::TensorMetadata;
 use crate::wire::triton::{ModelConfig, ModelMetadataResponse};
 
 /// How the model takes rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchLimits {
     /// Rows in one call at most.
     pub(super) max_batch: usize,
@@ -14,6 +17,8 @@ pub(super) struct BatchLimits {
     pub(super) batch_axis: bool,
     /// Whether the predictor has said which tensors its model has.
     pub(super) tensors_known: bool,
+    /// The inputs' datatypes, in the signature's order.
+    pub(super) inputs: Arc<[DataType]>,
 }
 
 /// The limits, if the model fits the signature. `default_max_batch` (`--predictor_max_batch`) holds
@@ -39,19 +44,33 @@ pub(super) fn batch_limits(
             },
             batch_axis: true,
             tensors_known: false,
+            inputs: signature.inputs.iter().map(TensorSpec::preferred).collect(),
         });
     }
-    let input = find(model, "input", &signature.input, &metadata.inputs)?;
-    let output = find(model, "output", &signature.output, &metadata.outputs)?;
+    let names: Vec<_> = signature.inputs.iter().map(|spec| &spec.name).collect();
+    let mut inputs = Vec::new();
+    for spec in &signature.inputs {
+        inputs.push((spec, find(model, "input", spec, &metadata.inputs)?));
+    }
+    let mut outputs = Vec::new();
+    for spec in &signature.outputs {
+        outputs.push((spec, find(model, "output", spec, &metadata.outputs)?));
+    }
     if let Some(other) = metadata
         .inputs
         .iter()
-        .find(|other| other.name != input.name && !optional(config, &other.name))
+        .find(|other| !names.contains(&&other.name) && !optional(config, &other.name))
     {
-        return Err(format!(
-            "model {model} needs another input, {:?}, besides {:?}",
-            other.name, input.name
-        ));
+        return Err(match names.as_slice() {
+            [only] => format!(
+                "model {model} needs another input, {:?}, besides {only:?}",
+                other.name
+            ),
+            names => format!(
+                "model {model} needs another input, {:?}, besides {names:?}",
+                other.name
+            ),
+        });
     }
     if let Some(policy) = config.and_then(|config| config.model_transaction_policy.as_ref())
         && policy.decoupled
@@ -72,12 +91,20 @@ pub(super) fn batch_limits(
                 .join(", ")
         )
     };
-    let Some(axis) = axis(&input.shape, &signature.input_row) else {
-        return Err(mismatch("input", input, &signature.input_row));
-    };
-    // A fixed 1 in front of the output's row is what one row gives, whatever the input has.
-    if self::axis(&output.shape, &signature.output_row).is_none() {
-        return Err(mismatch("output", output, &signature.output_row));
+    // The strictest of the inputs: one with a fixed number of rows fixes it for all.
+    let mut axis = Axis::Any;
+    for (spec, tensor) in &inputs {
+        axis = match self::axis(&tensor.shape, &spec.row) {
+            None => return Err(mismatch("input", tensor, &spec.row)),
+            Some(Axis::Any) => axis,
+            Some(fixed) => fixed,
+        };
+    }
+    // A fixed 1 in front of an output's row is what one row gives, whatever the inputs have.
+    for (spec, tensor) in &outputs {
+        if self::axis(&tensor.shape, &spec.row).is_none() {
+            return Err(mismatch("output", tensor, &spec.row));
+        }
     }
     let max_batch = match (own_max_batch, axis) {
         (Some(max), _) if max > 0 => max as usize,
@@ -85,29 +112,37 @@ pub(super) fn batch_limits(
         (None, Axis::Any) => default_max_batch,
         (_, Axis::One | Axis::None) => 1,
     };
+    let datatypes = inputs
+        .iter()
+        .filter_map(|(_, tensor)| DataType::from_name(&tensor.datatype));
     Ok(BatchLimits {
         max_batch,
         batch_axis: axis != Axis::None,
         tensors_known: true,
+        inputs: datatypes.collect(),
     })
 }
 
+/// The tensor of the name and of one of the datatypes of `spec`.
 fn find<'a>(
     model: &str,
     what: &str,
-    name: &str,
+    spec: &TensorSpec,
     tensors: &'a [TensorMetadata],
 ) -> Result<&'a TensorMetadata, String> {
-    let Some(tensor) = tensors.iter().find(|tensor| tensor.name == name) else {
+    let name = &spec.name;
+    let Some(tensor) = tensors.iter().find(|tensor| tensor.name == *name) else {
         let found: Vec<_> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         return Err(format!(
             "model {model} has no {what} {name:?}; it has {found:?}"
         ));
     };
-    if tensor.datatype != "FP32" {
+    let datatype = DataType::from_name(&tensor.datatype);
+    if !datatype.is_some_and(|datatype| spec.datatypes.contains(&datatype)) {
         return Err(format!(
-            "model {model} has {what} {name:?} of type {}, expected FP32",
-            tensor.datatype
+            "model {model} has {what} {name:?} of type {}, expected {}",
+            tensor.datatype,
+            DataType::one_of(&spec.datatypes)
         ));
     }
     Ok(tensor)
@@ -136,7 +171,11 @@ enum Axis {
 /// Nothing when the rest is not the row's shape; -1 fits every size.
 fn axis(shape: &[i64], row: &[i64]) -> Option<Axis> {
     let fits = |shape: &[i64]| {
-        shape.len() == row.len() && shape.iter().zip(row).all(|(a, b)| *a == -1 || a == b)
+        shape.len() == row.len()
+            && shape
+                .iter()
+                .zip(row)
+                .all(|(a, b)| *a == -1 || *b == -1 || a == b)
     };
     match shape {
         [-1, rest @ ..] if fits(rest) => Some(Axis::Any),
@@ -196,6 +235,7 @@ mod tests {
                     max_batch,
                     batch_axis,
                     tensors_known: true,
+                    inputs: Arc::new([DataType::Fp32]),
                 }),
                 "{input:?} {config:?}"
             );

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
+use crate::error::{Error, Kind};
 use crate::item::Item;
 use crate::wire::tensor::Tensor;
 
 /// An image as it was sent.
 #[derive(Clone, Debug)]
-pub(crate) enum Image {
+pub enum Image {
     /// The text of an item (UTF-8), naming the image or holding it in base64.
     Item(Bytes),
     /// The image in base64, without the head of an item.
@@ -25,21 +26,36 @@ impl Image {
     }
 }
 
-/// The images of a request, or the tensor that was made from them.
+/// The images of a request, or the tensors that were made from them.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub enum Input {
     /// Images, to be preprocessed.
     Images(Vec<Image>),
-    /// The model's input as it is: FP32 `[N, …input_row]`.
-    Tensor(Tensor),
+    /// A model's inputs as they are, in its signature's order; all have the same number of rows.
+    Tensors(Vec<Tensor>),
 }
 
 impl Input {
     /// Images in it.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Self::Images(images) => images.len(),
-            Self::Tensor(tensor) => tensor.rows(),
+            Self::Tensors(tensors) => tensors.first().map_or(0, Tensor::rows),
+        }
+    }
+
+    /// The images, for a transformer that takes nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When tensors were sent.
+    pub fn images(self) -> Result<Vec<Image>, Error> {
+        match self {
+            Self::Images(images) => Ok(images),
+            Self::Tensors(_) => Err(Error::new(
+                Kind::Invalid,
+                "this model takes images, not tensors",
+            )),
         }
     }
 }

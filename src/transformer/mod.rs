@@ -1,51 +1,101 @@
-//! What a model means: KServe's three steps, of which `preprocess` and `postprocess` are written
-//! per model and `predict` once for all (`batch.rs`).
+//! What a team writes, and what runs it: an asynchronous function from the images of a request to one
+//! row for each, made of stages. A stage takes many rows in and gives many rows out, on one model
+//! ([`Cx::images`], [`Cx::values`], [`Cx::tensors`]).
 
-mod batch;
+mod erased;
+mod fill;
 mod input;
-mod preprocess;
+mod nest;
+mod read;
+mod row;
+mod source;
+mod stage;
+#[cfg(test)]
+mod tests;
 
-use bytes::BytesMut;
+use std::sync::Arc;
 
-pub(crate) use self::batch::{ImageErrors, Model};
-pub(crate) use self::input::{Image, Input};
-pub(crate) use self::preprocess::{PixelThreads, WorkerScratch};
+pub(crate) use self::erased::{AnyRows, AnyTransformer};
+pub use self::fill::RowMut;
+pub use self::input::{Image, Input};
+pub use self::nest::{Nest, nest};
+pub use self::read::RowRef;
+pub use self::row::{Column, Columns, Row};
+pub(crate) use self::source::{PixelThreads, WorkerScratch};
+pub(crate) use self::stage::Resources;
+pub use self::stage::{Cx, ImageErrors};
 use crate::error::Error;
-use crate::pixel::Scratch;
-use crate::predictor::Signature;
+use crate::predictor::{Predictor, Readiness, Signature};
 
-/// Parts into which a row of the tensor is handed out: the colour planes.
-pub(crate) const CHANNELS: usize = 3;
+/// One result per image, in order; an image may fail alone.
+pub type Rows<R> = Vec<Result<R, Error>>;
 
-/// One image's result.
-pub(crate) type Row = Result<f32, Error>;
+/// Images in, rows out. What it does between is written with the stages of [`Cx`]: one after the other
+/// by `.await`, side by side by `tokio::try_join!`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a transformer",
+    label = "needs `type Row`, `fn models` and `async fn run(&self, input: Input, cx: &Cx<'_>) -> Result<Rows<Self::Row>, Error>`"
+)]
+pub trait Transformer: Send + Sync + 'static {
+    /// An image's result, and how it leaves.
+    type Row: Row;
 
-/// The two steps that differ from model to model. Both are called on pixel threads or for small
-/// work, so they are synchronous.
-pub(crate) trait Transformer: Send + Sync + 'static {
-    /// The model of the predictor and its tensors.
-    fn signature(&self) -> &Signature;
+    /// The models that it calls. It takes requests when all of them do.
+    fn models(&self) -> Vec<Model>;
 
-    /// What `extra_info.source` of a V1 response says.
-    fn source(&self) -> &'static str;
+    /// The model whose inputs callers may send ready-made, as [`Input::Tensors`]; by default they
+    /// may not.
+    fn tensor_input(&self) -> Option<&Model> {
+        None
+    }
 
-    /// Turns an encoded image into its row of the input tensor: appends a third of the row's
-    /// bytes to each of `planes`. Runs on a pixel thread.
+    /// Input to rows.
     ///
     /// # Errors
     ///
-    /// When the image cannot be read; `planes` may then hold part of it.
-    fn preprocess(
+    /// What fails the request as a whole: a model that does not answer, or answers what it cannot.
+    fn run(
         &self,
-        image: &[u8],
-        scratch: &mut Scratch,
-        planes: &mut [BytesMut; CHANNELS],
-    ) -> Result<(), Error>;
+        input: Input,
+        cx: &Cx<'_>,
+    ) -> impl Future<Output = Result<Rows<Self::Row>, Error>> + Send;
+}
 
-    /// Turns a row of the output tensor into a score.
-    ///
-    /// # Errors
-    ///
-    /// When the model cannot give such values.
-    fn postprocess(&self, row: &[f32]) -> Row;
+/// A model of a predictor. Clones share the predictor.
+#[derive(Clone, Debug)]
+pub struct Model(Arc<Predictor>);
+
+impl Model {
+    /// The model of this predictor.
+    pub fn new(predictor: Arc<Predictor>) -> Self {
+        Self(predictor)
+    }
+
+    /// The predictor's name of it, and its tensors.
+    pub fn signature(&self) -> &Signature {
+        self.0.signature()
+    }
+
+    /// Whether it takes calls.
+    pub fn readiness(&self) -> Readiness {
+        self.0.readiness()
+    }
+
+    /// Rows in one call at most: one where an axis of an input is free, since the rows of a call have
+    /// one shape.
+    fn rows_in_call(&self, max_batch: usize) -> usize {
+        let free = |spec: &crate::predictor::TensorSpec| spec.row_elements().is_none();
+        if self.signature().inputs.iter().any(free) {
+            return 1;
+        }
+        max_batch.max(1)
+    }
+
+    /// Calls that this many rows need.
+    pub(crate) fn calls(&self, rows: usize) -> usize {
+        match self.readiness() {
+            Readiness::Ready { max_batch, .. } => rows.div_ceil(self.rows_in_call(max_batch)),
+            Readiness::NotReady(_) => 1,
+        }
+    }
 }

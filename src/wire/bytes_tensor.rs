@@ -52,6 +52,15 @@ pub fn split_element(tensor: &mut Bytes) -> Result<Option<Bytes>, ElementError> 
     Ok(Some(tensor.split_to(length)))
 }
 
+/// The elements of a tensor; nothing when it is cut.
+pub fn count(mut tensor: Bytes) -> Option<usize> {
+    let mut elements = 0;
+    while split_element(&mut tensor).ok()?.is_some() {
+        elements += 1;
+    }
+    Some(elements)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

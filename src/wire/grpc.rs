@@ -126,23 +126,43 @@ pub fn split_message<B: Buf + AsRef<[u8]>>(received: &mut B) -> Result<Option<By
 /// Field 7, `raw_input_contents`, length-delimited.
 const RAW_CONTENTS_TAG: u8 = 7 << 3 | 2;
 
-/// What comes before the one tensor of a framed ModelInferRequest: the frame's header, the message
-/// without its raw contents, their tag and their length. Protobuf's writers put fields in the
-/// order of their numbers, and `raw_input_contents` has the highest; so a tensor need not be
-/// copied into its message.
-pub fn encode_head(request: &ModelInferRequest, tensor_bytes: usize) -> Vec<u8> {
+/// What comes before the tensors of a framed ModelInferRequest, whose sizes are `tensor_bytes`. First
+/// the head, in front of the first one: the frame's header, the message without its raw contents,
+/// their tag and their length. Then what stands in front of each of the others. Protobuf's writers
+/// put fields in the order of their numbers, and `raw_input_contents` has the highest; so a tensor
+/// need not be copied into its message.
+pub fn encode_head(request: &ModelInferRequest, tensor_bytes: &[usize]) -> (Vec<u8>, Vec<Bytes>) {
     debug_assert!(
         request.raw_input_contents.is_empty(),
-        "the tensor comes behind the head"
+        "the tensors come behind the head"
     );
-    let head = request.encoded_len() + 1 + prost::length_delimiter_len(tensor_bytes);
-    let mut bytes = Vec::with_capacity(FRAME_BYTES + head);
-    bytes.extend_from_slice(&FrameHeader::plain(head + tensor_bytes).encode());
-    // A Vec grows: these cannot fail.
-    let _ = request.encode(&mut bytes);
-    bytes.push(RAW_CONTENTS_TAG);
-    let _ = prost::encode_length_delimiter(tensor_bytes, &mut bytes);
-    bytes
+    let fields = tensor_bytes.iter().map(|&bytes| {
+        let delimited = 1 + prost::length_delimiter_len(bytes);
+        delimited + bytes
+    });
+    let length = request.encoded_len() + fields.sum::<usize>();
+    let first_bytes = tensor_bytes.iter().sum::<usize>();
+    let mut head = Vec::with_capacity(FRAME_BYTES + length - first_bytes);
+    head.extend_from_slice(&FrameHeader::plain(length).encode());
+    // A Vec grows: this cannot fail.
+    let _ = request.encode(&mut head);
+    let mut sizes = tensor_bytes.iter();
+    if let Some(&first) = sizes.next() {
+        put_field_head(&mut head, first);
+    }
+    let others = sizes.map(|&bytes| {
+        let mut field = Vec::with_capacity(8);
+        put_field_head(&mut field, bytes);
+        Bytes::from(field)
+    });
+    (head, others.collect())
+}
+
+/// Tag and length of a tensor's raw contents.
+fn put_field_head(message: &mut Vec<u8>, bytes: usize) {
+    message.push(RAW_CONTENTS_TAG);
+    // A Vec grows: this cannot fail.
+    let _ = prost::encode_length_delimiter(bytes, message);
 }
 
 /// Sets what every gRPC request carries.
@@ -233,15 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn head_and_tensor_are_the_whole_message() {
+    fn head_and_tensors_are_the_whole_message() {
         for bytes in [0, 1, 127, 128, 150_528, 4_816_896] {
-            let tensor = Bytes::from(vec![7; bytes]);
-            let head = encode_head(&request(), bytes);
-            let whole = ModelInferRequest {
-                raw_input_contents: vec![tensor.clone()],
+            let (first, second) = (Bytes::from(vec![7; bytes]), Bytes::from(vec![8; bytes / 3]));
+            let (head, none) = encode_head(&request(), &[bytes]);
+            let mut whole = ModelInferRequest {
+                raw_input_contents: vec![first.clone()],
                 ..request()
             };
-            assert_eq!([&head[..], &tensor].concat(), encode(&whole));
+            assert_eq!([&head[..], &first].concat(), encode(&whole));
+            assert!(none.is_empty());
+            let (head, between) = encode_head(&request(), &[bytes, second.len()]);
+            whole.raw_input_contents.push(second.clone());
+            let pieces = [&head[..], &first, &between[0], &second].concat();
+            assert_eq!(pieces, encode(&whole));
         }
     }
 

@@ -5,6 +5,8 @@
 pub(crate) mod bounds;
 pub mod bytes_tensor;
 pub(crate) mod codec;
+pub mod contents;
+mod datatype;
 pub mod error_body;
 pub mod grpc;
 pub mod tensor;

@@ -11,6 +11,9 @@ mod golden;
 // Files that are legal, nearly legal, or only look so (`tests/golden/cases`).
 mod cases;
 
+// Warped images and aligned faces (`tests/golden/warp`, by `warp_oracle.py`).
+mod warp;
+
 // JPEG files that no encoder writes.
 mod generator;
 

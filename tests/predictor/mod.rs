@@ -24,7 +24,7 @@ use facequality_transformer::RequestContext;
 use facequality_transformer::ServeArgs;
 use facequality_transformer::Settings;
 use facequality_transformer::predictor::{
-    Error, Predictor, PredictorHeader, Protocol, Readiness, RemoteSettings, Signature,
+    Error, Predictor, PredictorHeader, Protocol, Readiness, RemoteSettings, Signature, TensorSpec,
 };
 use facequality_transformer::remote_settings;
 use facequality_transformer::wire::tensor::{Tensor, fp32};
@@ -37,10 +37,8 @@ const ROW: [i64; 3] = [3, 2, 2];
 fn signature() -> Signature {
     Signature {
         model: "face_quality_trt_fp16".to_owned(),
-        input: "input.1".to_owned(),
-        input_row: ROW.to_vec(),
-        output: "1346".to_owned(),
-        output_row: vec![1],
+        inputs: vec![TensorSpec::fp32("input.1", &ROW)],
+        outputs: vec![TensorSpec::fp32("1346", &[1])],
     }
 }
 
@@ -163,7 +161,7 @@ async fn wait_ready(predictor: &Predictor) -> usize {
     })
     .await
     {
-        Readiness::Ready { max_batch } => max_batch,
+        Readiness::Ready { max_batch, .. } => max_batch,
         Readiness::NotReady(_) => unreachable!(),
     }
 }
@@ -192,13 +190,13 @@ async fn wait_readiness(
 }
 
 /// Rows whose values, and so whose means, are `first`, `first + 1`, ….
-fn rows(first: usize, count: usize) -> Tensor {
+fn rows(first: usize, count: usize) -> Vec<Tensor> {
     let values = ROW.iter().product::<i64>() as usize;
     let mut data = BytesMut::new();
     for row in first..first + count {
         (0..values).for_each(|_| data.put_f32_le(row as f32));
     }
-    Tensor::shared(data.freeze(), count, &ROW)
+    vec![Tensor::fp32(data.freeze(), count, &ROW)]
 }
 
 fn context(timeout: Duration) -> RequestContext {
@@ -209,7 +207,8 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// The scores of `count` rows from `first` on.
 async fn scores(predictor: &Predictor, first: usize, count: usize) -> Result<Vec<f32>, Error> {
-    let output = predictor.infer(rows(first, count), &context(LONG)).await?;
+    let inputs = rows(first, count);
+    let output = predictor.infer(inputs, &context(LONG)).await?.remove(0);
     assert_eq!(output.shape(), [count as i64, 1]);
     Ok(fp32(&output.into_data()).collect())
 }

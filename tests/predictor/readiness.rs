@@ -58,7 +58,8 @@ async fn the_smallest_batch_of_all_addresses_counts() {
     let (a, b) = (triton().await, triton().await);
     a.set(|script| script.max_batch_size = 8);
     let predictor = ready(&settings(&format!("{},{}", a.host(), b.host()))).await;
-    let smallest = |readiness: &Readiness| *readiness == Readiness::Ready { max_batch: 8 };
+    let smallest =
+        |readiness: &Readiness| matches!(readiness, Readiness::Ready { max_batch: 8, .. });
     wait_readiness(&predictor, smallest).await;
 }
 

@@ -322,8 +322,8 @@ impl Lease {
         &self.ready.connection
     }
 
-    pub(in crate::predictor) fn limits(&self) -> BatchLimits {
-        self.ready.limits
+    pub(in crate::predictor) fn limits(&self) -> &BatchLimits {
+        &self.ready.limits
     }
 
     /// Ends when the predictor was found unresponsive.

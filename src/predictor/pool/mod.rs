@@ -20,6 +20,7 @@ use crate::predictor::pool::connection::{
     Exclude, Exclusion, Lease, PooledConnection, Reservation, State,
 };
 use crate::predictor::pool::health::{ReplicaHealth, Standing};
+use crate::predictor::signature::BatchLimits;
 use crate::predictor::{Error, Readiness};
 
 pub(in crate::predictor) use supervisor::PoolSettings;
@@ -235,23 +236,26 @@ impl Pool {
     /// being opened, nothing is new.
     fn aggregate_readiness(&self) -> Option<Readiness> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let mut max_batch = None;
+        let mut found: Option<BatchLimits> = None;
         let mut connecting = false;
         let mut reason = None;
         for Slot { pooled, .. } in slots.iter() {
             match &*pooled.state() {
                 State::Connecting => connecting = true,
                 State::Ready(ready) => {
-                    let least = max_batch.unwrap_or(usize::MAX).min(ready.limits.max_batch);
-                    max_batch = Some(least);
+                    let limits = found.get_or_insert_with(|| ready.limits.clone());
+                    limits.max_batch = limits.max_batch.min(ready.limits.max_batch);
                 }
                 State::Failed(failed) => {
                     reason.get_or_insert_with(|| failed.to_string());
                 }
             }
         }
-        match (max_batch, reason) {
-            (Some(max_batch), _) => Some(Readiness::Ready { max_batch }),
+        match (found, reason) {
+            (Some(limits), _) => Some(Readiness::Ready {
+                max_batch: limits.max_batch,
+                inputs: limits.inputs,
+            }),
             (None, Some(reason)) if !connecting => Some(Readiness::NotReady(reason)),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! A request body that is encoded already, in at most two pieces.
+//! A request body that is encoded already.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,28 +7,32 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::wire::tensor::EncodedTensor;
+use crate::wire::tensor::EncodedMessage;
 
 /// The message of a call as a body.
 #[derive(Debug)]
 pub(in crate::predictor) struct EncodedBody {
-    message: EncodedTensor,
+    message: EncodedMessage,
+    /// Pieces of the message's tail that are sent.
+    sent: usize,
     known_length: bool,
 }
 
 impl EncodedBody {
     /// One that is sent without a content-length, as gRPC messages are.
-    pub(in crate::predictor) fn new(message: EncodedTensor) -> Self {
+    pub(in crate::predictor) fn new(message: EncodedMessage) -> Self {
         Self {
             message,
+            sent: 0,
             known_length: false,
         }
     }
 
     /// One that is sent with a content-length.
-    pub(in crate::predictor) fn with_length(message: EncodedTensor) -> Self {
+    pub(in crate::predictor) fn with_length(message: EncodedMessage) -> Self {
         Self {
             message,
+            sent: 0,
             known_length: true,
         }
     }
@@ -42,11 +46,16 @@ impl Body for EncodedBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut piece = std::mem::take(&mut self.message.head);
-        if piece.is_empty() {
-            piece = std::mem::take(&mut self.message.tail);
+        let Self { message, sent, .. } = &mut *self;
+        let mut piece = std::mem::take(&mut message.head);
+        while piece.is_empty() {
+            let Some(next) = message.tail.get_mut(*sent) else {
+                return Poll::Ready(None);
+            };
+            piece = std::mem::take(next);
+            *sent += 1;
         }
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     // So that the last piece carries the end of the stream, and no empty frame has to.

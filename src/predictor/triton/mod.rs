@@ -27,13 +27,16 @@ use crate::predictor::triton::grpc::GrpcConnection;
 use crate::predictor::triton::rest::RestConnection;
 use crate::predictor::triton::tls::Alpn;
 use crate::wire;
-use crate::wire::tensor::{EncodedTensor, Tensor};
+use crate::wire::tensor::{EncodedMessage, Tensor};
 use crate::wire::triton::infer_parameter::ParameterChoice;
 use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::wire::triton::{InferParameter, ModelInferRequest, ModelInferResponse};
 
 /// What a response may be longer than its tensor: names, parameters, typed contents.
 const RESPONSE_SLACK: usize = 64 * 1024;
+
+/// What an output may have whose size is not known ahead.
+const FREE_RESPONSE: usize = 64 * 1024 * 1024;
 
 /// How to open a connection.
 #[derive(Debug)]
@@ -56,22 +59,11 @@ pub(in crate::predictor) enum Connection {
 /// A call ready to be sent.
 #[derive(Debug)]
 pub(in crate::predictor) struct EncodedCall {
-    message: EncodedTensor,
-    /// Bytes of the message in front of the tensor's values.
+    message: EncodedMessage,
+    /// Bytes of the message in front of the first tensor's values.
     head_bytes: usize,
     /// Bytes of a response at most.
     response_limit: usize,
-}
-
-impl EncodedCall {
-    /// The tensor's values, which share their memory with what is sent.
-    pub(in crate::predictor) fn values(&self) -> Bytes {
-        if self.message.tail.is_empty() {
-            self.message.head.slice(self.head_bytes..)
-        } else {
-            self.message.tail.clone()
-        }
-    }
 }
 
 impl Connection {
@@ -140,46 +132,48 @@ impl Connection {
         signature::batch_limits(signature, &metadata, config.as_ref(), default_max_batch)
     }
 
-    /// Puts the head of a message in front of a tensor.
+    /// Puts the head of a message in front of the tensors. Also gives their values, which share the
+    /// message's memory.
     pub(in crate::predictor) fn encode(
         &self,
         signature: &Signature,
-        limits: BatchLimits,
-        input: Tensor,
+        limits: &BatchLimits,
+        inputs: Vec<Tensor>,
         context: &RequestContext,
-    ) -> EncodedCall {
-        let shape = if limits.batch_axis {
-            input.shape().to_vec()
-        } else {
-            signature.input_row.clone()
-        };
+    ) -> (EncodedCall, Vec<Bytes>) {
+        let described = signature.inputs.iter().zip(&inputs);
+        let described = described.map(|(spec, tensor)| InferInputTensor {
+            name: spec.name.clone(),
+            datatype: tensor.datatype().name().to_owned(),
+            shape: tensor.shape()[usize::from(!limits.batch_axis)..].to_vec(),
+            ..InferInputTensor::default()
+        });
+        let outputs = signature.outputs.iter();
+        let outputs = outputs.map(|output| InferRequestedOutputTensor {
+            name: output.name.clone(),
+            ..InferRequestedOutputTensor::default()
+        });
         let request = ModelInferRequest {
             model_name: signature.model.clone(),
             id: context.id.clone(),
             parameters: parameters(context),
-            inputs: vec![InferInputTensor {
-                name: signature.input.clone(),
-                datatype: "FP32".to_owned(),
-                shape,
-                ..InferInputTensor::default()
-            }],
-            outputs: vec![InferRequestedOutputTensor {
-                name: signature.output.clone(),
-                ..InferRequestedOutputTensor::default()
-            }],
+            inputs: described.collect(),
+            outputs: outputs.collect(),
             ..ModelInferRequest::default()
         };
-        let head = match self {
-            Self::Grpc(_) => wire::grpc::encode_head(&request, input.byte_len()),
-            Self::Rest(_) => wire::v2::request::to_json(&request, &[input.byte_len()]),
+        let sizes: Vec<_> = inputs.iter().map(Tensor::byte_len).collect();
+        let (head, between) = match self {
+            Self::Grpc(_) => wire::grpc::encode_head(&request, &sizes),
+            Self::Rest(_) => (wire::v2::request::to_json(&request, &sizes), Vec::new()),
         };
-        let values = input.rows() * signature.output_row.iter().product::<i64>() as usize;
-        EncodedCall {
+        let rows = inputs.first().map_or(0, Tensor::rows);
+        let (message, values) = EncodedMessage::new(&head, inputs, between);
+        let call = EncodedCall {
             head_bytes: head.len(),
-            // As binary data each value has four bytes, in typed contents as well.
-            response_limit: RESPONSE_SLACK + 8 * values,
-            message: input.into_message(&head),
-        }
+            response_limit: response_limit(signature, rows),
+            message,
+        };
+        (call, values)
     }
 
     /// Sends a call and reads its response. Dropped, it takes the call back.
@@ -194,6 +188,19 @@ impl Connection {
             Self::Rest(connection) => connection.infer(signature, call, context).await,
         }
     }
+}
+
+/// Bytes that the response for this many rows may have.
+fn response_limit(signature: &Signature, rows: usize) -> usize {
+    let outputs = signature.outputs.iter();
+    let tensors = outputs.map(
+        |output| match (output.row_elements(), output.preferred().size()) {
+            // Typed contents may have more bytes for a value than binary data: ten at most.
+            (Some(elements), Some(_)) => rows * elements * 10,
+            _ => FREE_RESPONSE,
+        },
+    );
+    tensors.fold(RESPONSE_SLACK, usize::saturating_add)
 }
 
 /// What Triton's dynamic batcher is told of a request: the microseconds after which nobody waits for

@@ -26,7 +26,7 @@ use crate::predictor::triton::dial::{Dialer, Stream};
 use crate::predictor::triton::http_error::{code, describe, http_error, is_html};
 use crate::predictor::triton::tls::Alpn;
 use crate::predictor::triton::{ConnectOptions, EncodedCall};
-use crate::wire::tensor::EncodedTensor;
+use crate::wire::tensor::EncodedMessage;
 use crate::wire::triton::{ModelConfig, ModelInferResponse, ModelMetadataResponse};
 use crate::wire::v2;
 
@@ -117,10 +117,7 @@ impl RestConnection {
     }
 
     async fn get(&self, path: &str) -> Result<GetResponse, String> {
-        let nothing = EncodedTensor {
-            head: Bytes::new(),
-            tail: Bytes::new(),
-        };
+        let nothing = EncodedMessage::default();
         let mut request = Request::get(format!("{}{path}", self.origin))
             .header(header::USER_AGENT, crate::USER_AGENT)
             .body(EncodedBody::with_length(nothing))
@@ -183,7 +180,9 @@ impl RestConnection {
             }
             StatusCode::OK => v2::json_length(&parts.headers)
                 .and_then(|length| {
-                    v2::response::parse(&body, length, |name| name == signature.output)
+                    let wanted =
+                        |name: &str| signature.outputs.iter().any(|output| output.name == name);
+                    v2::response::parse(&body, length, wanted)
                 })
                 .map_err(|error| Failure::invalid_response(error.to_string())),
             status => {

@@ -3,34 +3,63 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One image's result: its score, finite, or what was wrong with the image.
-pub type Row = Result<f32, String>;
+/// One image's result: what its entry in the response holds, or what was wrong with the image.
+pub type Row<T> = Result<T, Failed>;
 
-/// The response to a Request or MultiRequest: one entry per image, in order. `source` is what made
-/// the scores.
+/// Why an image has no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// What was wrong.
+    pub error: String,
+    /// The HTTP status that the error would have alone: whether it makes sense to try again.
+    pub status: u16,
+}
+
+/// The response to a Request or MultiRequest: one entry per image, in order, with the list of its
+/// results. `source` is what made them.
 ///
 /// # Errors
 ///
 /// serde_json's, which numbers and strings do not cause.
-pub fn multi_response(rows: Vec<Row>, source: &str) -> serde_json::Result<Vec<u8>> {
-    let response = |row: Row| {
-        let (data, error) = match row {
-            Ok(score) => (
-                vec![Score {
-                    score: f64::from(score),
-                }],
-                None,
-            ),
-            Err(error) => (Vec::new(), Some(error)),
+pub fn multi_response<T: Serialize>(
+    rows: Vec<Row<T>>,
+    source: &str,
+) -> serde_json::Result<Vec<u8>> {
+    let response = |row: Row<T>| {
+        let (data, failed) = match row {
+            Ok(results) => (Data::Results(results), None),
+            Err(failed) => (Data::None([]), Some(failed)),
         };
-        let extra_info = Some(ExtraInfo {
-            source: Some(source),
-            error,
-        });
-        Response { data, extra_info }
+        let extra_info = WrittenInfo { source, failed };
+        WrittenResponse { data, extra_info }
     };
     let multi_data = rows.into_iter().map(response).collect();
-    serde_json::to_vec(&MultiResponse { multi_data })
+    serde_json::to_vec(&WrittenMultiResponse { multi_data })
+}
+
+#[derive(Serialize)]
+struct WrittenMultiResponse<'a, T> {
+    multi_data: Vec<WrittenResponse<'a, T>>,
+}
+
+#[derive(Serialize)]
+struct WrittenResponse<'a, T> {
+    data: Data<T>,
+    extra_info: WrittenInfo<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<T> {
+    Results(T),
+    None([(); 0]),
+}
+
+#[derive(Serialize)]
+struct WrittenInfo<'a> {
+    source: &'a str,
+    #[serde(flatten)]
+    failed: Option<Failed>,
 }
 
 /// Reads a MultiResponse: each image's score, or what was wrong with the image.
@@ -39,12 +68,10 @@ pub fn multi_response(rows: Vec<Row>, source: &str) -> serde_json::Result<Vec<u8
 ///
 /// When it is something else.
 pub fn parse_multi_response(body: &[u8]) -> Result<Vec<Result<f64, String>>, ResponseError> {
-    let response: MultiResponse<'_> = serde_json::from_slice(body)?;
+    let response: MultiResponse = serde_json::from_slice(body)?;
     let entries = response.multi_data.into_iter();
-    let row = |entry: Response<'_>| match (
-        entry.extra_info.and_then(|extra| extra.error),
-        &*entry.data,
-    ) {
+    let row = |entry: Response| match (entry.extra_info.and_then(|extra| extra.error), &*entry.data)
+    {
         (Some(error), _) => Ok(Err(error)),
         (None, [only]) => Ok(Ok(only.score)),
         (None, scores) => Err(ResponseError::ScoreCount(scores.len())),
@@ -63,79 +90,82 @@ pub enum ResponseError {
     ScoreCount(usize),
 }
 
-/// The response to `instances`: a score, or `{"error": …}` in its place.
+/// The response to `instances`: an image's result, or `{"error": …, "status": …}` in its place.
 ///
 /// # Errors
 ///
 /// serde_json's, which numbers and strings do not cause.
-pub fn predictions(rows: Vec<Row>) -> serde_json::Result<Vec<u8>> {
+pub fn predictions<T: Serialize>(rows: Vec<Row<T>>) -> serde_json::Result<Vec<u8>> {
     let predictions = rows
         .into_iter()
         .map(|row| match row {
-            Ok(score) => Prediction::Score(f64::from(score)),
-            Err(error) => Prediction::Failed { error },
+            Ok(result) => Prediction::Result(result),
+            Err(failed) => Prediction::Failed(failed),
         })
         .collect();
     serde_json::to_vec(&Predictions { predictions })
 }
 
-#[derive(Deserialize, Serialize)]
-struct MultiResponse<'a> {
-    #[serde(borrow)]
-    multi_data: Vec<Response<'a>>,
-}
-
-#[derive(Deserialize, Serialize)]
-struct Response<'a> {
-    /// One score, or none.
-    data: Vec<Score>,
-    #[serde(borrow)]
-    extra_info: Option<ExtraInfo<'a>>,
-}
-
-/// A score as it leaves: FP32 widened to a double.
-#[derive(Deserialize, Serialize)]
-struct Score {
-    score: f64,
-}
-
-#[derive(Deserialize, Serialize)]
-struct ExtraInfo<'a> {
-    /// Not of interest to a reader.
-    #[serde(skip_deserializing)]
-    source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 #[derive(Serialize)]
-struct Predictions {
-    predictions: Vec<Prediction>,
+struct Predictions<T> {
+    predictions: Vec<Prediction<T>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Prediction {
-    Score(f64),
-    Failed { error: String },
+enum Prediction<T> {
+    Result(T),
+    Failed(Failed),
+}
+
+#[derive(Deserialize)]
+struct MultiResponse {
+    multi_data: Vec<Response>,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    /// One score, or none.
+    data: Vec<Score>,
+    extra_info: Option<ExtraInfo>,
+}
+
+#[derive(Deserialize)]
+struct Score {
+    score: f64,
+}
+
+#[derive(Deserialize)]
+struct ExtraInfo {
+    error: Option<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<Row> {
-        vec![Ok(0.931_274_35), Err("not a \"image\"".to_owned()), Ok(1.0)]
+    const SCORES: [f64; 2] = [0.9312743544578552, 1.0];
+
+    fn rows<T>(result: impl Fn(f64) -> T) -> Vec<Row<T>> {
+        let failed = Failed {
+            error: "not a \"image\"".to_owned(),
+            status: 400,
+        };
+        vec![Ok(result(SCORES[0])), Err(failed), Ok(result(SCORES[1]))]
+    }
+
+    fn list(score: f64) -> serde_json::Value {
+        serde_json::json!([{"score": score}])
     }
 
     #[test]
     fn a_multi_response_is_compact_and_in_order() {
         assert_eq!(
-            String::from_utf8(multi_response(rows(), "face_quality_score").unwrap()).unwrap(),
+            String::from_utf8(multi_response(rows(list), "face_quality_score").unwrap()).unwrap(),
             concat!(
                 r#"{"multi_data":[{"data":[{"score":0.9312743544578552}],"#,
                 r#""extra_info":{"source":"face_quality_score"}},"#,
-                r#"{"data":[],"extra_info":{"source":"face_quality_score","error":"not a \"image\""}},"#,
+                r#"{"data":[],"extra_info":{"source":"face_quality_score","error":"not a \"image\"","status":400}},"#,
                 r#"{"data":[{"score":1.0}],"extra_info":{"source":"face_quality_score"}}]}"#
             )
         );
@@ -144,17 +174,17 @@ mod tests {
     #[test]
     fn predictions_hold_scores_and_errors() {
         assert_eq!(
-            String::from_utf8(predictions(rows()).unwrap()).unwrap(),
-            r#"{"predictions":[0.9312743544578552,{"error":"not a \"image\""},1.0]}"#
+            String::from_utf8(predictions(rows(|score| score)).unwrap()).unwrap(),
+            r#"{"predictions":[0.9312743544578552,{"error":"not a \"image\"","status":400},1.0]}"#
         );
     }
 
     #[test]
     fn a_multi_response_is_read_as_it_was_written() {
-        let written = multi_response(rows(), "s").unwrap();
+        let written = multi_response(rows(list), "s").unwrap();
         let read = parse_multi_response(&written).unwrap();
-        let expected = rows().into_iter().map(|row| row.map(f64::from));
-        assert_eq!(read, expected.collect::<Vec<_>>());
+        let failed = Err("not a \"image\"".to_owned());
+        assert_eq!(read, [Ok(SCORES[0]), failed, Ok(SCORES[1])]);
         // As other services write it.
         let read = parse_multi_response(br#"{"multi_data":[{"data":[{"score":0.5}]}]}"#);
         assert_eq!(read.unwrap(), [Ok(0.5)]);

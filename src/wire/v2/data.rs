@@ -8,51 +8,68 @@ use serde_json::value::RawValue;
 
 use super::{ParseError, invalid};
 use crate::wire::bytes_tensor::put_element;
+use crate::wire::tensor::DataType;
 
 /// Numbers that Triton reads and JSON does not have.
 const NON_FINITE: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
-/// The raw form of `data`: FP32 values, or strings each preceded by its length. Of other datatypes
-/// it is empty; the reader of the message refuses them by name.
+/// The raw form of `data`: values, or strings each preceded by its length. Of unknown datatypes it is
+/// empty; the reader of the message refuses them by name.
 pub(super) fn contents(datatype: &str, data: &RawValue, place: &str) -> Result<Bytes, ParseError> {
     let mut raw = BytesMut::new();
-    let (element, what) = match datatype {
-        "FP32" => (Element::Fp32, "FP32 data must be numbers"),
-        "BYTES" => (Element::Bytes, "BYTES data must be strings"),
-        _ => return Ok(Bytes::new()),
+    let Some(datatype) = DataType::from_name(datatype) else {
+        return Ok(Bytes::new());
     };
     let flat = Flat {
-        element,
+        datatype,
         raw: &mut raw,
     };
     let mut json = serde_json::Deserializer::from_str(data.get());
     match flat.deserialize(&mut json) {
         Ok(()) => Ok(raw.freeze()),
-        Err(_) => invalid(format!("{place}.data: {what}, in lists of any nesting")),
+        Err(_) => {
+            let what = match datatype {
+                DataType::Fp32 | DataType::Fp16 => "numbers",
+                DataType::Bytes => "strings",
+                DataType::Bool => "true or false",
+                _ => "whole numbers of its range",
+            };
+            invalid(format!(
+                "{place}.data: {datatype} data must be {what}, in lists of any nesting"
+            ))
+        }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Element {
-    Fp32,
-    Bytes,
 }
 
 /// Appends what it visits, however deep.
 struct Flat<'a> {
-    element: Element,
+    datatype: DataType,
     raw: &'a mut BytesMut,
 }
 
 impl Flat<'_> {
     fn number<E: Error>(self, value: f64) -> Result<(), E> {
-        match self.element {
-            Element::Fp32 => {
-                self.raw.put_f32_le(value as f32);
-                Ok(())
-            }
-            Element::Bytes => Err(E::custom("a number")),
+        match self.datatype {
+            DataType::Fp32 => self.raw.put_f32_le(value as f32),
+            DataType::Fp16 => self
+                .raw
+                .put_slice(&half::f16::from_f64(value).to_le_bytes()),
+            _ => return Err(E::custom("a number")),
         }
+        Ok(())
+    }
+
+    fn integer<E: Error>(self, value: i64) -> Result<(), E> {
+        match self.datatype {
+            DataType::Uint8 => self.raw.put_u8(u8::try_from(value).map_err(E::custom)?),
+            DataType::Int8 => self.raw.put_i8(i8::try_from(value).map_err(E::custom)?),
+            DataType::Int32 => self
+                .raw
+                .put_i32_le(i32::try_from(value).map_err(E::custom)?),
+            DataType::Int64 => self.raw.put_i64_le(value),
+            _ => return self.number(value as f64),
+        }
+        Ok(())
     }
 }
 
@@ -72,10 +89,10 @@ impl<'de> Visitor<'de> for Flat<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let Self { element, raw } = self;
+        let Self { datatype, raw } = self;
         while list
             .next_element_seed(Flat {
-                element,
+                datatype,
                 raw: &mut *raw,
             })?
             .is_some()
@@ -88,20 +105,33 @@ impl<'de> Visitor<'de> for Flat<'_> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.number(value as f64)
+        match i64::try_from(value) {
+            Ok(value) => self.integer(value),
+            Err(_) => self.number(value as f64),
+        }
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.number(value as f64)
+        self.integer(value)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        match self.datatype {
+            DataType::Bool => {
+                self.raw.put_u8(u8::from(value));
+                Ok(())
+            }
+            _ => Err(E::custom("a boolean")),
+        }
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        match (self.element, text) {
-            (Element::Bytes, _) => put_element(self.raw, text.as_bytes()).map_err(E::custom),
-            (Element::Fp32, "NaN") => self.number(f64::NAN),
-            (Element::Fp32, "Infinity") => self.number(f64::INFINITY),
-            (Element::Fp32, "-Infinity") => self.number(f64::NEG_INFINITY),
-            (Element::Fp32, _) => Err(E::custom("a string")),
+        match (self.datatype, text) {
+            (DataType::Bytes, _) => put_element(self.raw, text.as_bytes()).map_err(E::custom),
+            (DataType::Fp32 | DataType::Fp16, "NaN") => self.number(f64::NAN),
+            (DataType::Fp32 | DataType::Fp16, "Infinity") => self.number(f64::INFINITY),
+            (DataType::Fp32 | DataType::Fp16, "-Infinity") => self.number(f64::NEG_INFINITY),
+            _ => Err(E::custom("a string")),
         }
     }
 }

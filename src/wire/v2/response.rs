@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{BoundedVec, ParseError, data, invalid, split_body};
-use crate::wire::tensor::fp32;
+use crate::wire::contents::from_raw;
+use crate::wire::tensor::{DataType, fp16, fp32};
 use crate::wire::triton::ModelInferResponse;
 use crate::wire::triton::model_infer_response::InferOutputTensor;
 
@@ -35,7 +36,7 @@ pub struct EncodedResponse {
     pub json_length: Option<usize>,
 }
 
-/// Writes a response whose outputs are raw FP32, in Triton's order of keys.
+/// Writes a response whose outputs are raw, in Triton's order of keys.
 ///
 /// # Errors
 ///
@@ -76,12 +77,7 @@ pub fn to_json(
             binary.push(raw);
         } else {
             json.extend_from_slice(b",\"data\":[");
-            for (index, value) in fp32(raw).enumerate() {
-                if index > 0 {
-                    json.push(b',');
-                }
-                number(&mut json, value)?;
-            }
+            values(&mut json, &output.datatype, raw)?;
             json.extend_from_slice(b"]}");
         }
     }
@@ -94,6 +90,45 @@ pub fn to_json(
         body: Bytes::from(json),
         json_length,
     })
+}
+
+/// Values of this datatype with commas between them.
+fn values(json: &mut Vec<u8>, datatype: &str, raw: &Bytes) -> serde_json::Result<()> {
+    let Some(datatype) = DataType::from_name(datatype) else {
+        return Ok(());
+    };
+    let typed = match datatype {
+        DataType::Fp32 => return list(json, fp32(raw), number),
+        DataType::Fp16 => return list(json, fp16(raw), number),
+        other => from_raw(other, raw.clone()),
+    };
+    match datatype {
+        DataType::Bool => list(json, typed.bool_contents, write),
+        DataType::Uint8 => list(json, typed.uint_contents, write),
+        DataType::Int64 => list(json, typed.int64_contents, write),
+        DataType::Bytes => list(json, typed.bytes_contents, |json, element| {
+            write(json, String::from_utf8_lossy(&element))
+        }),
+        _ => list(json, typed.int_contents, write),
+    }
+}
+
+fn list<T>(
+    json: &mut Vec<u8>,
+    values: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut Vec<u8>, T) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
+    for (index, value) in values.into_iter().enumerate() {
+        if index > 0 {
+            json.push(b',');
+        }
+        write(json, value)?;
+    }
+    Ok(())
+}
+
+fn write(json: &mut Vec<u8>, value: impl Serialize) -> serde_json::Result<()> {
+    serde_json::to_writer(json, &value)
 }
 
 /// FP32 widened to a double, as in every protocol here; what JSON has no number for is written as

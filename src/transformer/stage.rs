@@ -1,0 +1,439 @@
+//! A stage: many rows in, many rows out, on one model. Rows are filled on the pixel threads, in the
+//! memory in which they go out; a chunk of as many as a call takes goes out as soon as its rows are
+//! full, while the next is being filled; each output row is read together with what filling kept.
+//!
+//! ```text
+//! images ── fetch ──→ fill (pixel threads) ──→ chunk full? ──→ call ──→ read
+//!            8 ahead     2 × threads ahead                  └─→ call ──→ read
+//! ```
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{Stream, StreamExt};
+use tokio::time::sleep_until;
+
+use super::fill::{Chunk, RowMut};
+use super::read::{Outputs, RowRef};
+use super::source::{PixelCount, PixelThreads, WorkerScratch, encoded, fetch};
+use super::{Image, Model, Rows};
+use crate::admission::{ByteBudget, ByteReservation};
+use crate::context::RequestContext;
+use crate::error::{Error, Kind};
+use crate::item::{FetchPermits, Fetcher};
+use crate::observe::timing::Stage;
+use crate::pixel::Scratch;
+use crate::predictor::{self, Readiness};
+use crate::recognise::{Place, recognise};
+use crate::wire::tensor::{DataType, Tensor};
+
+/// Whether one image that cannot be read fails the others (`--image_errors`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImageErrors {
+    /// The request fails with the first bad image.
+    #[default]
+    Fail,
+    /// Score the other images and return the error in the image's place
+    Report,
+}
+
+/// Images of one request that are fetched side by side.
+const MAX_FETCHES: usize = 8;
+
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub(crate) struct Resources {
+    /// The threads that decode and resize.
+    pub(crate) pixels: Arc<PixelThreads>,
+    /// Where items other than `data:` come from.
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// `--max_request_pixels`: of all images of one request.
+    pub(crate) max_request_pixels: u64,
+    /// What tensors and kept images are counted in.
+    pub(crate) bytes: ByteBudget,
+}
+
+/// A request on its way through a transformer.
+pub struct Cx<'a> {
+    resources: &'a Resources,
+    request: &'a RequestContext,
+    image_errors: ImageErrors,
+}
+
+/// How a model takes rows now.
+struct CallForm {
+    /// Rows in one call at most.
+    rows: usize,
+    datatypes: Arc<[DataType]>,
+}
+
+/// A row that is full, and what filling kept.
+type Filled<K> = Result<(K, RowMut), Error>;
+
+/// What filling kept of each of a call's rows, with the row's index.
+type Kept<K> = Vec<(usize, K)>;
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(
+        resources: &'a Resources,
+        request: &'a RequestContext,
+        image_errors: ImageErrors,
+    ) -> Self {
+        Self {
+            resources,
+            request,
+            image_errors,
+        }
+    }
+
+    /// The request's id, headers, deadline and timings.
+    pub fn request(&self) -> &RequestContext {
+        self.request
+    }
+
+    /// Each image fills its row of the model's inputs on a pixel thread; `K` is what filling keeps: a
+    /// decoded image, a scale, nothing. Each output row is read together with it.
+    ///
+    /// # Errors
+    ///
+    /// When the model fails, a row cannot be read, the request's time is up, or an image fails and
+    /// `--image_errors` is `fail`.
+    pub async fn images<K, O>(
+        &self,
+        model: &Model,
+        images: Vec<Image>,
+        fill: impl Fn(&[u8], &mut RowMut, &mut Scratch) -> Result<K, Error> + Send + Sync + 'static,
+        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync,
+    ) -> Result<Rows<O>, Error>
+    where
+        K: Send + 'static,
+    {
+        let count = images.len();
+        let permits = FetchPermits::default();
+        let fetched = stream::iter(images)
+            .map(|image| {
+                let (fetcher, permits) = (&self.resources.fetcher, permits.clone());
+                async move { fetch(image, fetcher, &permits).await }
+            })
+            .buffered(MAX_FETCHES);
+        let pixels = PixelCount::new(self.resources.max_request_pixels);
+        let max_item_bytes = self.resources.fetcher.max_item_bytes();
+        let fill = move |image: Image, row: &mut RowMut, scratch: &mut WorkerScratch| {
+            pixels.check()?;
+            let bytes = encoded(&image, max_item_bytes, &mut scratch.encoded)?;
+            let filled = fill(bytes, row, &mut scratch.pixels);
+            pixels.count(scratch.pixels.decoded_pixels());
+            filled.map_err(|error| match recognise(bytes, Place::Image) {
+                Some(recognised) if error.kind == Kind::Invalid => {
+                    Error::new(error.kind, recognised.to_string())
+                }
+                _ => error,
+            })
+        };
+        let fails = self.image_errors == ImageErrors::Fail;
+        let stop = move |index, error: Error| {
+            if fails {
+                Err(error.with_image(index))
+            } else {
+                Ok(error)
+            }
+        };
+        self.run(model, (count, fetched), fill, read, stop).await
+    }
+
+    /// The same from values at hand: crops of an image, features of another model. A value that fails
+    /// fails alone.
+    ///
+    /// # Errors
+    ///
+    /// When the model fails, a row cannot be read, or the request's time is up.
+    pub async fn values<T, K, O>(
+        &self,
+        model: &Model,
+        values: Vec<T>,
+        fill: impl Fn(T, &mut RowMut, &mut Scratch) -> Result<K, Error> + Send + Sync + 'static,
+        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync,
+    ) -> Result<Rows<O>, Error>
+    where
+        T: Send + 'static,
+        K: Send + 'static,
+    {
+        let source = (values.len(), stream::iter(values).map(Ok));
+        let fill = move |value, row: &mut RowMut, scratch: &mut WorkerScratch| {
+            fill(value, row, &mut scratch.pixels)
+        };
+        self.run(model, source, fill, read, |_, error| Ok(error))
+            .await
+    }
+
+    /// The same for tensors that came ready-made: all inputs of the model, in its signature's order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::values`].
+    pub async fn tensors<O>(
+        &self,
+        model: &Model,
+        tensors: Vec<Tensor>,
+        read: impl Fn(RowRef<'_>) -> Result<O, Error> + Send + Sync,
+    ) -> Result<Rows<O>, Error> {
+        let form = self.form(model)?;
+        let count = tensors.first().map_or(0, Tensor::rows);
+        let mut inputs: Vec<_> = tensors
+            .into_iter()
+            .map(|tensor| tensor.split(form.rows).into_iter())
+            .collect();
+        let mut calls = FuturesUnordered::new();
+        for begin in (0..count).step_by(form.rows) {
+            let rows = begin..count.min(begin + form.rows);
+            calls.push(self.call(
+                model,
+                Full {
+                    inputs: inputs.iter_mut().filter_map(Iterator::next).collect(),
+                    kept: rows.map(|row| (row, ())).collect(),
+                    // They are a part of the body, whose bytes are reserved.
+                    reserved: self.resources.bytes.reserve_now(0),
+                },
+            ));
+        }
+        let mut results: Vec<_> = (0..count).map(|_| None).collect();
+        while let Some(answer) = calls.next().await {
+            let (outputs, kept) = answer?;
+            self.read(&outputs, kept, &|(), row| read(row), &mut results)?;
+        }
+        complete(results)
+    }
+
+    /// Fills, calls and reads, chunk by chunk. Of one request only so many rows stand in the queue of
+    /// the pixel threads at once: so requests take turns on the threads, and the images behind one
+    /// that fails need not be begun. `stop` decides what a row's failure does.
+    async fn run<T, K, O>(
+        &self,
+        model: &Model,
+        (count, source): (usize, impl Stream<Item = Result<T, Error>>),
+        fill: impl Fn(T, &mut RowMut, &mut WorkerScratch) -> Result<K, Error> + Send + Sync + 'static,
+        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync,
+        stop: impl Fn(usize, Error) -> Result<Error, Error> + Send,
+    ) -> Result<Rows<O>, Error>
+    where
+        T: Send + 'static,
+        K: Send + 'static,
+    {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let form = self.form(model)?;
+        let mut preprocess = Some(self.request.timings.stage(Stage::Preprocess));
+        let fill = Arc::new(fill);
+        let (mut chunks, rows) = Chunks::new(model, &form, count, &self.resources.bytes);
+        let threads = &self.resources.pixels;
+        let filled = source
+            .zip(stream::iter(rows))
+            .map(|(value, row)| {
+                let fill = Arc::clone(&fill);
+                async move { fill_row(threads, value?, row, fill).await }
+            })
+            .buffered(2 * threads.threads());
+        let mut filled = pin!(filled);
+        let mut results: Vec<Option<Result<O, Error>>> = (0..count).map(|_| None).collect();
+        let mut calls = FuturesUnordered::new();
+        let mut next = 0;
+        let mut late = pin!(sleep_until(self.request.deadline.instant().into()));
+        while preprocess.is_some() || !calls.is_empty() {
+            tokio::select! {
+                biased;
+                Some(answer) = calls.next(), if !calls.is_empty() => {
+                    let (outputs, kept) = answer?;
+                    self.read(&outputs, kept, &read, &mut results)?;
+                }
+                row = filled.next(), if preprocess.is_some() => {
+                    let Some(row) = row else {
+                        preprocess = None;
+                        continue;
+                    };
+                    let full = match row {
+                        Ok((kept, row)) => chunks.add(next, Some((kept, row))),
+                        Err(error) => {
+                            results[next] = Some(Err(stop(next, error)?));
+                            chunks.add(next, None)
+                        }
+                    };
+                    next += 1;
+                    if next == count {
+                        preprocess = None;
+                    }
+                    calls.extend(full.map(|full| self.call(model, full)));
+                }
+                // The predictor sees to the deadline of its calls.
+                () = &mut late, if preprocess.is_some() => return Err(too_late(self.request)),
+            }
+        }
+        complete(results)
+    }
+
+    fn form(&self, model: &Model) -> Result<CallForm, Error> {
+        match model.readiness() {
+            Readiness::Ready { max_batch, inputs } => Ok(CallForm {
+                rows: model.rows_in_call(max_batch),
+                datatypes: inputs,
+            }),
+            Readiness::NotReady(reason) => Err(predictor::Error::NotReady(reason).into()),
+        }
+    }
+
+    async fn call<K>(&self, model: &Model, full: Full<K>) -> Result<(Outputs, Kept<K>), Error> {
+        let _timer = self.request.timings.stage(Stage::Predict);
+        let _reserved = full.reserved;
+        let outputs = model.0.infer(full.inputs, self.request).await?;
+        Ok((Outputs::new(outputs), full.kept))
+    }
+
+    /// A wrong value fails the whole request: it says that the predictor is broken.
+    fn read<K, O>(
+        &self,
+        outputs: &Outputs,
+        kept: Kept<K>,
+        read: &impl Fn(K, RowRef<'_>) -> Result<O, Error>,
+        results: &mut [Option<Result<O, Error>>],
+    ) -> Result<(), Error> {
+        let _timer = self.request.timings.stage(Stage::Postprocess);
+        for (line, (index, kept)) in kept.into_iter().enumerate() {
+            results[index] = Some(Ok(read(kept, outputs.row(line))?));
+        }
+        Ok(())
+    }
+}
+
+/// One row on a pixel thread. A panic is the row's error and no other's.
+async fn fill_row<T, K>(
+    threads: &PixelThreads,
+    value: T,
+    mut row: RowMut,
+    fill: Arc<
+        impl Fn(T, &mut RowMut, &mut WorkerScratch) -> Result<K, Error> + Send + Sync + 'static,
+    >,
+) -> Filled<K>
+where
+    T: Send + 'static,
+    K: Send + 'static,
+{
+    let work = move |scratch: &mut WorkerScratch| {
+        let filled = catch_unwind(AssertUnwindSafe(|| {
+            let kept = fill(value, &mut row, scratch)?;
+            row.check()?;
+            Ok::<_, Error>(kept)
+        }));
+        match filled {
+            Ok(kept) => Ok((kept?, row)),
+            Err(_) => {
+                // What the panic left behind cannot be trusted.
+                *scratch = WorkerScratch::default();
+                Err(Error::internal(
+                    "preprocessing the image panicked; the log has the place",
+                ))
+            }
+        }
+    };
+    threads.run(work).await.map_err(Error::from)?
+}
+
+/// A call whose rows are being filled.
+struct Pending<K> {
+    chunk: Chunk,
+    /// Rows that are not filled yet.
+    left: usize,
+    rows: Vec<RowMut>,
+    kept: Kept<K>,
+    reserved: ByteReservation,
+}
+
+/// A call whose rows are full.
+struct Full<K> {
+    inputs: Vec<Tensor>,
+    kept: Kept<K>,
+    reserved: ByteReservation,
+}
+
+/// The rows of a stage, collected call by call.
+struct Chunks<'a, K> {
+    pending: VecDeque<Pending<K>>,
+    bytes: &'a ByteBudget,
+}
+
+impl<'a, K> Chunks<'a, K> {
+    /// Room for `count` rows in as many calls as they need; also the rows, to be filled.
+    fn new(
+        model: &Model,
+        form: &CallForm,
+        count: usize,
+        bytes: &'a ByteBudget,
+    ) -> (Self, Vec<RowMut>) {
+        let mut pending = VecDeque::with_capacity(count.div_ceil(form.rows));
+        let mut rows = Vec::with_capacity(count);
+        while rows.len() < count {
+            let left = form.rows.min(count - rows.len());
+            let (chunk, of_chunk) = Chunk::new(model.signature(), &form.datatypes, left);
+            pending.push_back(Pending {
+                left,
+                rows: Vec::with_capacity(left),
+                kept: Vec::with_capacity(left),
+                reserved: bytes.reserve_now(chunk.bytes),
+                chunk,
+            });
+            rows.extend(of_chunk);
+        }
+        (Self { pending, bytes }, rows)
+    }
+
+    /// Takes the next row back; nothing if it failed. Gives the call whose last row it was, unless all
+    /// of them failed.
+    fn add(&mut self, index: usize, filled: Option<(K, RowMut)>) -> Option<Full<K>> {
+        let pending = self.pending.front_mut()?;
+        pending.left -= 1;
+        if let Some((kept, row)) = filled {
+            pending.kept.push((index, kept));
+            pending.rows.push(row);
+        }
+        if pending.left > 0 {
+            return None;
+        }
+        let full = self.pending.pop_front()?;
+        if full.rows.is_empty() {
+            return None;
+        }
+        let mut reserved = full.reserved;
+        let own_shapes = full.chunk.bytes == 0;
+        let inputs = full.chunk.assemble(full.rows);
+        if own_shapes {
+            reserved = self
+                .bytes
+                .reserve_now(inputs.iter().map(Tensor::byte_len).sum());
+        }
+        Some(Full {
+            inputs,
+            kept: full.kept,
+            reserved,
+        })
+    }
+}
+
+/// Every row has its result by now; if not, it is our mistake.
+fn complete<O>(results: Vec<Option<Result<O, Error>>>) -> Result<Rows<O>, Error> {
+    let results = results.into_iter();
+    let rows: Option<Rows<O>> = results.collect();
+    rows.ok_or_else(|| Error::internal("a row has no result"))
+}
+
+fn too_late(context: &RequestContext) -> Error {
+    Error::new(
+        Kind::Deadline,
+        format!(
+            "the request's images were not ready within {} ms \
+             (--predictor_request_timeout_seconds, or the caller's own deadline)",
+            context.timings.total().as_millis()
+        ),
+    )
+}
