@@ -13,9 +13,10 @@ use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
 use facequality_transformer::Error;
 use facequality_transformer::data_uri;
-use facequality_transformer::faces::{PLANE_BYTES, SIDE};
+use facequality_transformer::faces::{self, PLANE_BYTES, SIDE};
 use facequality_transformer::pixel::{
-    self, ExifOrientation, Formats, Image, Options, Resizer, Scratch,
+    self, Colours, ExifOrientation, Formats, Image, Layout, Normalize, Options, Rect, Resizer,
+    Scratch, TensorFormat, Values,
 };
 use facequality_transformer::wire::tensor::{BatchBuilder, DataType, in_parts};
 use facequality_transformer::wire::v1::request;
@@ -145,6 +146,56 @@ fn preprocess(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a photo of faces costs besides its decoding: the detector's input, and a crop of each kind.
+fn photo(c: &mut Criterion) {
+    let mut group = c.benchmark_group("photo");
+    let [_, (_, file)] = images();
+    let mut scratch = Scratch::default();
+    let photo = pixel::decode_owned(&file, &OPTIONS, &mut scratch).expect("a sound image");
+    let image = photo.image();
+    let input = faces::input_size([image.width(), image.height()], 640);
+    for (name, values) in [
+        ("FP32", Values::Fp32(Normalize::NONE)),
+        ("FP16", Values::Fp16(Normalize::NONE)),
+        ("UINT8", Values::Uint8),
+    ] {
+        let format = TensorFormat {
+            layout: Layout::Nchw,
+            colours: Colours::Rgb,
+            values,
+        };
+        let mut tensor = vec![0; format.byte_len(input)];
+        group.bench_function(format!("detector's input, {name}"), |b| {
+            b.iter(|| black_box(image).write(input, &format, &mut scratch.resizer, &mut tensor));
+        });
+    }
+    let rect = Rect {
+        x: 400,
+        y: 300,
+        width: 300,
+        height: 300,
+    };
+    let format = TensorFormat::planes(Normalize::CENTERED);
+    let mut tensor = vec![0; format.byte_len([SIDE; 2])];
+    group.bench_function("square crop", |b| {
+        b.iter(|| {
+            let crop = black_box(image).crop(rect).expect("inside");
+            crop.write([SIDE; 2], &format, &mut scratch.resizer, &mut tensor);
+        });
+    });
+    let landmarks = [
+        [500.0, 400.0],
+        [600.0, 410.0],
+        [545.0, 460.0],
+        [505.0, 520.0],
+        [590.0, 525.0],
+    ];
+    group.bench_function("aligned crop", |b| {
+        b.iter(|| faces::align(black_box(image), &landmarks));
+    });
+    group.finish();
+}
+
 fn normalize(c: &mut Criterion) {
     let samples = vec![77; SIDE * SIDE * 3];
     let mut values = vec![0; PLANE_BYTES * 3];
@@ -156,6 +207,6 @@ fn normalize(c: &mut Criterion) {
 criterion_group! {
     name = pixel_path;
     config = Criterion::default().without_plots();
-    targets = whole, decode, resize, normalize, preprocess
+    targets = whole, decode, resize, normalize, photo, preprocess
 }
 criterion_main!(pixel_path);

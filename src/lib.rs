@@ -60,6 +60,7 @@ mod service;
 mod settings;
 mod shutdown;
 pub mod transformer;
+mod transformers;
 mod transport;
 pub mod wire;
 mod workers;
@@ -70,8 +71,9 @@ pub use item::data_uri;
 pub use observe::log;
 pub use observe::metrics::Metrics;
 pub use observe::timing::{Deadline, Stage, Timings};
-pub use service::{Service, remote_settings};
+pub use service::{Build, Service};
 pub use settings::{ConfigErrors, ServeArgs, Settings};
+pub use transformers::{Transformers, remote_settings};
 pub use transport::tls;
 
 /// The service's short name: the default name of its model, and what environment variables and

@@ -1,6 +1,5 @@
 //! The service in one piece: what `serve` runs until a signal, and what tests start on free ports.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,19 +13,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::error::Error;
-#[cfg(feature = "embedded")]
-use crate::faces;
-use crate::faces::FaceQuality;
 use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, OpenInference};
-use crate::predictor::{self, Predictor, RemoteSettings, Resolver, Signature, TlsSettings};
-#[cfg(feature = "embedded")]
-use crate::predictor::{EmbeddedModel, LocalSettings};
+use crate::predictor;
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transformer::{AnyTransformer, Model, PixelThreads, Resources, WorkerScratch};
+use crate::transformer::{PixelThreads, Resources, WorkerScratch};
+use crate::transformers::Transformers;
 use crate::transport::{self, BodyLimits, ConnectionSettings};
 use crate::workers::CpuPool;
 
@@ -34,11 +29,11 @@ use crate::workers::CpuPool;
 /// them stand in line as jobs.
 const JOBS_PER_THREAD: usize = 256;
 
-/// How long a connection to a predictor may take to be opened.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How often [`wait_ready`] looks again.
 const READY_POLL: Duration = Duration::from_millis(20);
+
+/// Names the models of a service and adds its transformers.
+pub type Build = fn(&mut Transformers<'_>) -> Result<(), ConfigErrors>;
 
 /// A service that runs.
 pub struct Service {
@@ -58,14 +53,13 @@ pub struct Service {
 /// # Errors
 ///
 /// When a folder, a model or a thread is not available.
-pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Engine>> {
-    let names = &settings.predictor;
-    let signature = FaceQuality::signature(
-        names.model.clone(),
-        names.input.clone(),
-        names.output.clone(),
-    );
-    let model = Model::new(Arc::new(start_predictor(settings, signature, metrics)?));
+pub(crate) fn engine(
+    settings: &Settings,
+    build: Build,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<Engine>> {
+    let mut transformers = Transformers::new(settings, metrics);
+    build(&mut transformers)?;
     let pixels = PixelThreads::start(
         "pixels",
         settings.pixel_threads,
@@ -80,9 +74,8 @@ pub(crate) fn engine(settings: &Settings, metrics: &Arc<Metrics>) -> anyhow::Res
         max_request_pixels: settings.max_request_pixels,
         bytes: admission.bytes().clone(),
     };
-    let quality = Arc::new(FaceQuality::new(model, settings.pixel)) as Arc<dyn AnyTransformer>;
     Ok(Arc::new(Engine::new(
-        BTreeMap::from([(settings.model_name.clone(), quality)]),
+        transformers.finish(),
         resources,
         admission,
         settings.engine,
@@ -109,61 +102,6 @@ pub(crate) async fn wait_ready(
     Ok(())
 }
 
-fn start_predictor(
-    settings: &Settings,
-    signature: Signature,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Predictor> {
-    let metrics = Arc::clone(metrics);
-    if settings.predictor.targets.is_empty() {
-        return embedded(settings, signature, metrics);
-    }
-    Predictor::remote(&remote_settings(settings), signature, metrics)
-        .map_err(|error| ConfigErrors::from_one(error).into())
-}
-
-/// How the settings' predictor behind a network is reached.
-pub fn remote_settings(settings: &Settings) -> RemoteSettings {
-    let choice = &settings.predictor;
-    RemoteSettings {
-        targets: choice.targets.clone(),
-        protocol: choice.protocol,
-        tls: choice.tls.then(|| TlsSettings {
-            ca_file: choice.ca_file.clone(),
-            client: choice.client.clone(),
-        }),
-        headers: choice.headers.clone(),
-        connections: choice.connections,
-        concurrency: choice.concurrency,
-        default_max_batch: choice.max_batch,
-        connect_timeout: CONNECT_TIMEOUT,
-        dns_refresh: choice.dns_refresh,
-        resolver: Resolver::system(),
-    }
-}
-
-#[cfg(feature = "embedded")]
-fn embedded(
-    settings: &Settings,
-    signature: Signature,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Predictor> {
-    let file = settings.predictor.embedded_model.clone();
-    let model = file.map_or(EmbeddedModel::Bytes(faces::ONNX), EmbeddedModel::File);
-    let local = LocalSettings {
-        concurrency: settings.predictor.concurrency,
-        max_batch: settings.predictor.max_batch,
-    };
-    Predictor::embedded(&model, settings.pixel_threads, local, signature, metrics)
-        .map_err(|error| ConfigErrors::from_one(error).into())
-}
-
-#[cfg(not(feature = "embedded"))]
-fn embedded(_: &Settings, _: Signature, _: Arc<Metrics>) -> anyhow::Result<Predictor> {
-    // Settings without addresses were refused.
-    anyhow::bail!("this build has no embedded model")
-}
-
 /// The metrics of the settings.
 ///
 /// # Errors
@@ -178,9 +116,9 @@ pub(crate) fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
 /// # Errors
 ///
 /// When a folder, a certificate or a model cannot be used.
-pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn check(settings: &Settings, build: Build) -> anyhow::Result<()> {
     server_tls(settings)?;
-    engine(settings, &metrics(settings)?)?;
+    engine(settings, build, &metrics(settings)?)?;
     Ok(())
 }
 
@@ -193,14 +131,15 @@ fn server_tls(settings: &Settings) -> Result<Option<TlsAcceptor>, ConfigErrors> 
 }
 
 impl Service {
-    /// Opens the ports and serves.
+    /// Opens the ports and serves the transformers that `build` gives, such as
+    /// [`faces::transformers`](crate::faces::transformers).
     ///
     /// # Errors
     ///
     /// When a port, a file or a thread is not available.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub async fn start(settings: Settings, build: Build) -> anyhow::Result<Self> {
         let metrics = metrics(&settings)?;
-        let engine = engine(&settings, &metrics)?;
+        let engine = engine(&settings, build, &metrics)?;
         let (router, grpc_routes) = routes(&settings, &engine, metrics)?;
         let tls = server_tls(&settings)?;
         let front = settings.front;

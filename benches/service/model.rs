@@ -58,13 +58,13 @@ pub(crate) async fn predictor(threads: usize, period: Duration) -> Cost {
         inputs: vec![TensorSpec::fp32(INPUT, &[3, side, side])],
         outputs: vec![TensorSpec::fp32(OUTPUT, &[1])],
     };
-    let metrics = Arc::new(Metrics::new(&[]).expect("metrics"));
+    let metrics = Metrics::new(&[]).expect("metrics");
     let settings = LocalSettings {
         concurrency: 100,
         max_batch: 32,
     };
     let model = EmbeddedModel::Bytes(ONNX);
-    let predictor = Predictor::embedded(&model, threads, settings, signature, metrics);
+    let predictor = Predictor::embedded(&model, threads, settings, signature, &metrics);
     let predictor = predictor.expect("the model");
     let data: Bytes = values().iter().flat_map(|v| v.to_le_bytes()).collect();
     let context = RequestContext::new(String::new(), Deadline::after(Duration::from_secs(60)));

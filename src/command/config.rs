@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, json};
 
-use crate::service;
+use crate::service::{self, Build};
 use crate::settings::{ServeArgs, Settings};
 
 /// The width of the column of names.
@@ -34,10 +34,10 @@ pub struct Args {
 /// # Errors
 ///
 /// When a setting is invalid, what it names cannot be used (`--check`), or nothing can be printed.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args, build: Build) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(&args.serve)?;
     if args.check {
-        service::check(&settings)?;
+        service::check(&settings, build)?;
     }
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -19,6 +19,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
+use crate::faces;
 use crate::observe::log::LogFormat;
 use crate::settings::{
     ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, read_environment,
@@ -104,14 +105,14 @@ impl Command {
             Self::Serve(args) => {
                 let settings = Settings::new(&args)?;
                 log = settings.log.clone();
-                serve::run(settings).boxed_local()
+                serve::run(settings, faces::transformers).boxed_local()
             }
             Self::Predict(args) => predict::run(*args).boxed_local(),
             Self::Predictor(args) => predictor::run(*args).boxed_local(),
             #[cfg(feature = "loadtest")]
             Self::Loadtest(args) => loadtest::run(*args).boxed_local(),
             Self::Verify(args) => verify::run(*args).boxed_local(),
-            Self::Config(args) => config::run(*args).boxed_local(),
+            Self::Config(args) => config::run(*args, faces::transformers).boxed_local(),
         };
         Ok(Task { log, run })
     }

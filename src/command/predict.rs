@@ -222,7 +222,11 @@ impl Scorer {
                 .map(|host| format!("--predictor_host={host}")),
         );
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
-        let engine = service::engine(&settings, &service::metrics(&settings)?)?;
+        let engine = service::engine(
+            &settings,
+            faces::transformers,
+            &service::metrics(&settings)?,
+        )?;
         service::wait_ready(&*engine, TIMEOUT).await?;
         Ok(Self::InProcess {
             engine,

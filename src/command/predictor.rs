@@ -13,8 +13,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admission::ByteBudget;
-#[cfg(feature = "embedded")]
-use crate::faces::ONNX;
 use crate::faces::{self, FaceQuality};
 use crate::front::{self, Router};
 use crate::observe::metrics::Metrics;
@@ -86,6 +84,9 @@ pub struct Args {
     /// Name of the model's FP32 output [N,1]
     #[arg(long, default_value = faces::PREDICTOR_OUTPUT)]
     pub output: String,
+    /// Name of the face detector, which is served too unless zeros are
+    #[arg(long, default_value = faces::DETECTOR_MODEL)]
+    pub detector_model: String,
     /// ONNX file to use instead of the embedded model
     #[arg(long, value_name = "FILE", conflicts_with = "null")]
     pub embedded_model: Option<PathBuf>,
@@ -133,7 +134,7 @@ impl PredictorServer {
     /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
     pub async fn start(args: Args) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new(&[])?);
-        let service = Passthrough::new(predictor(&args, &metrics)?)
+        let service = Passthrough::new(predictors(&args, &metrics)?)
             .with_max_batch(args.max_batch as usize)
             .with_delay(Duration::from_millis(args.delay_ms))
             .with_failures(Failures::new(args.fail));
@@ -206,41 +207,47 @@ async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketA
     Ok((listener, bound))
 }
 
-fn predictor(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Predictor>> {
+/// The models that are served: the one for face quality and, where models run at all, the face detector.
+fn predictors(args: &Args, metrics: &Metrics) -> anyhow::Result<Vec<Predictor>> {
     let signature = FaceQuality::signature(
         args.model_name.clone(),
         args.input.clone(),
         args.output.clone(),
     );
-    let metrics = Arc::clone(metrics);
     let local = LocalSettings {
         concurrency: CONCURRENCY,
         max_batch: args.max_batch as usize,
     };
     if args.null {
-        let predictor = Predictor::null(local, signature, metrics);
-        return Ok(Arc::new(predictor));
+        return Ok(vec![Predictor::null(local, signature, metrics)]);
     }
-    embedded(args, local, signature, metrics).map(Arc::new)
+    embedded(args, local, signature, metrics)
 }
 
 #[cfg(feature = "embedded")]
 fn embedded(
     args: &Args,
     local: LocalSettings,
-    signature: Signature,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Predictor> {
+    quality: Signature,
+    metrics: &Metrics,
+) -> anyhow::Result<Vec<Predictor>> {
     let file = args.embedded_model.clone();
-    let model = file.map_or(EmbeddedModel::Bytes(ONNX), EmbeddedModel::File);
-    Predictor::embedded(
-        &model,
-        resolve_threads(args.threads),
-        local,
-        signature,
-        metrics,
-    )
-    .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
+    let models = [
+        (
+            file.map_or(EmbeddedModel::Bytes(faces::ONNX), EmbeddedModel::File),
+            quality,
+        ),
+        (
+            EmbeddedModel::Bytes(faces::DETECTOR_ONNX),
+            faces::FacePhoto::signature(args.detector_model.clone()),
+        ),
+    ];
+    let threads = resolve_threads(args.threads);
+    let load = |(model, signature)| {
+        Predictor::embedded(&model, threads, local, signature, metrics)
+            .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
+    };
+    models.into_iter().map(load).collect()
 }
 
 #[cfg(not(feature = "embedded"))]
@@ -248,8 +255,8 @@ fn embedded(
     _: &Args,
     _: LocalSettings,
     _: Signature,
-    _: Arc<Metrics>,
-) -> anyhow::Result<Predictor> {
+    _: &Metrics,
+) -> anyhow::Result<Vec<Predictor>> {
     anyhow::bail!("this build has no embedded model; use --null, which returns zeros")
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use http::header::AUTHORIZATION;
 
-use crate::service::Service;
+use crate::service::{Build, Service};
 use crate::settings::{Settings, display_targets};
 use crate::shutdown;
 
@@ -13,7 +13,7 @@ use crate::shutdown;
 /// # Errors
 ///
 /// When the service cannot start.
-pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, build: Build) -> anyhow::Result<ExitCode> {
     for flag in &settings.without_effect {
         tracing::info!("{flag}");
     }
@@ -28,7 +28,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         targets => display_targets(targets),
     };
     let model = settings.model_name.clone();
-    let service = Service::start(settings).await?;
+    let service = Service::start(settings, build).await?;
     tracing::info!(
         http = %service.http,
         grpc = service.grpc.map(tracing::field::display),

@@ -22,8 +22,10 @@ use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::observe::metrics::Metrics;
 use crate::observe::timing::Deadline;
-use crate::predictor::{Readiness, Signature};
-use crate::transformer::{AnyRows, AnyTransformer, Column, Cx, ImageErrors, Input, Resources};
+use crate::predictor::Readiness;
+use crate::transformer::{
+    AnyRows, AnyTransformer, Column, Cx, ImageErrors, Input, Model, Resources,
+};
 
 /// What requests are held to.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ pub(crate) struct ModelForm<'a> {
     /// Whether it takes images.
     pub(crate) images: bool,
     /// The model whose inputs it takes, too or instead.
-    pub(crate) tensors: Option<&'a Signature>,
+    pub(crate) tensors: Option<&'a Model>,
     /// Its outputs over V2 and gRPC.
     pub(crate) columns: Vec<Column>,
     /// What `extra_info.source` of a V1 response says.
@@ -141,7 +143,8 @@ impl Engine {
             .await
             .map_err(|_| too_late())??;
         let image_errors = image_errors.unwrap_or(self.limits.image_errors);
-        let cx = Cx::new(&self.resources, context, image_errors);
+        let several_models = entry.transformer.models().len() > 1;
+        let cx = Cx::new(&self.resources, context, image_errors).naming_models(several_models);
         let rows = entry.transformer.run(input, &cx).await;
         let rows = rows.and_then(|rows| complete(rows, count, image_errors));
         self.metrics.observe(&context.model, &context.timings);

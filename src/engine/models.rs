@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::queue::Queue;
 use super::statistics::Statistics;
 use crate::error::{Error, Kind};
-use crate::predictor::{Readiness, Signature};
+use crate::predictor::Readiness;
 use crate::quote::quote;
-use crate::transformer::{AnyTransformer, Input};
+use crate::transformer::{AnyTransformer, Input, Model};
 
 /// What a public model's name ends with that takes ready-made tensors.
 const TENSOR_SUFFIX: &str = "-tensor";
@@ -26,8 +26,13 @@ impl Entry {
     /// Whether all models that it calls take calls; if not, the first reason.
     pub(super) fn readiness(&self) -> Readiness {
         let mut first = None;
-        for model in self.transformer.models() {
+        let models = self.transformer.models();
+        for model in &models {
             match model.readiness() {
+                Readiness::NotReady(reason) if models.len() > 1 => {
+                    let name = &model.signature().model;
+                    return Readiness::NotReady(format!("model {name:?}: {reason}"));
+                }
                 Readiness::NotReady(reason) => return Readiness::NotReady(reason),
                 ready => {
                     first.get_or_insert(ready);
@@ -44,8 +49,8 @@ impl Entry {
     }
 
     /// The model whose inputs may be sent ready-made.
-    pub(super) fn tensor_input(&self) -> Option<&Signature> {
-        Some(self.transformer.tensor_input()?.signature())
+    pub(super) fn tensor_input(&self) -> Option<&Model> {
+        self.transformer.tensor_input()
     }
 
     /// Refuses what the model does not take.

@@ -2,14 +2,25 @@
 
 mod align;
 mod detection;
+mod fill;
+mod photo;
+mod product;
 mod quality;
 
 pub use align::align;
 pub use detection::{Detection, MAX_FACES, Maps, input_size};
-pub use quality::FaceQuality;
+pub use photo::{Face, FaceCrop, FacePhoto, Faces, PhotoOptions};
+pub use product::transformers;
+pub use quality::{FaceQuality, Score};
 
 /// `--model_name` unless given: the name in requests.
 pub const MODEL_NAME: &str = crate::NAME;
+
+/// The public model that takes whole photos.
+pub const PHOTO_MODEL_NAME: &str = "facephoto";
+
+/// `--detector_model` unless given: the face detector's name in Triton's repository.
+pub const DETECTOR_MODEL: &str = "centerface";
 
 /// `--predictor_model` unless given: the model's name in Triton's repository.
 pub const PREDICTOR_MODEL: &str = "face_quality_trt_fp16";
@@ -26,6 +37,16 @@ const SOURCE: &str = "face_quality_score";
 /// The demonstration model, an ONNX file, which answers when no predictor is named.
 #[cfg(feature = "embedded")]
 pub static ONNX: &[u8] = include_bytes!("../../data/models/face_quality.onnx");
+
+/// The detector's FP32 input `[N,3,H,W]`: RGB planes, 0–255, of [`input_size`].
+pub const DETECTOR_INPUT: &str = "input.1";
+
+/// The detector's outputs, in the order that [`Maps::new`] takes them.
+pub const DETECTOR_OUTPUTS: [&str; 4] = ["537", "538", "539", "540"];
+
+/// The face detector, an ONNX file, for where no predictor has it.
+#[cfg(feature = "embedded")]
+pub static DETECTOR_ONNX: &[u8] = include_bytes!("../../data/models/centerface.onnx");
 
 /// Height and width of the model's input.
 pub const SIDE: usize = 112;

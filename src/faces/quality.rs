@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{SIDE, SOURCE};
+use super::{SIDE, SOURCE, fill};
 use crate::error::Error;
-use crate::pixel::{self, Options};
+use crate::pixel::Options;
 use crate::predictor::{Signature, TensorSpec};
 use crate::transformer::{Column, Columns, Cx, Input, Model, Row, RowRef, Rows, Transformer};
 use crate::wire::tensor::DataType;
@@ -36,8 +36,8 @@ impl FaceQuality {
         let side = SIDE as i64;
         Signature {
             model,
-            inputs: vec![TensorSpec::fp32(input, &[3, side, side])],
-            outputs: vec![TensorSpec::fp32(output, &[1])],
+            inputs: vec![fill::image_input(input, &[3, side, side])],
+            outputs: vec![TensorSpec::fp32(output, &[1]).or(DataType::Fp16)],
         }
     }
 }
@@ -61,10 +61,7 @@ impl Transformer for FaceQuality {
                     &self.model,
                     images,
                     move |image, row, scratch| {
-                        row.parts(0, |planes| {
-                            pixel::to_planes(image, [SIDE; 2], &options, scratch, planes)
-                        })?;
-                        Ok(())
+                        fill::encoded(image, [SIDE; 2], &options, row, scratch)
                     },
                     |(), row| Score::read(row),
                 )

@@ -29,12 +29,12 @@ pub struct Metrics {
     pub images_in_flight: IntGauge,
     /// Bytes reserved for bodies and tensors.
     pub bytes_in_flight: IntGauge,
-    /// Calls to the predictor in flight.
-    pub calls_in_flight: IntGauge,
-    /// Calls to the predictor, by `outcome`.
+    /// Calls to the predictor in flight, by its `model`.
+    pub calls_in_flight: IntGaugeVec,
+    /// Calls to the predictor, by its `model` and `outcome`.
     pub calls: IntCounterVec,
-    /// Whether the predictor responds and has the expected model.
-    pub predictor_ready: IntGauge,
+    /// Whether the predictor responds and has the expected model, by `model`.
+    pub predictor_ready: IntGaugeVec,
     log_lines_dropped: IntCounter,
 }
 
@@ -106,23 +106,35 @@ impl Metrics {
                 "images admitted that have no response yet",
             )?,
             bytes_in_flight: gauge("bytes_in_flight", "bytes reserved for bodies and tensors")?,
-            calls_in_flight: gauge(
+            calls_in_flight: gauges(
                 "predictor_calls_in_flight",
                 "calls to the predictor in flight",
+                &["model"],
             )?,
             calls: counter(
                 "predictor_calls_total",
                 "calls to the predictor",
-                &["outcome"],
+                &["model", "outcome"],
             )?,
-            predictor_ready: gauge(
+            predictor_ready: gauges(
                 "predictor_ready",
                 "1 when the predictor responds and has the expected model",
+                &["model"],
             )?,
             log_lines_dropped,
             stages,
             registry,
         })
+    }
+
+    /// The metrics of one model of a predictor.
+    pub(crate) fn predictor(&self, model: &str) -> PredictorMetrics {
+        PredictorMetrics {
+            model: model.to_owned(),
+            ready: self.predictor_ready.with_label_values(&[model]),
+            calls_in_flight: self.calls_in_flight.with_label_values(&[model]),
+            calls: self.calls.clone(),
+        }
     }
 
     /// Adds one request's stages to the histograms.
@@ -149,6 +161,23 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+/// The metrics of one model of a predictor.
+#[derive(Clone, Debug)]
+pub(crate) struct PredictorMetrics {
+    model: String,
+    pub(crate) ready: IntGauge,
+    pub(crate) calls_in_flight: IntGauge,
+    calls: IntCounterVec,
+}
+
+impl PredictorMetrics {
+    /// Counts a call that ended so.
+    pub(crate) fn count(&self, outcome: &str) {
+        let labels = [self.model.as_str(), outcome];
+        self.calls.with_label_values(&labels).inc();
     }
 }
 

@@ -33,7 +33,9 @@ impl InferenceService for Engine {
         });
         // With one line for each image, clients may batch as Triton's models let them.
         let batches = !form.columns.iter().any(|column| column.name == IMAGE_INDEX);
-        let predictors_output = form.tensors.and_then(|signature| signature.outputs.first());
+        let predictors_output = form
+            .tensors
+            .and_then(|model| model.signature().outputs.first());
         Ok(ModelDescription {
             name: model.to_owned(),
             platform: "kserve_transformer",
@@ -42,7 +44,7 @@ impl InferenceService for Engine {
             max_images: self.max_images(),
             tensors: form
                 .tensors
-                .map_or_else(Vec::new, |signature| TensorSpec::of(&signature.inputs)),
+                .map_or_else(Vec::new, |model| TensorSpec::of(&model.inputs())),
             tensors_shown: false,
             outputs: outputs.collect(),
             output_alias: predictors_output.map(|output| output.name.clone()),

@@ -1,7 +1,7 @@
-//! A predictor without a transformer, served as Triton serves the model: its own tensor names,
+//! Predictors without a transformer, served as Triton serves their models: with their own tensor names,
 //! `max_batch_size`, raw outputs.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,25 +18,36 @@ use crate::quote::quote;
 use crate::transformer::Input;
 use crate::wire::tensor::Tensor;
 
-/// A predictor as a service of one model.
+/// Predictors as a service of their models.
 #[derive(Debug)]
 pub(crate) struct Passthrough {
-    predictor: Arc<Predictor>,
+    models: BTreeMap<String, Served>,
     max_batch: usize,
     delay: Duration,
     failures: Failures,
+}
+
+#[derive(Debug)]
+struct Served {
+    predictor: Predictor,
     statistics: Statistics,
 }
 
 impl Passthrough {
-    /// Serves this predictor under the model name of its signature.
-    pub(crate) fn new(predictor: Arc<Predictor>) -> Self {
+    /// Serves these predictors, each under the model name of its signature.
+    pub(crate) fn new(predictors: impl IntoIterator<Item = Predictor>) -> Self {
+        let models = predictors.into_iter().map(|predictor| {
+            let served = Served {
+                statistics: Statistics::default(),
+                predictor,
+            };
+            (served.predictor.signature().model.clone(), served)
+        });
         Self {
-            predictor,
+            models: models.collect(),
             max_batch: usize::MAX,
             delay: Duration::ZERO,
             failures: Failures::default(),
-            statistics: Statistics::default(),
         }
     }
 
@@ -64,31 +75,31 @@ impl Passthrough {
         waited.map_err(|_| predictor::Error::Deadline)
     }
 
-    fn check_name(&self, model: &str) -> Result<(), Error> {
-        let name = &self.predictor.signature().model;
-        if name == model {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::NotFound,
-            format!("unknown model {}; available: {name}", quote(model)),
-        ))
+    fn get(&self, model: &str) -> Result<&Served, Error> {
+        self.models.get(model).ok_or_else(|| {
+            let available: Vec<_> = self.models.keys().map(String::as_str).collect();
+            let available = available.join(", ");
+            Error::new(
+                Kind::NotFound,
+                format!("unknown model {}; available: {available}", quote(model)),
+            )
+        })
     }
 }
 
 #[async_trait]
 impl InferenceService for Passthrough {
     fn names(&self) -> Vec<String> {
-        vec![self.predictor.signature().model.clone()]
+        self.models.keys().cloned().collect()
     }
 
     fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
-        self.check_name(model)?;
-        let signature = self.predictor.signature();
+        let predictor = &self.get(model)?.predictor;
+        let signature = predictor.signature();
         Ok(ModelDescription {
             name: signature.model.clone(),
             platform: "onnxruntime_onnx",
-            max_batch: match self.predictor.readiness() {
+            max_batch: match predictor.readiness() {
                 Readiness::Ready { max_batch, .. } => max_batch.min(self.max_batch).max(1),
                 Readiness::NotReady(_) => 1,
             },
@@ -103,13 +114,11 @@ impl InferenceService for Passthrough {
     }
 
     fn readiness(&self, model: &str) -> Result<Readiness, Error> {
-        self.check_name(model)?;
-        Ok(self.predictor.readiness())
+        Ok(self.get(model)?.predictor.readiness())
     }
 
     fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
-        self.check_name(model)?;
-        Ok(self.statistics.snapshot())
+        Ok(self.get(model)?.statistics.snapshot())
     }
 
     async fn run(
@@ -118,6 +127,7 @@ impl InferenceService for Passthrough {
         _: bool,
         context: &RequestContext,
     ) -> Result<Vec<Tensor>, Error> {
+        let served = self.get(&context.model)?;
         let rows = input.count();
         let Input::Tensors(tensors) = input else {
             return Err(Error::internal("images for a predictor"));
@@ -129,13 +139,14 @@ impl InferenceService for Passthrough {
                     Err(Error::new(Kind::Internal, "failed on purpose (--fail)"))
                 }
                 Ok(()) => {
-                    let output = self.predictor.infer(tensors, context).await;
+                    let output = served.predictor.infer(tensors, context).await;
                     output.map_err(Error::from)
                 }
                 Err(late) => Err(late.into()),
             }
         };
-        self.statistics
+        served
+            .statistics
             .record(&context.timings, rows, output.is_ok());
         output
     }

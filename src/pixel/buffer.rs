@@ -34,11 +34,12 @@ impl Buffers {
 /// writes all of it.
 pub(super) fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if buffer.len() < len {
-        // What would be copied is not wanted.
         if buffer.capacity() < len {
-            *buffer = Vec::new();
+            // What would be copied is not wanted, and new memory is clear already.
+            *buffer = vec![0; len];
+        } else {
+            buffer.resize(len, 0);
         }
-        buffer.resize(len, 0);
     }
     &mut buffer[..len]
 }

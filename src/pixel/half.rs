@@ -2,8 +2,9 @@
 
 /// The FP16 nearest to a value, halves to even; too large is infinite, NaN stays NaN.
 pub(super) fn bits(value: f32) -> u16 {
-    const TO_INFINITY: f32 = f32::from_bits((127 + 112) << 23);
-    const TO_ZERO: f32 = f32::from_bits((127 - 110) << 23);
+    // Two to the power of 112 and of -110: too large goes to infinity and stays there.
+    const TO_INFINITY: f32 = f32::from_bits(239 << 23);
+    const TO_ZERO: f32 = f32::from_bits(17 << 23);
     let word = value.to_bits();
     let sign = word & 0x8000_0000;
     let doubled = word << 1;

@@ -53,6 +53,11 @@ impl Scratch {
     pub fn decoded_pixels(&self) -> u64 {
         self.decoded
     }
+
+    /// The buffers of a resize.
+    pub fn resizer(&mut self) -> &mut Resizer {
+        &mut self.resizer
+    }
 }
 
 /// Decodes an image to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
@@ -90,6 +95,32 @@ pub fn to_planes(
     let result = append_planes(image, to, options, scratch, planes);
     scratch.decoder.shrink();
     result
+}
+
+/// Decodes an image, resizes it to the width and height `to` and appends it to `tensor` in any format:
+/// what [`to_planes`] does for the most common one without clearing memory first.
+///
+/// # Errors
+///
+/// As [`to_planes`].
+pub fn to_tensor(
+    image: &[u8],
+    to: [usize; 2],
+    options: &Options,
+    format: &TensorFormat,
+    scratch: &mut Scratch,
+    tensor: &mut BytesMut,
+) -> Result<(), Error> {
+    scratch.decoded = 0;
+    let decoder = &mut scratch.decoder;
+    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder);
+    let size = decoded.map(|decoded| {
+        decoded.append(to, format, &mut scratch.resizer, tensor);
+        decoded.width() as u64 * decoded.height() as u64
+    });
+    scratch.decoder.shrink();
+    scratch.decoded = size?;
+    Ok(())
 }
 
 fn append_planes(

@@ -1,7 +1,6 @@
 //! A model in this process, of FP32 tensors. Each row is a run of its own, so that its output is the same to the
 //! last bit whatever it was batched with; the rows of a call run side by side.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,21 +10,12 @@ use rten::{
 };
 use rten_tensor::Layout;
 
-use crate::predictor::{Error, Signature, TensorSpec};
+use crate::predictor::{EmbeddedModel, Error, Signature, TensorSpec};
 use crate::wire::tensor::{Tensor, fp32};
 use crate::workers::Workers;
 
 /// Runs that may wait for a thread; callers beyond that wait for a place in the queue.
 const QUEUE: usize = 1024;
-
-/// Where an ONNX model is.
-#[derive(Clone, Debug)]
-pub enum EmbeddedModel {
-    /// In a file.
-    File(PathBuf),
-    /// Compiled in.
-    Bytes(&'static [u8]),
-}
 
 /// A loaded model and the threads that run it.
 #[derive(Debug)]

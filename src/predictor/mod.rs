@@ -15,13 +15,14 @@ mod retry;
 mod signature;
 mod triton;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout_at;
 
 use crate::context::RequestContext;
-use crate::observe::metrics::{GaugeGuard, Metrics};
+use crate::observe::metrics::{GaugeGuard, Metrics, PredictorMetrics};
 use crate::observe::timing::Stage;
 use crate::wire::tensor::{DataType, Tensor};
 
@@ -29,8 +30,6 @@ use outcome::OutcomeGuard;
 
 pub use address::Target;
 pub use discovery::Resolver;
-#[cfg(feature = "embedded")]
-pub use embedded::EmbeddedModel;
 pub use headers::PredictorHeader;
 pub use remote::RemoteSettings;
 pub use triton::detect::Protocol;
@@ -198,13 +197,22 @@ pub struct LocalSettings {
     pub max_batch: usize,
 }
 
+/// Where an ONNX model is.
+#[derive(Clone, Debug)]
+pub enum EmbeddedModel {
+    /// In a file.
+    File(PathBuf),
+    /// Compiled in.
+    Bytes(&'static [u8]),
+}
+
 /// A predictor of one model.
 #[derive(Debug)]
 pub struct Predictor {
     signature: Signature,
     /// `--concurrency`.
     permits: Semaphore,
-    metrics: Arc<Metrics>,
+    metrics: PredictorMetrics,
     backend: Backend,
 }
 
@@ -235,9 +243,10 @@ impl Predictor {
     pub fn remote(
         settings: &RemoteSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Result<Self, String> {
-        let remote = remote::Remote::start(settings, signature.clone(), Arc::clone(&metrics))?;
+        let metrics = metrics.predictor(&signature.model);
+        let remote = remote::Remote::start(settings, signature.clone(), metrics.clone())?;
         Ok(Self {
             signature,
             permits: Semaphore::new(settings.concurrency),
@@ -257,14 +266,14 @@ impl Predictor {
         threads: usize,
         settings: LocalSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Result<Self, String> {
         let runner = Runner::Embedded(embedded::Embedded::load(model, &signature, threads)?);
         Ok(Self::local(runner, settings, signature, metrics))
     }
 
     /// Answers zeros at once: what is left is the cost of everything else.
-    pub fn null(settings: LocalSettings, signature: Signature, metrics: Arc<Metrics>) -> Self {
+    pub fn null(settings: LocalSettings, signature: Signature, metrics: &Metrics) -> Self {
         Self::local(Runner::Null, settings, signature, metrics)
     }
 
@@ -272,9 +281,10 @@ impl Predictor {
         runner: Runner,
         settings: LocalSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
-        metrics.predictor_ready.set(1);
+        let metrics = metrics.predictor(&signature.model);
+        metrics.ready.set(1);
         let ready = Readiness::Ready {
             max_batch: settings.max_batch,
             inputs: signature.inputs.iter().map(TensorSpec::preferred).collect(),

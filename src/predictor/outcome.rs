@@ -1,12 +1,12 @@
 //! How a call to the predictor ended, counted however it ends.
 
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::PredictorMetrics;
 use crate::observe::timing::Deadline;
 
 /// Counts one outcome when it is dropped: what was set, or that the caller's time was up or that
 /// the caller left.
 pub(super) struct OutcomeGuard<'a> {
-    metrics: &'a Metrics,
+    metrics: &'a PredictorMetrics,
     deadline: Deadline,
     /// The outcome if the time is up, which says what took it.
     late: &'static str,
@@ -15,7 +15,11 @@ pub(super) struct OutcomeGuard<'a> {
 }
 
 impl<'a> OutcomeGuard<'a> {
-    pub(super) fn new(metrics: &'a Metrics, deadline: Deadline, late: &'static str) -> Self {
+    pub(super) fn new(
+        metrics: &'a PredictorMetrics,
+        deadline: Deadline,
+        late: &'static str,
+    ) -> Self {
         Self {
             metrics,
             deadline,
@@ -45,6 +49,6 @@ impl Drop for OutcomeGuard<'_> {
             None if self.deadline.remaining().is_zero() => self.late,
             None => "canceled",
         };
-        self.metrics.calls.with_label_values(&[outcome]).inc();
+        self.metrics.count(outcome);
     }
 }

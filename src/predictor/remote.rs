@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::context::RequestContext;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::PredictorMetrics;
 use crate::predictor::address::Target;
 use crate::predictor::discovery::{Resolver, discover};
 use crate::predictor::headers::{PredictorHeader, PredictorHeaders};
@@ -52,7 +52,7 @@ pub struct RemoteSettings {
 pub(super) struct Remote {
     pool: Arc<Pool>,
     budget: Budget,
-    metrics: Arc<Metrics>,
+    metrics: PredictorMetrics,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -68,7 +68,7 @@ impl Remote {
     pub(super) fn start(
         settings: &RemoteSettings,
         signature: Signature,
-        metrics: Arc<Metrics>,
+        metrics: PredictorMetrics,
     ) -> Result<Self, String> {
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let pool_settings = PoolSettings {
@@ -85,7 +85,7 @@ impl Remote {
                 headers: PredictorHeaders::load(&settings.headers)?,
             },
         };
-        let pool = Arc::new(Pool::new(pool_settings, Arc::clone(&metrics)));
+        let pool = Arc::new(Pool::new(pool_settings, metrics.clone()));
         let report = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.report_readiness().await }

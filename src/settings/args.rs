@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches};
 
-use crate::faces;
+use crate::faces::{self, FaceCrop};
 use crate::observe::log::LogFormat;
 use crate::pixel::{ExifOrientation, Formats};
 use crate::predictor::Protocol;
@@ -113,6 +113,15 @@ pub struct ServeArgs {
     /// dns:///NAME:PORT; several separated by commas. If unset, the embedded model is used
     #[arg(long, help_heading = "Predictor")]
     pub predictor_host: Option<String>,
+    /// Where a model is that is not on --predictor_host: MODEL=ADDRESS, or MODEL=embedded for the one
+    /// that is compiled in; repeat for several
+    #[arg(
+        long,
+        value_delimiter = ';',
+        value_name = "MODEL=ADDRESS",
+        help_heading = "Predictor"
+    )]
+    pub model_host: Vec<String>,
     /// Protocol to use for the predictor
     #[arg(long, value_enum, default_value_t = Protocol::Auto, help_heading = "Predictor")]
     pub predictor_protocol: Protocol,
@@ -288,6 +297,42 @@ pub struct ServeArgs {
         help_heading = "Images"
     )]
     pub item_url_allow: Vec<String>,
+
+    /// Whether to serve the model facephoto: whole photos, every face of which is found and scored. By
+    /// default if the face detector need not be on a predictor: without --predictor_host, or with a
+    /// --model_host for it
+    #[arg(long, value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Faces")]
+    pub enable_facephoto: Option<bool>,
+    /// Name of the face detector (CenterFace) on the predictor
+    #[arg(long, default_value = faces::DETECTOR_MODEL, help_heading = "Faces")]
+    pub detector_model: String,
+    /// Longer side of a photo as the face detector sees it, at most
+    #[arg(
+        long,
+        default_value_t = 640,
+        value_name = "PIXELS",
+        help_heading = "Faces"
+    )]
+    pub detect_side: usize,
+    /// How certain the detector must be of a face, from 0 to 1
+    #[arg(
+        long,
+        default_value_t = 0.5,
+        value_name = "SHARE",
+        help_heading = "Faces"
+    )]
+    pub detect_threshold: f32,
+    /// Side of the square that is cut out around a face, in longer sides of its box
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "FACTOR",
+        help_heading = "Faces"
+    )]
+    pub face_margin: f32,
+    /// How a face is cut out for the quality model
+    #[arg(long, value_enum, default_value_t = FaceCrop::Square, help_heading = "Faces")]
+    pub face_crop: FaceCrop,
 
     /// Log level (error, warn, info, debug, trace) or tracing filter
     #[arg(

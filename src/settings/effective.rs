@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::faces::PhotoOptions;
 use crate::predictor::Target;
-use crate::settings::{FrontSettings, LogSettings, PredictorSettings, Settings, Source};
+use crate::settings::{
+    FrontSettings, LogSettings, ModelHost, PhotoSettings, PredictorSettings, Settings, Source,
+};
 use crate::transport::HeaderPattern;
 use crate::{admission, engine, item, pixel};
 
@@ -33,6 +36,7 @@ impl Settings {
             front,
             model_name,
             predictor,
+            photo,
             engine,
             admission,
             pixel,
@@ -73,8 +77,20 @@ impl Settings {
             concurrency,
             connections,
             dns_refresh,
+            model_hosts,
             embedded_model,
         } = predictor;
+        let PhotoSettings {
+            enabled,
+            detector,
+            options:
+                PhotoOptions {
+                    detect_side,
+                    detect_threshold,
+                    face_margin,
+                    face_crop,
+                },
+        } = photo;
         let engine::Limits {
             max_images,
             timeout,
@@ -124,6 +140,13 @@ impl Settings {
             seconds("drain_notice_seconds", *drain_notice),
             seconds("grace_seconds", *grace),
             list("predictor_host", targets, Target::to_string),
+            some(
+                "model_host",
+                (!model_hosts.is_empty()).then(|| {
+                    let hosts: Vec<_> = model_hosts.iter().map(ModelHost::to_string).collect();
+                    hosts.join(";")
+                }),
+            ),
             choice("predictor_protocol", protocol),
             text("predictor_model", model),
             text("predictor_input", input),
@@ -164,6 +187,12 @@ impl Settings {
             milliseconds("item_url_timeout_ms", *url_timeout),
             some("item_url_proxy", url_proxy.as_ref()),
             list("item_url_allow", url_allow, ToString::to_string),
+            text("enable_facephoto", enabled),
+            text("detector_model", detector),
+            text("detect_side", detect_side),
+            text("detect_threshold", detect_threshold),
+            text("face_margin", face_margin),
+            choice("face_crop", face_crop),
             text("log_level", filter),
             choice("log_format", format),
         ];
@@ -183,6 +212,15 @@ impl Settings {
             ("max_connections", self.front.max_connections as u64),
             ("pixel_threads", self.pixel_threads as u64),
         ]
+    }
+}
+
+impl Display for ModelHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.targets.as_slice() {
+            [] => write!(f, "{}=embedded", self.model),
+            targets => write!(f, "{}={}", self.model, display_targets(targets)),
+        }
     }
 }
 
@@ -268,7 +306,9 @@ mod tests {
     fn values_can_be_given_to_the_flags_again() {
         let given = [
             "--predictor_host=a:1,dns:///b:2,unix:/c",
+            "--model_host=centerface=embedded",
             "--predictor_protocol=grpc-v2",
+            "--face_crop=align",
             "--image_errors=report",
             "--max_body_bytes=1MiB",
             "--item_url_allow=10.1.0.0/16,minio",

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::faces::PhotoOptions;
 use crate::observe::log::LogFormat;
 use crate::predictor::{ClientCertificate, PredictorHeader, Protocol, Target};
 use crate::transport::HeaderPattern;
@@ -32,8 +33,10 @@ pub struct Settings {
     pub front: FrontSettings,
     /// The model's name in requests.
     pub model_name: String,
-    /// The model server, or the model in this process.
+    /// The model server, or the models in this process.
     pub predictor: PredictorSettings,
+    /// The model that takes whole photos, where it is served.
+    pub photo: PhotoSettings,
     /// The limits of a single request.
     pub engine: engine::Limits,
     /// The limits of all requests together.
@@ -125,8 +128,30 @@ pub struct PredictorSettings {
     pub connections: usize,
     /// How often `dns:///` names are looked up again.
     pub dns_refresh: Duration,
+    /// Where models are that are not at `targets`.
+    pub model_hosts: Vec<ModelHost>,
     /// The ONNX file, unless it is the embedded one.
     pub embedded_model: Option<PathBuf>,
+}
+
+/// Where the predictor of one model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelHost {
+    /// The predictor's name of it.
+    pub model: String,
+    /// Its addresses; none for the model that is compiled in.
+    pub targets: Vec<Target>,
+}
+
+/// The model that takes whole photos.
+#[derive(Clone, Debug)]
+pub struct PhotoSettings {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// The predictor's name of the face detector.
+    pub detector: String,
+    /// How faces are found and cut out.
+    pub options: PhotoOptions,
 }
 
 /// What is logged, and how.
@@ -136,6 +161,14 @@ pub struct LogSettings {
     pub filter: String,
     /// The form of a line.
     pub format: LogFormat,
+}
+
+impl PredictorSettings {
+    /// The addresses of a model; none where the one that is compiled in is used.
+    pub fn targets_of(&self, model: &str) -> &[Target] {
+        let host = self.model_hosts.iter().find(|host| host.model == model);
+        host.map_or(&self.targets, |host| &host.targets)
+    }
 }
 
 /// Everything that is wrong with the settings, a line each.

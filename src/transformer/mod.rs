@@ -5,6 +5,7 @@
 mod erased;
 mod fill;
 mod input;
+mod kept;
 mod nest;
 mod read;
 mod row;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub(crate) use self::erased::{AnyRows, AnyTransformer};
 pub use self::fill::RowMut;
 pub use self::input::{Image, Input};
+pub use self::kept::{Keeper, Kept};
 pub use self::nest::{Nest, nest};
 pub use self::read::RowRef;
 pub use self::row::{Column, Columns, Row};
@@ -25,7 +27,7 @@ pub(crate) use self::source::{PixelThreads, WorkerScratch};
 pub(crate) use self::stage::Resources;
 pub use self::stage::{Cx, ImageErrors};
 use crate::error::Error;
-use crate::predictor::{Predictor, Readiness, Signature};
+use crate::predictor::{Predictor, Readiness, Signature, TensorSpec};
 
 /// One result per image, in order; an image may fail alone.
 pub type Rows<R> = Vec<Result<R, Error>>;
@@ -81,10 +83,21 @@ impl Model {
         self.0.readiness()
     }
 
+    /// Its inputs, each with the datatype in which the predictor takes it now.
+    pub fn inputs(&self) -> Vec<TensorSpec> {
+        let mut inputs = self.signature().inputs.clone();
+        if let Readiness::Ready { inputs: found, .. } = self.readiness() {
+            for (spec, &datatype) in inputs.iter_mut().zip(&*found) {
+                spec.datatypes = vec![datatype];
+            }
+        }
+        inputs
+    }
+
     /// Rows in one call at most: one where an axis of an input is free, since the rows of a call have
     /// one shape.
     fn rows_in_call(&self, max_batch: usize) -> usize {
-        let free = |spec: &crate::predictor::TensorSpec| spec.row_elements().is_none();
+        let free = |spec: &TensorSpec| spec.row_elements().is_none();
         if self.signature().inputs.iter().any(free) {
             return 1;
         }

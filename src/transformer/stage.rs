@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 use super::fill::{Chunk, RowMut};
 use super::read::{Outputs, RowRef};
 use super::source::{PixelCount, PixelThreads, WorkerScratch, encoded, fetch};
-use super::{Image, Model, Rows};
+use super::{Image, Keeper, Model, Rows};
 use crate::admission::{ByteBudget, ByteReservation};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
@@ -61,6 +61,8 @@ pub struct Cx<'a> {
     resources: &'a Resources,
     request: &'a RequestContext,
     image_errors: ImageErrors,
+    /// Whether errors say which model they are about.
+    several_models: bool,
 }
 
 /// How a model takes rows now.
@@ -74,7 +76,7 @@ struct CallForm {
 type Filled<K> = Result<(K, RowMut), Error>;
 
 /// What filling kept of each of a call's rows, with the row's index.
-type Kept<K> = Vec<(usize, K)>;
+type KeptRows<K> = Vec<(usize, K)>;
 
 impl<'a> Cx<'a> {
     pub(crate) fn new(
@@ -86,12 +88,34 @@ impl<'a> Cx<'a> {
             resources,
             request,
             image_errors,
+            several_models: false,
+        }
+    }
+
+    /// The same for a transformer of several models: errors say which one they are about.
+    pub(crate) fn naming_models(self, several_models: bool) -> Self {
+        Self {
+            several_models,
+            ..self
+        }
+    }
+
+    fn name_model(&self, model: &Model, error: Error) -> Error {
+        if self.several_models {
+            error.with_location(&format!("model {:?}", model.signature().model))
+        } else {
+            error
         }
     }
 
     /// The request's id, headers, deadline and timings.
     pub fn request(&self) -> &RequestContext {
         self.request
+    }
+
+    /// Keeps what a stage leaves for the next ones.
+    pub fn keeper(&self) -> Keeper {
+        Keeper(self.resources.bytes.clone())
     }
 
     /// Each image fills its row of the model's inputs on a pixel thread; `K` is what filling keeps: a
@@ -165,8 +189,8 @@ impl<'a> Cx<'a> {
         let fill = move |value, row: &mut RowMut, scratch: &mut WorkerScratch| {
             fill(value, row, &mut scratch.pixels)
         };
-        self.run(model, source, fill, read, |_, error| Ok(error))
-            .await
+        let stop = |_, error| Ok(self.name_model(model, error));
+        self.run(model, source, fill, read, stop).await
     }
 
     /// The same for tensors that came ready-made: all inputs of the model, in its signature's order.
@@ -202,7 +226,7 @@ impl<'a> Cx<'a> {
         let mut results: Vec<_> = (0..count).map(|_| None).collect();
         while let Some(answer) = calls.next().await {
             let (outputs, kept) = answer?;
-            self.read(&outputs, kept, &|(), row| read(row), &mut results)?;
+            self.read(model, &outputs, kept, &|(), row| read(row), &mut results)?;
         }
         complete(results)
     }
@@ -247,7 +271,7 @@ impl<'a> Cx<'a> {
                 biased;
                 Some(answer) = calls.next(), if !calls.is_empty() => {
                     let (outputs, kept) = answer?;
-                    self.read(&outputs, kept, &read, &mut results)?;
+                    self.read(model, &outputs, kept, &read, &mut results)?;
                 }
                 row = filled.next(), if preprocess.is_some() => {
                     let Some(row) = row else {
@@ -280,28 +304,34 @@ impl<'a> Cx<'a> {
                 rows: model.rows_in_call(max_batch),
                 datatypes: inputs,
             }),
-            Readiness::NotReady(reason) => Err(predictor::Error::NotReady(reason).into()),
+            Readiness::NotReady(reason) => {
+                let error = predictor::Error::NotReady(reason).into();
+                Err(self.name_model(model, error))
+            }
         }
     }
 
-    async fn call<K>(&self, model: &Model, full: Full<K>) -> Result<(Outputs, Kept<K>), Error> {
+    async fn call<K>(&self, model: &Model, full: Full<K>) -> Result<(Outputs, KeptRows<K>), Error> {
         let _timer = self.request.timings.stage(Stage::Predict);
         let _reserved = full.reserved;
-        let outputs = model.0.infer(full.inputs, self.request).await?;
+        let outputs = model.0.infer(full.inputs, self.request).await;
+        let outputs = outputs.map_err(|error| self.name_model(model, error.into()))?;
         Ok((Outputs::new(outputs), full.kept))
     }
 
     /// A wrong value fails the whole request: it says that the predictor is broken.
     fn read<K, O>(
         &self,
+        model: &Model,
         outputs: &Outputs,
-        kept: Kept<K>,
+        kept: KeptRows<K>,
         read: &impl Fn(K, RowRef<'_>) -> Result<O, Error>,
         results: &mut [Option<Result<O, Error>>],
     ) -> Result<(), Error> {
         let _timer = self.request.timings.stage(Stage::Postprocess);
         for (line, (index, kept)) in kept.into_iter().enumerate() {
-            results[index] = Some(Ok(read(kept, outputs.row(line))?));
+            let row = read(kept, outputs.row(line));
+            results[index] = Some(Ok(row.map_err(|error| self.name_model(model, error))?));
         }
         Ok(())
     }
@@ -346,14 +376,14 @@ struct Pending<K> {
     /// Rows that are not filled yet.
     left: usize,
     rows: Vec<RowMut>,
-    kept: Kept<K>,
+    kept: KeptRows<K>,
     reserved: ByteReservation,
 }
 
 /// A call whose rows are full.
 struct Full<K> {
     inputs: Vec<Tensor>,
-    kept: Kept<K>,
+    kept: KeptRows<K>,
     reserved: ByteReservation,
 }
 

@@ -38,8 +38,8 @@ fn model(inputs: Vec<TensorSpec>) -> Model {
         concurrency: 100,
         max_batch: 32,
     };
-    let metrics = Arc::new(Metrics::new(&[]).unwrap());
-    Model::new(Arc::new(Predictor::null(settings, signature, metrics)))
+    let metrics = Metrics::new(&[]).unwrap();
+    Model::new(Arc::new(Predictor::null(settings, signature, &metrics)))
 }
 
 fn images(bytes: &[u8]) -> Vec<Image> {

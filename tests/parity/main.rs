@@ -14,6 +14,10 @@ mod cases;
 // Warped images and aligned faces (`tests/golden/warp`, by `warp_oracle.py`).
 mod warp;
 
+// Faces on composed scenes (`tests/golden/detection`, by `detection_oracle.py`).
+#[cfg(feature = "embedded")]
+mod detection;
+
 // JPEG files that no encoder writes.
 mod generator;
 

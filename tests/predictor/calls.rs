@@ -60,7 +60,7 @@ async fn never_more_calls_than_permits(protocol: Protocol) {
     let mut settings = settings_over(protocol, &triton.host());
     settings.concurrency = 8;
     let metrics = metrics();
-    let predictor = Predictor::remote(&settings, signature(), metrics.clone()).unwrap();
+    let predictor = Predictor::remote(&settings, signature(), &metrics).unwrap();
     wait_ready(&predictor).await;
     triton.set(|script| script.delay = Duration::from_millis(2));
     let calls = (0..200).map(|row| scores(&predictor, row, 1));
@@ -71,7 +71,7 @@ async fn never_more_calls_than_permits(protocol: Protocol) {
     assert_eq!(observed.max_in_flight, 8);
     // Kept, and not one for each call.
     assert!(observed.connections < 40, "{}", observed.connections);
-    assert_eq!(metrics.calls_in_flight.get(), 0);
+    assert_eq!(metrics.calls_in_flight.with_label_values(&[MODEL]).get(), 0);
     assert_eq!(outcomes(&metrics, "ok"), 200);
 }
 

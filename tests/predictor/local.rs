@@ -12,7 +12,7 @@ const LOCAL: LocalSettings = LocalSettings {
 
 #[tokio::test]
 async fn null_answers_zeros() {
-    let predictor = Predictor::null(LOCAL, signature(), metrics());
+    let predictor = Predictor::null(LOCAL, signature(), &metrics());
     let inputs = Arc::new([DataType::Fp32]);
     let max_batch = 32;
     assert_eq!(
@@ -38,7 +38,7 @@ mod embedded {
 
     fn load(signature: Signature) -> Result<Predictor, String> {
         let model = EmbeddedModel::Bytes(ONNX);
-        Predictor::embedded(&model, 2, LOCAL, signature, metrics())
+        Predictor::embedded(&model, 2, LOCAL, signature, &metrics())
     }
 
     /// `count` different images of noise.

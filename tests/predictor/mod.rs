@@ -34,9 +34,11 @@ use crate::world::triton::{FakeTriton, Script};
 
 const ROW: [i64; 3] = [3, 2, 2];
 
+const MODEL: &str = "face_quality_trt_fp16";
+
 fn signature() -> Signature {
     Signature {
-        model: "face_quality_trt_fp16".to_owned(),
+        model: MODEL.to_owned(),
         inputs: vec![TensorSpec::fp32("input.1", &ROW)],
         outputs: vec![TensorSpec::fp32("1346", &[1])],
     }
@@ -90,7 +92,7 @@ async fn twins(protocol: Protocol) -> Twins {
     let (a, b) = (triton().await, triton().await);
     let metrics = metrics();
     let settings = settings_over(protocol, &format!("{},{}", a.host(), b.host()));
-    let predictor = Predictor::remote(&settings, signature(), Arc::clone(&metrics)).unwrap();
+    let predictor = Predictor::remote(&settings, signature(), &metrics).unwrap();
     // A call finds out whether both are in use.
     wait_ready(&predictor).await;
     while a.observed().calls == 0 || b.observed().calls == 0 {
@@ -127,7 +129,7 @@ impl Twins {
 
 /// Calls to the predictor that ended so.
 fn outcomes(metrics: &Metrics, outcome: &str) -> u64 {
-    metrics.calls.with_label_values(&[outcome]).get()
+    metrics.calls.with_label_values(&[MODEL, outcome]).get()
 }
 
 /// The flags' defaults, over gRPC.
@@ -145,7 +147,7 @@ fn metrics() -> Arc<Metrics> {
 }
 
 fn connecting(settings: &RemoteSettings) -> Predictor {
-    Predictor::remote(settings, signature(), metrics()).unwrap()
+    Predictor::remote(settings, signature(), &metrics()).unwrap()
 }
 
 /// A predictor with these settings, when it is ready.

@@ -145,7 +145,7 @@ async fn a_certificate_file_that_is_none_is_refused() {
             ca_file: Some(file(name)),
             client: None,
         });
-        let error = Predictor::remote(&settings, signature(), metrics()).unwrap_err();
+        let error = Predictor::remote(&settings, signature(), &metrics()).unwrap_err();
         assert!(error.contains("--predictor_ca_file"), "{error}");
         assert!(error.contains(name), "{error}");
     }

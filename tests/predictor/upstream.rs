@@ -78,7 +78,7 @@ async fn outcomes_are_distinguished(protocol: Protocol) {
     let mut settings = settings_over(protocol, &triton.host());
     settings.concurrency = 1;
     let metrics = metrics();
-    let predictor = Predictor::remote(&settings, signature(), Arc::clone(&metrics)).unwrap();
+    let predictor = Predictor::remote(&settings, signature(), &metrics).unwrap();
     wait_ready(&predictor).await;
     triton.set(|script| script.hold = true);
     let short = context(Duration::from_millis(300));
@@ -106,7 +106,7 @@ async fn a_caller_that_leaves_is_counted_as_canceled() {
     let triton = triton().await;
     let metrics = metrics();
     let settings = settings(&triton.host());
-    let predictor = Predictor::remote(&settings, signature(), Arc::clone(&metrics)).unwrap();
+    let predictor = Predictor::remote(&settings, signature(), &metrics).unwrap();
     wait_ready(&predictor).await;
     triton.set(|script| script.hold = true);
     tokio::select! {

@@ -164,8 +164,8 @@ async fn the_predictors_failures() {
         ),
         (
             Kind::BadGateway,
-            Fault::Twist(|response| response.outputs[0].datatype = "FP16".to_owned()),
-            "FP16",
+            Fault::Twist(|response| response.outputs[0].datatype = "INT64".to_owned()),
+            "INT64",
         ),
         (
             Kind::BadGateway,

@@ -7,5 +7,6 @@ mod errors;
 mod items;
 mod load;
 mod memory;
+mod photo;
 mod protocols;
 mod v1;

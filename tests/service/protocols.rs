@@ -1,14 +1,14 @@
 //! One image through every protocol and to every kind of predictor: the same score to the last bit.
 
 use bytes::Bytes;
-use facequality_transformer::wire::tensor::fp32;
+use facequality_transformer::wire::tensor::{DataType, fp32};
 use facequality_transformer::wire::triton::ModelInferRequest;
 use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::errors::{grpc, image_request};
-use crate::world::{World, item, read, single};
+use crate::world::{World, grey, item, read, score_of_grey, single};
 
 fn face() -> Vec<u8> {
     std::fs::read("data/images/face.png").unwrap()
@@ -211,4 +211,63 @@ async fn the_predictor_sees_the_allow_list_and_nothing_else() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn the_tensor_goes_out_as_the_model_takes_it() {
+    // The values of grey images are exact in FP16 too.
+    let images: Vec<_> = [0, 77, 255].map(grey).to_vec();
+    for datatype in [DataType::Fp32, DataType::Fp16, DataType::Uint8] {
+        let world = World::with(&[], |script| script.input_datatype = datatype).await;
+        let expected = [0, 77, 255].map(score_of_grey);
+        assert_eq!(world.scores(&images).await, expected, "{datatype}");
+        let metadata = world.get("/v2/models/facequality-tensor").await.json();
+        assert_eq!(metadata["inputs"][0]["datatype"], datatype.name());
+    }
+}
+
+#[tokio::test]
+async fn ready_made_tensors_are_a_model_of_their_own() {
+    let world = World::new().await;
+    let metadata = |model: &str| format!("/v2/models/{model}");
+    let shown = world.get(&metadata("facequality")).await.json();
+    assert_eq!(
+        shown["inputs"],
+        json!([{"name": "image", "datatype": "BYTES", "shape": [-1, 1]}])
+    );
+    let shown = world.get(&metadata("facequality-tensor")).await.json();
+    assert_eq!(
+        shown["inputs"],
+        json!([{"name": "input.1", "datatype": "FP32", "shape": [-1, 3, 112, 112]}])
+    );
+    let config = world.get("/v2/models/facequality/config").await.json();
+    assert_eq!(config["max_batch_size"], 256);
+    assert_eq!(config["input"][0]["dims"], json!([1]));
+    let tensor = tensor(&face());
+    let input = json!({"name": "input.1", "datatype": "FP32", "shape": [1, 3, 112, 112],
+        "parameters": {"binary_data_size": tensor.len()}});
+    let head = json!({"inputs": [input]}).to_string();
+    let mut scores = Vec::new();
+    for model in ["facequality", "facequality-tensor"] {
+        let request = world
+            .client
+            .request(
+                Method::POST,
+                world.url(&format!("/v2/models/{model}/infer")),
+            )
+            .header("inference-header-content-length", head.len())
+            .body([head.as_bytes(), &tensor].concat());
+        let response = read(request.send().await.unwrap()).await;
+        assert_eq!(response.status, 200, "{}", response.text);
+        scores.push(response.json()["outputs"][0]["data"][0].clone());
+    }
+    assert_eq!(scores[0], scores[1]);
+    let url = "/v1/models/facequality-tensor:predict";
+    let refused = world.send(Method::POST, url, single(&item(&face()))).await;
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused.error().contains("\"facequality\""),
+        "{}",
+        refused.text
+    );
 }

@@ -174,7 +174,7 @@ async fn metrics_count_what_happened() {
         r#"request_preprocess_seconds_count{model_name="facequality"} 1"#,
         r#"request_predict_seconds_count{model_name="facequality"} 1"#,
         "facequality_images_in_flight 0",
-        "facequality_predictor_calls_in_flight 0",
+        "facequality_predictor_calls_in_flight{model=\"face_quality_trt_fp16\"} 0",
     ] {
         assert!(
             text.lines().any(|found| found == line),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::PredictorMetrics;
 use crate::predictor::address::Address;
 use crate::predictor::pool::connection::{
     Exclude, Exclusion, Lease, PooledConnection, Reservation, State,
@@ -35,7 +35,7 @@ pub(in crate::predictor) struct Pool {
     /// Changes when a connection's state does.
     changed: Arc<watch::Sender<()>>,
     readiness: watch::Sender<Readiness>,
-    metrics: Arc<Metrics>,
+    metrics: PredictorMetrics,
 }
 
 /// A connection and the task that supervises it.
@@ -53,9 +53,9 @@ impl Drop for Slot {
 
 impl Pool {
     /// A pool without addresses.
-    pub(in crate::predictor) fn new(settings: PoolSettings, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::predictor) fn new(settings: PoolSettings, metrics: PredictorMetrics) -> Self {
         let reason = Readiness::NotReady("connecting to the predictor".to_owned());
-        metrics.predictor_ready.set(0);
+        metrics.ready.set(0);
         Self {
             settings: Arc::new(settings),
             slots: RwLock::default(),
@@ -71,7 +71,7 @@ impl Pool {
         &self.readiness
     }
 
-    /// Works out the pool's readiness, and `metrics.predictor_ready`, at each change of a
+    /// Works out the pool's readiness, and `metrics.ready`, at each change of a
     /// connection, until it is dropped.
     pub(in crate::predictor) async fn report_readiness(&self) {
         let mut changed = self.changed.subscribe();
@@ -79,7 +79,7 @@ impl Pool {
         while changed.changed().await.is_ok() {
             if let Some(new) = self.aggregate_readiness() {
                 let is_ready = matches!(new, Readiness::Ready { .. });
-                self.metrics.predictor_ready.set(i64::from(is_ready));
+                self.metrics.ready.set(i64::from(is_ready));
                 self.set_readiness(new);
             }
         }

@@ -1,7 +1,7 @@
 //! The scripted Triton's one model, behind both protocols.
 
 use bytes::{BufMut, BytesMut};
-use facequality_transformer::wire::tensor::fp32;
+use facequality_transformer::wire::tensor::{DataType, fp16, fp32};
 use facequality_transformer::wire::triton::model_metadata_response::TensorMetadata;
 use facequality_transformer::wire::triton::{
     InferTensorContents, ModelConfig, ModelInferRequest, ModelInferResponse, ModelInput,
@@ -52,9 +52,9 @@ impl State {
     pub(super) fn metadata(&self, model: &str) -> Result<ModelMetadataResponse, Status> {
         self.observed.send_modify(|observed| observed.metadata += 1);
         let script = self.loaded(model)?;
-        let tensor = |name: &str, row: &[i64]| TensorMetadata {
+        let tensor = |name: &str, datatype: DataType, row: &[i64]| TensorMetadata {
             name: name.to_owned(),
-            datatype: "FP32".to_owned(),
+            datatype: datatype.name().to_owned(),
             shape: match script.max_batch_size {
                 0 => row.to_vec(),
                 _ => [&[-1], row].concat(),
@@ -66,11 +66,15 @@ impl State {
             platform: "tensorrt_plan".to_owned(),
             inputs: match script.no_tensors {
                 true => Vec::new(),
-                false => vec![tensor(&script.input, &script.input_row)],
+                false => vec![tensor(
+                    &script.input,
+                    script.input_datatype,
+                    &script.input_row,
+                )],
             },
             outputs: match script.no_tensors {
                 true => Vec::new(),
-                false => vec![tensor(&script.output, &output_row(&script))],
+                false => vec![tensor(&script.output, DataType::Fp32, &output_row(&script))],
             },
         })
     }
@@ -86,7 +90,7 @@ impl State {
             max_batch_size: script.max_batch_size,
             input: vec![ModelInput {
                 name: script.input.clone(),
-                data_type: 11,
+                data_type: script.input_datatype.config_type().into(),
                 dims: script.input_row.clone(),
                 ..ModelInput::default()
             }],
@@ -183,9 +187,10 @@ fn score(
         && (axes.is_empty() || axes[0] == -1 || axes[0] == shape[0]);
     let rows = if axes.is_empty() { 1 } else { shape[0] };
     let values = row.iter().product::<i64>();
+    let size = script.input_datatype.size().unwrap();
     let data = request.raw_input_contents.first().cloned();
     let data = data.unwrap_or_default();
-    if !fits || input != script.input || data.len() as i64 != rows * values * 4 {
+    if !fits || input != script.input || data.len() as i64 != rows * values * size as i64 {
         return Err(Status::invalid_argument(format!(
             "unexpected shape for input '{input}': {shape:?}"
         )));
@@ -196,9 +201,18 @@ fn score(
             script.max_batch_size
         )));
     }
+    // Of UINT8, the model's first node does the arithmetic.
+    let sum = |row: &[u8]| match script.input_datatype {
+        DataType::Uint8 => row
+            .iter()
+            .map(|&byte| (f32::from(byte) - 127.5) / 128.0)
+            .sum(),
+        DataType::Fp16 => fp16(row).sum(),
+        _ => fp32(row).sum::<f32>(),
+    };
     let means: Vec<f32> = data
-        .chunks(values as usize * 4)
-        .map(|row| fp32(row).sum::<f32>() / values as f32)
+        .chunks(values as usize * size)
+        .map(|row| sum(row) / values as f32)
         .collect();
     let mut raw = BytesMut::new();
     means.iter().for_each(|&mean| raw.put_f32_le(mean));

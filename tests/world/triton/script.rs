@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use facequality_transformer::wire::tensor::DataType;
 use facequality_transformer::wire::triton::{InferParameter, ModelInferResponse};
 use http::HeaderMap;
 use tonic::Code;
@@ -14,6 +15,8 @@ pub(crate) struct Script {
     pub(crate) model: String,
     /// The name of its input.
     pub(crate) input: String,
+    /// The datatype of its input.
+    pub(crate) input_datatype: DataType,
     /// The shape of its input; with `max_batch_size` 0 all of it, else without the batch axis.
     pub(crate) input_row: Vec<i64>,
     /// The name of its output.
@@ -80,6 +83,7 @@ impl Default for Script {
         Self {
             model: "face_quality_trt_fp16".to_owned(),
             input: "input.1".to_owned(),
+            input_datatype: DataType::Fp32,
             input_row: vec![3, 112, 112],
             output: "1346".to_owned(),
             max_batch_size: 32,

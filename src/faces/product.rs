@@ -1,0 +1,61 @@
+//! The two models that the product serves.
+
+use super::{FacePhoto, FaceQuality, PHOTO_MODEL_NAME};
+use crate::predictor::{EmbeddedModel, Signature};
+use crate::settings::ConfigErrors;
+use crate::transformer::Model;
+use crate::transformers::Transformers;
+
+/// Face quality and, unless it is switched off, face photo.
+///
+/// # Errors
+///
+/// When a predictor cannot be used as the settings say.
+pub fn transformers(models: &mut Transformers<'_>) -> Result<(), ConfigErrors> {
+    let settings = models.settings();
+    let names = &settings.predictor;
+    let signature = FaceQuality::signature(
+        names.model.clone(),
+        names.input.clone(),
+        names.output.clone(),
+    );
+    let file = names.embedded_model.clone().map(EmbeddedModel::File);
+    let (name, pixel) = (settings.model_name.clone(), settings.pixel);
+    let photo = settings.photo.clone();
+    let quality = model(models, signature, file.or(compiled_in::QUALITY))?;
+    if photo.enabled {
+        let signature = FacePhoto::signature(photo.detector);
+        let detector = model(models, signature, compiled_in::DETECTOR)?;
+        let transformer = FacePhoto::new(detector, quality.clone(), pixel, photo.options);
+        models.serve(PHOTO_MODEL_NAME, transformer)?;
+    }
+    models.serve(&name, FaceQuality::new(quality, pixel))
+}
+
+fn model(
+    models: &mut Transformers<'_>,
+    signature: Signature,
+    embedded: Option<EmbeddedModel>,
+) -> Result<Model, ConfigErrors> {
+    match embedded {
+        Some(embedded) => models.model_or_embedded(signature, embedded),
+        None => models.model(signature),
+    }
+}
+
+#[cfg(feature = "embedded")]
+mod compiled_in {
+    use crate::faces::{DETECTOR_ONNX, ONNX};
+    use crate::predictor::EmbeddedModel;
+
+    pub(super) const QUALITY: Option<EmbeddedModel> = Some(EmbeddedModel::Bytes(ONNX));
+    pub(super) const DETECTOR: Option<EmbeddedModel> = Some(EmbeddedModel::Bytes(DETECTOR_ONNX));
+}
+
+#[cfg(not(feature = "embedded"))]
+mod compiled_in {
+    use crate::predictor::EmbeddedModel;
+
+    pub(super) const QUALITY: Option<EmbeddedModel> = None;
+    pub(super) const DETECTOR: Option<EmbeddedModel> = None;
+}

@@ -1,0 +1,175 @@
+//! The transformers of a service while it is being built, and the predictors of their models.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::observe::metrics::Metrics;
+#[cfg(feature = "embedded")]
+use crate::predictor::LocalSettings;
+use crate::predictor::{
+    EmbeddedModel, Predictor, RemoteSettings, Resolver, Signature, TlsSettings,
+};
+use crate::settings::{ConfigErrors, Settings};
+use crate::transformer::{AnyTransformer, Model, Transformer};
+
+/// How long a connection to a predictor may take to be opened.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a service serves: transformers by their public names.
+pub struct Transformers<'a> {
+    settings: &'a Settings,
+    metrics: &'a Metrics,
+    models: BTreeMap<String, Model>,
+    transformers: BTreeMap<String, Arc<dyn AnyTransformer>>,
+}
+
+impl<'a> Transformers<'a> {
+    pub(crate) fn new(settings: &'a Settings, metrics: &'a Metrics) -> Self {
+        Self {
+            settings,
+            metrics,
+            models: BTreeMap::new(),
+            transformers: BTreeMap::new(),
+        }
+    }
+
+    /// The settings of the service.
+    pub fn settings(&self) -> &Settings {
+        self.settings
+    }
+
+    /// A model of the predictor: on its `--model_host`, else on `--predictor_host`. Asked for again
+    /// under the same name, it is the same.
+    ///
+    /// # Errors
+    ///
+    /// When no predictor is named, or a certificate file cannot be used.
+    pub fn model(&mut self, signature: Signature) -> Result<Model, ConfigErrors> {
+        self.find_or_start(signature, None)
+    }
+
+    /// The same, which is run in the process where no predictor is named.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate file cannot be used, or the ONNX model has other tensors.
+    pub fn model_or_embedded(
+        &mut self,
+        signature: Signature,
+        embedded: EmbeddedModel,
+    ) -> Result<Model, ConfigErrors> {
+        self.find_or_start(signature, Some(embedded))
+    }
+
+    fn find_or_start(
+        &mut self,
+        signature: Signature,
+        embedded: Option<EmbeddedModel>,
+    ) -> Result<Model, ConfigErrors> {
+        let name = signature.model.clone();
+        if let Some(model) = self.models.get(&name) {
+            if *model.signature() == signature {
+                return Ok(model.clone());
+            }
+            let problem = format!("model {name:?} is used with two different signatures");
+            return Err(ConfigErrors::from_one(problem));
+        }
+        let model = Model::new(Arc::new(self.start(signature, embedded)?));
+        self.models.insert(name, model.clone());
+        Ok(model)
+    }
+
+    fn start(
+        &self,
+        signature: Signature,
+        embedded: Option<EmbeddedModel>,
+    ) -> Result<Predictor, ConfigErrors> {
+        let targets = self.settings.predictor.targets_of(&signature.model);
+        if targets.is_empty() {
+            return self.embedded(signature, embedded);
+        }
+        let remote = RemoteSettings {
+            targets: targets.to_vec(),
+            ..remote_settings(self.settings)
+        };
+        let predictor = Predictor::remote(&remote, signature, self.metrics);
+        predictor.map_err(ConfigErrors::from_one)
+    }
+
+    #[cfg(feature = "embedded")]
+    fn embedded(
+        &self,
+        signature: Signature,
+        embedded: Option<EmbeddedModel>,
+    ) -> Result<Predictor, ConfigErrors> {
+        let Some(embedded) = embedded else {
+            return Err(no_predictor(&signature));
+        };
+        let predictor = &self.settings.predictor;
+        let local = LocalSettings {
+            concurrency: predictor.concurrency,
+            max_batch: predictor.max_batch,
+        };
+        let threads = self.settings.pixel_threads;
+        Predictor::embedded(&embedded, threads, local, signature, self.metrics)
+            .map_err(ConfigErrors::from_one)
+    }
+
+    #[cfg(not(feature = "embedded"))]
+    fn embedded(
+        &self,
+        signature: Signature,
+        _: Option<EmbeddedModel>,
+    ) -> Result<Predictor, ConfigErrors> {
+        Err(no_predictor(&signature))
+    }
+
+    /// Serves a transformer under this public name.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken.
+    pub fn serve(&mut self, name: &str, transformer: impl Transformer) -> Result<(), ConfigErrors> {
+        let transformer = Arc::new(transformer);
+        match self.transformers.insert(name.to_owned(), transformer) {
+            None => Ok(()),
+            Some(_) => {
+                let problem = format!("two models are to be served as {name:?}");
+                Err(ConfigErrors::from_one(problem))
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> BTreeMap<String, Arc<dyn AnyTransformer>> {
+        self.transformers
+    }
+}
+
+fn no_predictor(signature: &Signature) -> ConfigErrors {
+    let model = &signature.model;
+    ConfigErrors::from_one(format!(
+        "no predictor is named for model {model:?}: give --predictor_host, or --model_host \
+         {model}=ADDRESS"
+    ))
+}
+
+/// How the settings' predictor behind a network is reached.
+pub fn remote_settings(settings: &Settings) -> RemoteSettings {
+    let choice = &settings.predictor;
+    RemoteSettings {
+        targets: choice.targets.clone(),
+        protocol: choice.protocol,
+        tls: choice.tls.then(|| TlsSettings {
+            ca_file: choice.ca_file.clone(),
+            client: choice.client.clone(),
+        }),
+        headers: choice.headers.clone(),
+        connections: choice.connections,
+        concurrency: choice.concurrency,
+        default_max_batch: choice.max_batch,
+        connect_timeout: CONNECT_TIMEOUT,
+        dns_refresh: choice.dns_refresh,
+        resolver: Resolver::system(),
+    }
+}
