@@ -59,11 +59,11 @@ pub(super) fn decoded(
 ) {
     match row.datatype(0) {
         DataType::Fp32 => row.parts(0, |planes| {
-            image.append_planes(size, normalize, scratch.resizer(), planes);
+            image.append_planes(size, normalize, &mut scratch.resizer, planes);
         }),
         datatype => {
             let format = format(datatype, normalize);
-            image.append(size, &format, scratch.resizer(), row.values(0));
+            image.append(size, &format, &mut scratch.resizer, row.values(0));
         }
     }
 }

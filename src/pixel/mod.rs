@@ -53,11 +53,6 @@ impl Scratch {
     pub fn decoded_pixels(&self) -> u64 {
         self.decoded
     }
-
-    /// The buffers of a resize.
-    pub fn resizer(&mut self) -> &mut Resizer {
-        &mut self.resizer
-    }
 }
 
 /// Decodes an image to 8-bit RGB as OpenCV's `imdecode` does with `IMREAD_COLOR`
