@@ -5,9 +5,13 @@
 //!
 //! ```text
 //! main → command
-//! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transport wire workers
-//! service → admission engine error faces front item observe oip predictor settings shutdown transformer transport workers
+//! app → command service settings
+//! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transformers transport wire workers
+//! testing → predictor service settings transformers wire
+//! service → admission engine error front item observe oip predictor settings shutdown transformer transformers transport workers
+//! transformers → observe predictor settings transformer
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
+//! fuzzing → item recognise wire
 //! loadtest → pem wire
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
@@ -44,6 +48,9 @@ mod error;
 mod error_chain;
 pub mod faces;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod item;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;

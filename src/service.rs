@@ -136,7 +136,7 @@ fn server_tls(settings: &Settings) -> Result<Option<Arc<ServerTls>>, ConfigError
 
 impl Service {
     /// Opens the ports and serves the transformers that `build` gives, such as
-    /// [`faces::transformers`](crate::faces::transformers).
+    /// [`command::transformers`](crate::command::transformers).
     ///
     /// # Errors
     ///

@@ -8,6 +8,7 @@ mod image_files;
 pub mod loadtest;
 pub mod predict;
 pub mod predictor;
+mod product;
 pub mod serve;
 pub mod verify;
 
@@ -19,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
-use crate::faces;
+pub use self::product::transformers;
 use crate::observe::log::{self, LogFormat};
 use crate::settings::{
     self, ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, variable,
@@ -112,7 +113,7 @@ impl Command {
                 let settings = Settings::new(&args)?;
                 return Ok(Task {
                     log: settings.log.clone(),
-                    run: serve::run(settings, faces::transformers).boxed_local(),
+                    run: serve::run(settings, product::transformers).boxed_local(),
                 });
             }
             Self::Predict(args) => predict::run(*args).boxed_local(),
@@ -120,7 +121,7 @@ impl Command {
             #[cfg(feature = "loadtest")]
             Self::Loadtest(args) => loadtest::run(*args).boxed_local(),
             Self::Verify(args) => verify::run(*args).boxed_local(),
-            Self::Config(args) => config::run(*args, faces::transformers).boxed_local(),
+            Self::Config(args) => config::run(*args, product::transformers).boxed_local(),
         };
         Ok(Task::quiet(run))
     }

@@ -224,7 +224,7 @@ impl Scorer {
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
         let engine = service::engine(
             &settings,
-            faces::transformers,
+            super::transformers,
             &service::metrics(&settings)?,
         )?;
         service::wait_ready(&*engine, TIMEOUT).await?;

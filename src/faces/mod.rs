@@ -4,14 +4,12 @@ mod align;
 mod detection;
 mod detector;
 mod photo;
-mod product;
 mod quality;
 
 pub use align::align;
 pub use detection::{Detection, MAX_FACES, Maps, input_size};
 pub use detector::{Crop, Detector};
 pub use photo::{Face, FaceCrop, FacePhoto, Faces, PhotoOptions};
-pub use product::transformers;
 pub use quality::{FaceQuality, Score};
 
 /// `--model_name` unless given: the name in requests.

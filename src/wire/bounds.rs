@@ -17,7 +17,7 @@ const MAX_INTEGER_BYTES: usize = 1 << 16;
 /// More of something than a request may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {most} {what} in one request")]
-pub(super) struct TooMany {
+pub(crate) struct TooMany {
     what: &'static str,
     most: usize,
 }
@@ -27,7 +27,7 @@ pub(super) struct TooMany {
 /// # Errors
 ///
 /// More of something than a request may hold.
-pub(super) fn check_infer_request(message: &[u8]) -> Result<(), TooMany> {
+pub(crate) fn check_infer_request(message: &[u8]) -> Result<(), TooMany> {
     let mut parameters = Count::new("parameters", MAX_TENSORS);
     let mut inputs = Count::new("inputs", MAX_TENSORS);
     let mut outputs = Count::new("outputs", MAX_TENSORS);

@@ -2,7 +2,7 @@
 //! responses the other way round. What the tensors mean is not known here.
 //! A leaf: it imports nothing of ours.
 
-mod bounds;
+pub(crate) mod bounds;
 pub mod bytes_tensor;
 pub(crate) mod codec;
 pub mod contents;

@@ -1,6 +1,8 @@
 //! What one caller can make the service hold: a child process whose highest memory is watched.
 #![cfg(feature = "embedded")]
 
+mod images;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ pub(crate) mod triton;
 use facequality_transformer::ServeArgs;
 use facequality_transformer::Service;
 use facequality_transformer::Settings;
-use facequality_transformer::faces;
+use facequality_transformer::command;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -106,7 +106,9 @@ pub(crate) async fn service(flags: &[String]) -> Service {
     all.extend_from_slice(flags);
     let args = ServeArgs::from_flags(&all).unwrap();
     let settings = Settings::new(&args).unwrap();
-    Service::start(settings, faces::transformers).await.unwrap()
+    Service::start(settings, command::transformers)
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn read(answer: reqwest::Response) -> Answer {

@@ -21,6 +21,10 @@ fn refusal(format: &'static str, error: ImageError) -> Error {
             format,
             what: "a feature that few writers use",
         },
+        ImageError::Limits(_) => Error::Damaged {
+            format,
+            what: "a frame is larger than the image",
+        },
         _ => Error::Damaged {
             format,
             what: "a header or the pixels are not as they must be",

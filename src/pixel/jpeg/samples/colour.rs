@@ -58,7 +58,8 @@ pub(super) fn ycck([luma, cb, cr, black]: [&[u8]; 4], rgb: &mut [u8]) {
 #[inline(always)]
 fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let k = i32::from(black);
-    [cyan, magenta, yellow].map(|part| (k - (((255 - i32::from(part)) * k) >> 8)) as u8)
+    let colour = |part| (k - (((255 - i32::from(part)) * k) >> 8)) as u8;
+    [colour(cyan), colour(magenta), colour(yellow)]
 }
 
 /// The factors are 1.402, -0.34414, -0.71414 and 1.772, less their whole numbers so that 16 bits
@@ -70,7 +71,9 @@ fn pixel(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let blue = y + 2 * cb + scaled(cb, 116_130 - (2 << 16));
     let both = -22_554 * i32::from(cb) + ((1 << 16) - 46_802) * i32::from(cr);
     let green = y - cr + ((both + (1 << 15)) >> 16) as i16;
-    [red, green, blue].map(|colour| colour.clamp(0, 255) as u8)
+    // Written out: `map` of an array is a call per pixel where crates are not optimised together.
+    let clamped = |colour: i16| colour.clamp(0, 255) as u8;
+    [clamped(red), clamped(green), clamped(blue)]
 }
 
 /// The product by `factor` / 65536, rounded half up, by way of the upper half of twice that.

@@ -1,6 +1,6 @@
 //! The two models that the product serves.
 
-use super::{Detector, FacePhoto, FaceQuality, PHOTO_MODEL_NAME};
+use crate::faces::{Detector, FacePhoto, FaceQuality, PHOTO_MODEL_NAME};
 use crate::predictor::{EmbeddedModel, Signature};
 use crate::settings::ConfigErrors;
 use crate::transformer::Model;
