@@ -284,7 +284,7 @@ def unread_log(options):
 
 def mixed_load(options):
     """mixed load at 70 % of the capacity: memory and latency flat, no log line that nobody caused"""
-    seconds = options.hours * 3600 if options.hours else options.seconds(120, 16)
+    seconds = options.hours * 3600 if options.hours else options.seconds(120, 8)
     # 16 calls of 20 ms at once: 800 in a second, of which singles, batches and gRPC take 70 % together.
     rates = {"v1": 280, "grpc-bytes": 240, "v2": 40}
     log_path = ROOT / "target/faults-log.txt"
