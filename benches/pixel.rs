@@ -11,17 +11,17 @@ use std::path::Path;
 
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
-use facequality_transformer::Error;
-use facequality_transformer::data_uri;
-use facequality_transformer::faces::{self, PLANE_BYTES, SIDE};
-use facequality_transformer::pixel::{
+use fast_image_resize::images::{Image as Target, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
+use kserve_transformer::Error;
+use kserve_transformer::data_uri;
+use kserve_transformer::faces::{self, PLANE_BYTES, SIDE};
+use kserve_transformer::pixel::{
     self, Colours, ExifOrientation, Formats, Image, Layout, Normalize, Options, Rect, Resizer,
     Scratch, TensorFormat, Values,
 };
-use facequality_transformer::wire::tensor::{BatchBuilder, DataType, in_parts};
-use facequality_transformer::wire::v1::request;
-use fast_image_resize::images::{Image as Target, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
+use kserve_transformer::wire::tensor::{BatchBuilder, DataType, in_parts};
+use kserve_transformer::wire::v1::request;
 
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,

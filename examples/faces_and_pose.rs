@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use facequality_transformer::faces::{self, Crop, Detection, Detector, FaceQuality};
-use facequality_transformer::pixel::{Normalize, Options, Scratch};
-use facequality_transformer::predictor::{EmbeddedModel, Signature, TensorSpec};
-use facequality_transformer::transformer::{
-    Cx, Input, Model, Row, RowMut, Rows, Transformer, nest,
-};
-use facequality_transformer::{App, ConfigErrors, Error, Transformers};
+use kserve_transformer::faces::{self, Crop, Detection, Detector, FaceQuality};
+use kserve_transformer::pixel::{Normalize, Options, Scratch};
+use kserve_transformer::predictor::{EmbeddedModel, Signature, TensorSpec};
+use kserve_transformer::transformer::{Cx, Input, Model, Row, RowMut, Rows, Transformer, nest};
+use kserve_transformer::{App, ConfigErrors, Error, Transformers};
 
 struct FacesAndPose {
     detector: Detector,
@@ -100,14 +98,13 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use facequality_transformer::testing::TestService;
-    use facequality_transformer::wire::tensor::Tensor;
+    use kserve_transformer::testing::TestService;
+    use kserve_transformer::wire::tensor::Tensor;
 
     /// So many values of each row.
     fn constant(
         values: &'static [f32],
-    ) -> impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>, facequality_transformer::predictor::Error>
-    {
+    ) -> impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>, kserve_transformer::predictor::Error> {
         move |inputs| {
             let rows = inputs[0].rows();
             let row: Vec<u8> = values

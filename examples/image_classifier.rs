@@ -4,12 +4,10 @@
 
 use std::process::ExitCode;
 
-use facequality_transformer::pixel::{Normalize, Options, Scratch};
-use facequality_transformer::predictor::{Signature, TensorSpec};
-use facequality_transformer::transformer::{
-    Cx, Input, Model, Row, RowMut, RowRef, Rows, Transformer,
-};
-use facequality_transformer::{App, ConfigErrors, Error, Transformers};
+use kserve_transformer::pixel::{Normalize, Options, Scratch};
+use kserve_transformer::predictor::{Signature, TensorSpec};
+use kserve_transformer::transformer::{Cx, Input, Model, Row, RowMut, RowRef, Rows, Transformer};
+use kserve_transformer::{App, ConfigErrors, Error, Transformers};
 
 struct Classifier(Model);
 
@@ -60,8 +58,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use facequality_transformer::testing::TestService;
-    use facequality_transformer::wire::tensor::Tensor;
+    use kserve_transformer::testing::TestService;
+    use kserve_transformer::wire::tensor::Tensor;
     use serde_json::json;
 
     #[tokio::test]
@@ -95,7 +93,7 @@ mod tests {
         Ok(())
     }
 
-    fn none() -> facequality_transformer::predictor::Error {
-        facequality_transformer::predictor::Error::InvalidResponse("no input".to_owned())
+    fn none() -> kserve_transformer::predictor::Error {
+        kserve_transformer::predictor::Error::InvalidResponse("no input".to_owned())
     }
 }

@@ -5,13 +5,13 @@
 use std::process::ExitCode;
 
 use bytes::BufMut;
-use facequality_transformer::pixel::{Normalize, Options, Scratch, decode_owned};
-use facequality_transformer::predictor::{Signature, TensorSpec};
-use facequality_transformer::transformer::{
+use kserve_transformer::pixel::{Normalize, Options, Scratch, decode_owned};
+use kserve_transformer::predictor::{Signature, TensorSpec};
+use kserve_transformer::transformer::{
     Column, Columns, Cx, Input, Model, Row, RowMut, RowRef, Rows, Transformer,
 };
-use facequality_transformer::wire::tensor::DataType;
-use facequality_transformer::{App, ConfigErrors, Error, Transformers};
+use kserve_transformer::wire::tensor::DataType;
+use kserve_transformer::{App, ConfigErrors, Error, Transformers};
 
 struct Sharpness(Model);
 
@@ -74,8 +74,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use facequality_transformer::testing::TestService;
-    use facequality_transformer::wire::tensor::Tensor;
+    use kserve_transformer::testing::TestService;
+    use kserve_transformer::wire::tensor::Tensor;
 
     #[tokio::test]
     async fn the_size_goes_beside_the_image() -> anyhow::Result<()> {
@@ -98,7 +98,7 @@ mod tests {
         Ok(())
     }
 
-    fn missing() -> facequality_transformer::predictor::Error {
-        facequality_transformer::predictor::Error::InvalidResponse("no two inputs".to_owned())
+    fn missing() -> kserve_transformer::predictor::Error {
+        kserve_transformer::predictor::Error::InvalidResponse("no two inputs".to_owned())
     }
 }

@@ -93,7 +93,7 @@ fn product_code(text: &str) -> String {
 /// Every path that begins with `crate`, `self` or `super`, use trees taken apart.
 fn paths(code: &str) -> Vec<Module> {
     let mut found = Vec::new();
-    for start in ["crate::", "self::", "super::", "facequality_transformer::"] {
+    for start in ["crate::", "self::", "super::", "kserve_transformer::"] {
         for (at, _) in code.match_indices(start) {
             let before = code[..at].chars().next_back();
             if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
@@ -157,7 +157,7 @@ fn used(source: &Source, all: &BTreeMap<Module, Source>) -> BTreeSet<Module> {
         };
         for part in &path {
             match part.as_str() {
-                "crate" | "self" | "facequality_transformer" => {}
+                "crate" | "self" | "kserve_transformer" => {}
                 "super" => {
                     base.pop();
                 }

@@ -28,7 +28,9 @@ impl Service {
         let mut child = Command::new(env!("CARGO_BIN_EXE_facequality-transformer"))
             .args(["--host=127.0.0.1", "--http_port=0", "--grpc_port=0"])
             .args(["--drain_notice_seconds=0", "--log_format=json"])
-            .arg(format!("--log_level=info,facequality_transformer={level},facequality_transformer::command=info"))
+            .arg(format!(
+                "--log_level=info,kserve_transformer={level},kserve_transformer::command=info"
+            ))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use facequality_transformer::loadtest::{Endpoint, Protocol, Until};
+use kserve_transformer::loadtest::{Endpoint, Protocol, Until};
 
 use crate::floor;
 use crate::load::{Bench, FACE, Kind, PHOTO, at, cpu_of};

@@ -10,14 +10,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use facequality_transformer::faces::{PLANE_BYTES, SIDE};
-use facequality_transformer::pixel::{self, ExifOrientation, Formats, Options, Scratch};
-use facequality_transformer::wire::grpc;
-use facequality_transformer::wire::tensor::{BatchBuilder, DataType, EncodedMessage, in_parts};
-use facequality_transformer::wire::triton::ModelInferRequest;
-use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use kserve_transformer::faces::{PLANE_BYTES, SIDE};
+use kserve_transformer::pixel::{self, ExifOrientation, Formats, Options, Scratch};
+use kserve_transformer::wire::grpc;
+use kserve_transformer::wire::tensor::{BatchBuilder, DataType, EncodedMessage, in_parts};
+use kserve_transformer::wire::triton::ModelInferRequest;
+use kserve_transformer::wire::triton::model_infer_request::InferInputTensor;
 
 /// Calls on their way at once.
 const CALLS: usize = 8;
@@ -173,5 +173,5 @@ impl Clock {
 }
 
 fn own_cpu() -> Duration {
-    facequality_transformer::loadtest::cpu_time(std::process::id()).expect("our own process")
+    kserve_transformer::loadtest::cpu_time(std::process::id()).expect("our own process")
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use facequality_transformer::loadtest::{
+use kserve_transformer::loadtest::{
     self, Endpoint, Load, ModelTensors, Protocol, Settings, Summary, Until,
 };
 

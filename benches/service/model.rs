@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::Deadline;
-use facequality_transformer::Metrics;
-use facequality_transformer::RequestContext;
-use facequality_transformer::faces::{ONNX, SIDE};
-use facequality_transformer::predictor::{
+use kserve_transformer::Deadline;
+use kserve_transformer::Metrics;
+use kserve_transformer::RequestContext;
+use kserve_transformer::faces::{ONNX, SIDE};
+use kserve_transformer::predictor::{
     EmbeddedModel, LocalSettings, Predictor, Signature, TensorSpec,
 };
-use facequality_transformer::wire::tensor::Tensor;
+use kserve_transformer::wire::tensor::Tensor;
 use rten::{Model, RunOptions, ThreadPool, ValueView};
 
 use crate::floor::{Cost, measured};

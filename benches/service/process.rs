@@ -168,7 +168,7 @@ impl Process {
 
     /// A figure of its memory by its name in /proc, in MiB.
     pub(crate) fn memory(&self, name: &str) -> f64 {
-        let bytes = facequality_transformer::loadtest::memory(self.pid(), name);
+        let bytes = kserve_transformer::loadtest::memory(self.pid(), name);
         bytes.expect("a process that runs") as f64 / f64::from(1 << 20)
     }
 }

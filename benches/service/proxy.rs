@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use facequality_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
-use facequality_transformer::wire::triton::{ModelInferRequest, ModelInferResponse};
+use kserve_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
+use kserve_transformer::wire::triton::{ModelInferRequest, ModelInferResponse};
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::server::{Grpc, NamedService, UnaryService};

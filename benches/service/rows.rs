@@ -1,6 +1,6 @@
 //! The rows, in the order of docs/PERFORMANCE.md; here those whose floor is B.
 
-use facequality_transformer::loadtest::Protocol;
+use kserve_transformer::loadtest::Protocol;
 
 use crate::Effort;
 use crate::load::{Bench, Kind, PHOTO, at, cpu_of};

@@ -1,6 +1,6 @@
 //! Figures of several turns and their ratios.
 
-use facequality_transformer::loadtest::median;
+use kserve_transformer::loadtest::median;
 
 /// One side's figures, turn by turn.
 pub(crate) struct Side {

@@ -3,14 +3,12 @@
 
 use std::path::Path;
 
-use facequality_transformer::wire::triton::infer_parameter::ParameterChoice;
-use facequality_transformer::wire::triton::model_infer_request::{
+use kserve_transformer::wire::triton::infer_parameter::ParameterChoice;
+use kserve_transformer::wire::triton::model_infer_request::{
     InferInputTensor, InferRequestedOutputTensor,
 };
-use facequality_transformer::wire::triton::{
-    InferParameter, InferTensorContents, ModelInferRequest,
-};
-use facequality_transformer::wire::{grpc, v2};
+use kserve_transformer::wire::triton::{InferParameter, InferTensorContents, ModelInferRequest};
+use kserve_transformer::wire::{grpc, v2};
 use prost::Message;
 
 use crate::generator;

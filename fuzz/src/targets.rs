@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::mem::discriminant;
 
 use bytes::{Bytes, BytesMut};
-use facequality_transformer::data_uri;
-use facequality_transformer::fuzzing::{count_infer_request, parse_item, recognise_everywhere};
-use facequality_transformer::pixel::{
+use kserve_transformer::data_uri;
+use kserve_transformer::fuzzing::{count_infer_request, parse_item, recognise_everywhere};
+use kserve_transformer::pixel::{
     self, ExifOrientation, Format, Formats, Image, Options, Resizer, Scratch,
 };
-use facequality_transformer::wire::triton::ModelInferRequest;
-use facequality_transformer::wire::{bytes_tensor, grpc, v1, v2};
+use kserve_transformer::wire::triton::ModelInferRequest;
+use kserve_transformer::wire::{bytes_tensor, grpc, v1, v2};
 use prost::Message;
 
 /// How bytes were received.

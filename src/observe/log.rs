@@ -36,7 +36,7 @@ pub struct LogGuard(#[expect(dead_code, reason = "it acts when it is dropped")] 
 /// Starts logging to standard error.
 ///
 /// `filter` is a level, or a list of levels for parts of this service
-/// (`info,facequality_transformer::predictor=debug`). The libraries below are held at `warn`: at
+/// (`info,kserve_transformer::predictor=debug`). The libraries below are held at `warn`: at
 /// lower levels they log what they decode, which is people's images and tokens.
 ///
 /// # Errors
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn libraries_stay_at_warn() {
         assert_eq!(
-            directives("info, facequality_transformer::predictor=debug").unwrap(),
-            "warn,facequality_transformer=info,facequality_transformer::predictor=debug"
+            directives("info, kserve_transformer::predictor=debug").unwrap(),
+            "warn,kserve_transformer=info,kserve_transformer::predictor=debug"
         );
         let error = directives("hyper=trace").unwrap_err();
         assert!(error.contains("is not a target of this service"), "{error}");

@@ -243,9 +243,9 @@ enum Backend {
 
 /// What a scripted model answers: inputs to outputs, both in the signature's order.
 #[derive(Clone)]
-pub(crate) struct Respond(
-    pub(crate) Arc<dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>, Error> + Send + Sync>,
-);
+pub(crate) struct Respond(pub(crate) Arc<RespondFn>);
+
+type RespondFn = dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>, Error> + Send + Sync;
 
 impl std::fmt::Debug for Respond {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use facequality_transformer::loadtest::{
+use kserve_transformer::loadtest::{
     Arrival, Endpoint, Error, Load, Protocol, Rates, Until, execute, html, text,
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use facequality_transformer::loadtest::{
+use kserve_transformer::loadtest::{
     Arrival, Endpoint, Error, FailureKind, Load, Protocol, Summary, Until, execute, html, text,
 };
 

@@ -19,7 +19,7 @@ mod command;
 use std::io::Write;
 use std::time::Duration;
 
-use facequality_transformer::loadtest::{
+use kserve_transformer::loadtest::{
     Arrival, Endpoint, FailureKind, Load, ModelTensors, Protocol, Rates, Report, Settings, Until,
 };
 

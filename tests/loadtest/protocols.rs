@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use facequality_transformer::loadtest::{Error, FailureKind, Protocol, Until, execute, text};
 use http::{HeaderMap, HeaderValue};
+use kserve_transformer::loadtest::{Error, FailureKind, Protocol, Until, execute, text};
 
 use super::scripted::{GrpcTarget, HttpTarget, Script};
 use super::{closed, errors, images, open, settings};

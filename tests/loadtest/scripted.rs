@@ -8,14 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use facequality_transformer::tls::{ServerTls, TlsFiles};
-use facequality_transformer::wire::triton::grpc_inference_service_server::{
-    GrpcInferenceService, GrpcInferenceServiceServer,
-};
-use facequality_transformer::wire::triton::model_infer_response::InferOutputTensor;
-use facequality_transformer::wire::triton::{
-    ModelInferRequest, ModelInferResponse, ModelStreamInferResponse,
-};
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -23,6 +15,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use kserve_transformer::tls::{ServerTls, TlsFiles};
+use kserve_transformer::wire::triton::grpc_inference_service_server::{
+    GrpcInferenceService, GrpcInferenceServiceServer,
+};
+use kserve_transformer::wire::triton::model_infer_response::InferOutputTensor;
+use kserve_transformer::wire::triton::{
+    ModelInferRequest, ModelInferResponse, ModelStreamInferResponse,
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::BytesMut;
-use facequality_transformer::pixel::{self, Scratch};
+use kserve_transformer::pixel::{self, Scratch};
 use serde::Deserialize;
 
 use super::OPTIONS;

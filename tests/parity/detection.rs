@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use facequality_transformer::faces::{self, Detection, Maps};
-use facequality_transformer::pixel::{
+use kserve_transformer::faces::{self, Detection, Maps};
+use kserve_transformer::pixel::{
     self, Image, ImageBuf, Normalize, Rect, Resizer, Scratch, TensorFormat,
 };
 use rten::{Model, Value};

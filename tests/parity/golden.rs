@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
-use facequality_transformer::faces::{PLANE_BYTES, SIDE};
-use facequality_transformer::pixel::{self, Resizer, Scratch};
+use kserve_transformer::faces::{PLANE_BYTES, SIDE};
+use kserve_transformer::pixel::{self, Resizer, Scratch};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 

@@ -25,7 +25,7 @@ mod generator;
 #[cfg(feature = "oracle")]
 mod oracle;
 
-use facequality_transformer::pixel::{ExifOrientation, Formats, Options};
+use kserve_transformer::pixel::{ExifOrientation, Formats, Options};
 
 const OPTIONS: Options = Options {
     max_pixels: 40_000_000,

@@ -5,7 +5,7 @@ mod libjpeg;
 
 use std::path::Path;
 
-use facequality_transformer::pixel::{self, Scratch};
+use kserve_transformer::pixel::{self, Scratch};
 
 use self::libjpeg::{components, libjpeg};
 use super::generator::{self, Numbers};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use facequality_transformer::faces;
-use facequality_transformer::pixel::{Affine, Image};
+use kserve_transformer::faces;
+use kserve_transformer::pixel::{Affine, Image};
 use serde::Deserialize;
 
 use super::golden::sha256;

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use facequality_transformer::predictor::Resolver;
+use kserve_transformer::predictor::Resolver;
 
 use super::*;
 use crate::world::triton::Speaks;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use facequality_transformer::Stage;
-use facequality_transformer::predictor::{Error, Predictor};
-use facequality_transformer::wire::triton::ModelInferResponse;
 use futures_util::future::join_all;
+use kserve_transformer::Stage;
+use kserve_transformer::predictor::{Error, Predictor};
+use kserve_transformer::wire::triton::ModelInferResponse;
 use tonic::Code;
 
 use super::*;

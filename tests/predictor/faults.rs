@@ -1,7 +1,7 @@
 //! Predictors that are gone, go, hang or have too much to do.
 
-use facequality_transformer::predictor::Error;
 use futures_util::future::join_all;
+use kserve_transformer::predictor::Error;
 use tonic::Code;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Predictors in the process.
 
-use facequality_transformer::predictor::LocalSettings;
-use facequality_transformer::wire::tensor::DataType;
+use kserve_transformer::predictor::LocalSettings;
+use kserve_transformer::wire::tensor::DataType;
 
 use super::*;
 
@@ -24,8 +24,8 @@ async fn null_answers_zeros() {
 
 #[cfg(feature = "embedded")]
 mod embedded {
-    use facequality_transformer::faces::ONNX;
-    use facequality_transformer::predictor::EmbeddedModel;
+    use kserve_transformer::faces::ONNX;
+    use kserve_transformer::predictor::EmbeddedModel;
 
     use super::*;
 

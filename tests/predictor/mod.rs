@@ -18,17 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use facequality_transformer::Deadline;
-use facequality_transformer::Metrics;
-use facequality_transformer::RequestContext;
-use facequality_transformer::ServeArgs;
-use facequality_transformer::Settings;
-use facequality_transformer::predictor::{
+use kserve_transformer::Deadline;
+use kserve_transformer::Metrics;
+use kserve_transformer::RequestContext;
+use kserve_transformer::ServeArgs;
+use kserve_transformer::Settings;
+use kserve_transformer::predictor::{
     Error, Predictor, PredictorHeader, Protocol, Readiness, RemoteSettings, Signature, TensorSpec,
 };
-use facequality_transformer::remote_settings;
-use facequality_transformer::wire::tensor::{Tensor, fp32};
-use facequality_transformer::wire::triton::infer_parameter::ParameterChoice;
+use kserve_transformer::remote_settings;
+use kserve_transformer::wire::tensor::{Tensor, fp32};
+use kserve_transformer::wire::triton::infer_parameter::ParameterChoice;
 
 use crate::world::triton::{FakeTriton, Script};
 

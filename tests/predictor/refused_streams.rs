@@ -5,15 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use facequality_transformer::wire::grpc;
-use facequality_transformer::wire::triton::model_infer_response::InferOutputTensor;
-use facequality_transformer::wire::triton::model_metadata_response::TensorMetadata;
-use facequality_transformer::wire::triton::{
-    MODEL_INFER, ModelInferResponse, ModelMetadataResponse,
-};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use kserve_transformer::wire::grpc;
+use kserve_transformer::wire::triton::model_infer_response::InferOutputTensor;
+use kserve_transformer::wire::triton::model_metadata_response::TensorMetadata;
+use kserve_transformer::wire::triton::{MODEL_INFER, ModelInferResponse, ModelMetadataResponse};
 use tokio::net::TcpListener;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use facequality_transformer::predictor::{ClientCertificate, Resolver, Target, TlsSettings};
+use kserve_transformer::predictor::{ClientCertificate, Resolver, Target, TlsSettings};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;

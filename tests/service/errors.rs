@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use facequality_transformer::Kind;
-use facequality_transformer::wire::grpc::parse_timeout;
-use facequality_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
-use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
-use facequality_transformer::wire::triton::{
-    ModelInferRequest, ModelInferResponse, RepositoryModelLoadRequest,
-};
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use kserve_transformer::Kind;
+use kserve_transformer::wire::grpc::parse_timeout;
+use kserve_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
+use kserve_transformer::wire::triton::model_infer_request::InferInputTensor;
+use kserve_transformer::wire::triton::{
+    ModelInferRequest, ModelInferResponse, RepositoryModelLoadRequest,
+};
 use prost::Message;
 use reqwest::Method;
 use tonic::transport::Channel;

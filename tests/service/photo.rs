@@ -2,15 +2,15 @@
 //! ones, in the process or behind Triton's protocols; scripted where they have to fail.
 
 use clap::Parser;
-use facequality_transformer::command::predictor::{Args, PredictorServer};
-use facequality_transformer::pixel::{
+use kserve_transformer::command::predictor::{Args, PredictorServer};
+use kserve_transformer::pixel::{
     ExifOrientation, Formats, ImageBuf, Options, Scratch, decode_owned,
 };
-use facequality_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
-use facequality_transformer::wire::triton::model_infer_request::{
+use kserve_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
+use kserve_transformer::wire::triton::model_infer_request::{
     InferInputTensor, InferRequestedOutputTensor,
 };
-use facequality_transformer::wire::triton::{InferTensorContents, ModelInferRequest};
+use kserve_transformer::wire::triton::{InferTensorContents, ModelInferRequest};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tonic::Code;

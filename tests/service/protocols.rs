@@ -1,9 +1,9 @@
 //! One image through every protocol and to every kind of predictor: the same score to the last bit.
 
 use bytes::Bytes;
-use facequality_transformer::wire::tensor::{DataType, fp32};
-use facequality_transformer::wire::triton::ModelInferRequest;
-use facequality_transformer::wire::triton::model_infer_request::InferInputTensor;
+use kserve_transformer::wire::tensor::{DataType, fp32};
+use kserve_transformer::wire::triton::ModelInferRequest;
+use kserve_transformer::wire::triton::model_infer_request::InferInputTensor;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn face() -> Vec<u8> {
 
 /// The tensor that the image becomes.
 fn tensor(image: &[u8]) -> Bytes {
-    use facequality_transformer::pixel;
+    use kserve_transformer::pixel;
     let options = pixel::Options {
         max_pixels: 1_000_000,
         exif_orientation: pixel::ExifOrientation::Ignore,
@@ -113,7 +113,7 @@ async fn every_protocol_gives_the_same_score() {
 #[tokio::test]
 async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command() {
     use clap::Parser;
-    use facequality_transformer::command::predictor::{Args, PredictorServer};
+    use kserve_transformer::command::predictor::{Args, PredictorServer};
 
     #[derive(Parser)]
     struct Line {

@@ -2,10 +2,10 @@
 
 pub(crate) mod triton;
 
-use facequality_transformer::ServeArgs;
-use facequality_transformer::Service;
-use facequality_transformer::Settings;
-use facequality_transformer::command;
+use kserve_transformer::ServeArgs;
+use kserve_transformer::Service;
+use kserve_transformer::Settings;
+use kserve_transformer::command;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 

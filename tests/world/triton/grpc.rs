@@ -1,7 +1,7 @@
 //! The scripted Triton's gRPC, over the generated server.
 
-use facequality_transformer::wire::triton::grpc_inference_service_server::GrpcInferenceService;
-use facequality_transformer::wire::triton::{
+use kserve_transformer::wire::triton::grpc_inference_service_server::GrpcInferenceService;
+use kserve_transformer::wire::triton::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelMetadataResponse, ServerLiveRequest, ServerLiveResponse,
     ServerReadyRequest, ServerReadyResponse,

@@ -1,13 +1,13 @@
 //! The scripted Triton's one model, behind both protocols.
 
 use bytes::{BufMut, BytesMut};
-use facequality_transformer::wire::tensor::{DataType, fp16, fp32};
-use facequality_transformer::wire::triton::model_metadata_response::TensorMetadata;
-use facequality_transformer::wire::triton::{
+use http::HeaderMap;
+use kserve_transformer::wire::tensor::{DataType, fp16, fp32};
+use kserve_transformer::wire::triton::model_metadata_response::TensorMetadata;
+use kserve_transformer::wire::triton::{
     InferTensorContents, ModelConfig, ModelInferRequest, ModelInferResponse, ModelInput,
     ModelMetadataResponse, ModelOutput, model_infer_response,
 };
-use http::HeaderMap;
 use tonic::Status;
 
 use super::{Connections, Fault, Script, State};

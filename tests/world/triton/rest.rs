@@ -2,11 +2,11 @@
 //! statuses and headers that the real one gives.
 
 use bytes::Bytes;
-use facequality_transformer::wire::triton::ModelInferResponse;
-use facequality_transformer::wire::{error_body, v2};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use kserve_transformer::wire::triton::ModelInferResponse;
+use kserve_transformer::wire::{error_body, v2};
 use serde::Serialize;
 use serde_json::json;
 use tonic::body::Body;
@@ -97,14 +97,15 @@ async fn infer(
 }
 
 fn typed(response: &ModelInferResponse) -> serde_json::Value {
-    let output = |output: &facequality_transformer::wire::triton::model_infer_response::InferOutputTensor| {
-        let contents = output.contents.clone().unwrap_or_default();
-        json!({
-            "name": output.name,
-            "datatype": output.datatype,
-            "shape": output.shape,
-            "data": contents.fp32_contents,
-        })
-    };
+    let output =
+        |output: &kserve_transformer::wire::triton::model_infer_response::InferOutputTensor| {
+            let contents = output.contents.clone().unwrap_or_default();
+            json!({
+                "name": output.name,
+                "datatype": output.datatype,
+                "shape": output.shape,
+                "data": contents.fp32_contents,
+            })
+        };
     json!({"outputs": response.outputs.iter().map(output).collect::<Vec<_>>()})
 }

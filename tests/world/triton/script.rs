@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use facequality_transformer::wire::tensor::DataType;
-use facequality_transformer::wire::triton::{InferParameter, ModelInferResponse};
 use http::HeaderMap;
+use kserve_transformer::wire::tensor::DataType;
+use kserve_transformer::wire::triton::{InferParameter, ModelInferResponse};
 use tonic::Code;
 
 /// What the fake says and does. Changed with [`FakeTriton::set`] at any time.
