@@ -4,6 +4,7 @@ mod args;
 mod durations;
 mod effective;
 mod kserve;
+mod models;
 mod sources;
 mod validate;
 

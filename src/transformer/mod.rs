@@ -2,6 +2,7 @@
 //! row for each, made of stages. A stage takes many rows in and gives many rows out, on one model
 //! ([`Cx::images`], [`Cx::values`], [`Cx::tensors`]).
 
+mod chunks;
 mod erased;
 mod fill;
 mod input;

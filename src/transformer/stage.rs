@@ -7,7 +7,6 @@
 //!            8 ahead     2 × threads ahead                  └─→ call ──→ read
 //! ```
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,12 +15,13 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{Stream, StreamExt};
 use tokio::time::sleep_until;
 
-use super::fill::{Chunk, RowMut};
+use super::chunks::{CallForm, Chunks, Full, KeptRows};
+use super::fill::RowMut;
 use super::read::{Outputs, RowRef};
 use super::request_pixels::{PixelBudget, RequestPixels};
 use super::source::{PixelThreads, WorkerScratch, encoded, fetch};
 use super::{Image, Keeper, Model, Rows};
-use crate::admission::{ByteBudget, ByteReservation, FairPermit};
+use crate::admission::{ByteBudget, FairPermit};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::item::{FetchPermits, Fetcher};
@@ -29,7 +29,7 @@ use crate::observe::timing::Stage;
 use crate::pixel::Scratch;
 use crate::predictor::{self, Readiness};
 use crate::recognise::{Place, recognise};
-use crate::wire::tensor::{DataType, Tensor};
+use crate::wire::tensor::Tensor;
 
 /// Whether one image that cannot be read fails the others (`--image_errors`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -43,6 +43,10 @@ pub enum ImageErrors {
 
 /// Images of one request that are fetched side by side.
 const MAX_FETCHES: usize = 8;
+
+/// Calls of one stage of one request that are in flight or wait for a permit; beyond, no more rows are
+/// filled. Their tensors are memory.
+const MAX_CALLS: usize = 16;
 
 /// What all requests share.
 #[derive(Clone, Debug)]
@@ -66,18 +70,8 @@ pub struct Cx<'a> {
     several_models: bool,
 }
 
-/// How a model takes rows now.
-struct CallForm {
-    /// Rows in one call at most.
-    rows: usize,
-    datatypes: Arc<[DataType]>,
-}
-
 /// A row that is full, and what filling kept.
 type Filled<K> = Result<(K, RowMut), Error>;
-
-/// What filling kept of each of a call's rows, with the row's index.
-type KeptRows<K> = Vec<(usize, K)>;
 
 impl<'a> Cx<'a> {
     pub(crate) fn new(
@@ -258,10 +252,10 @@ impl<'a> Cx<'a> {
         let form = self.form(model)?;
         let mut preprocess = Some(self.request.timings.stage(Stage::Preprocess));
         let fill = Arc::new(fill);
-        let (mut chunks, rows) = Chunks::new(model, &form, count, &self.resources.bytes);
+        let chunks = Chunks::new(&self.resources.bytes);
         let threads = &self.resources.pixels;
         let filled = source
-            .zip(stream::iter(rows))
+            .zip(stream::iter(chunks.rows(model, &form, count)))
             .map(|(value, row)| {
                 let fill = Arc::clone(&fill);
                 async move { fill_row(threads, value?, row, fill).await }
@@ -279,7 +273,7 @@ impl<'a> Cx<'a> {
                     let (outputs, kept) = answer?;
                     self.read(model, &outputs, kept, &read, &mut results)?;
                 }
-                row = filled.next(), if preprocess.is_some() => {
+                row = filled.next(), if preprocess.is_some() && calls.len() < MAX_CALLS => {
                     let Some(row) = row else {
                         preprocess = None;
                         continue;
@@ -384,86 +378,6 @@ where
         }
     };
     threads.run(work).await.map_err(Error::from)?
-}
-
-/// A call whose rows are being filled.
-struct Pending<K> {
-    chunk: Chunk,
-    /// Rows that are not filled yet.
-    left: usize,
-    rows: Vec<RowMut>,
-    kept: KeptRows<K>,
-    reserved: ByteReservation,
-}
-
-/// A call whose rows are full.
-struct Full<K> {
-    inputs: Vec<Tensor>,
-    kept: KeptRows<K>,
-    reserved: ByteReservation,
-}
-
-/// The rows of a stage, collected call by call.
-struct Chunks<'a, K> {
-    pending: VecDeque<Pending<K>>,
-    bytes: &'a ByteBudget,
-}
-
-impl<'a, K> Chunks<'a, K> {
-    /// Room for `count` rows in as many calls as they need; also the rows, to be filled.
-    fn new(
-        model: &Model,
-        form: &CallForm,
-        count: usize,
-        bytes: &'a ByteBudget,
-    ) -> (Self, Vec<RowMut>) {
-        let mut pending = VecDeque::with_capacity(count.div_ceil(form.rows));
-        let mut rows = Vec::with_capacity(count);
-        while rows.len() < count {
-            let left = form.rows.min(count - rows.len());
-            let (chunk, of_chunk) = Chunk::new(model.signature(), &form.datatypes, left);
-            pending.push_back(Pending {
-                left,
-                rows: Vec::with_capacity(left),
-                kept: Vec::with_capacity(left),
-                reserved: bytes.reserve_now(chunk.bytes),
-                chunk,
-            });
-            rows.extend(of_chunk);
-        }
-        (Self { pending, bytes }, rows)
-    }
-
-    /// Takes the next row back; nothing if it failed. Gives the call whose last row it was, unless all
-    /// of them failed.
-    fn add(&mut self, index: usize, filled: Option<(K, RowMut)>) -> Option<Full<K>> {
-        let pending = self.pending.front_mut()?;
-        pending.left -= 1;
-        if let Some((kept, row)) = filled {
-            pending.kept.push((index, kept));
-            pending.rows.push(row);
-        }
-        if pending.left > 0 {
-            return None;
-        }
-        let full = self.pending.pop_front()?;
-        if full.rows.is_empty() {
-            return None;
-        }
-        let mut reserved = full.reserved;
-        let own_shapes = full.chunk.bytes == 0;
-        let inputs = full.chunk.assemble(full.rows);
-        if own_shapes {
-            reserved = self
-                .bytes
-                .reserve_now(inputs.iter().map(Tensor::byte_len).sum());
-        }
-        Some(Full {
-            inputs,
-            kept: full.kept,
-            reserved,
-        })
-    }
 }
 
 /// Every row has its result by now; if not, it is our mistake.

@@ -49,6 +49,41 @@ instance_group [{{ kind: KIND_CPU count: 1 }}]
 {more}
 '''
 
+# One of the embedded models, run by onnxruntime. Where it takes UINT8 or FP16, the rest of the arithmetic is its first node's.
+ONNX_MODEL = '''
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def initialize(self, _):
+        self.session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        images = pb.get_input_tensor_by_name(request, "input.1").as_numpy()
+        values = images.astype(np.float32)
+        if images.dtype == np.uint8:
+            values = (values - 127.5) / 128
+        names = {outputs}
+        outputs = self.session.run(names, {{"input.1": values}})
+        return pb.InferenceResponse([pb.Tensor(*named) for named in zip(names, outputs)])
+'''
+
+ONNX_CONFIG = '''
+name: "{name}"
+backend: "python"
+max_batch_size: 32
+input [{{ name: "input.1" data_type: {datatype} dims: {dims} }}]
+output [{outputs}]
+instance_group [{{ kind: KIND_CPU count: 1 }}]
+'''
+
+MODELS = pathlib.Path(__file__).resolve().parents[2] / "data/models"
+
 DYNAMIC_BATCHING = "dynamic_batching { max_queue_delay_microseconds: 100 }"
 
 
@@ -62,6 +97,16 @@ def write_model(repository, name, max_batch_size, input="input.1", delay_ms=0, m
     )
 
 
+def write_onnx_model(repository, name, file, dims, outputs, datatype="TYPE_FP32"):
+    version = repository / name / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(ONNX_MODEL.format(file=MODELS / file, outputs=list(outputs)))
+    described = [f'{{ name: "{output}" data_type: TYPE_FP32 dims: {shape} }}' for output, shape in outputs.items()]
+    (repository / name / "config.pbtxt").write_text(
+        ONNX_CONFIG.format(name=name, datatype=datatype, dims=dims, outputs=", ".join(described))
+    )
+
+
 def write_repository(repository):
     # The predecessor's model: name, tensors and batch size are what the service expects by default.
     write_model(repository, "face_quality_trt_fp16", 32, more=DYNAMIC_BATCHING)
@@ -71,6 +116,15 @@ def write_repository(repository):
     write_model(repository, "no_batching", 0)
     # One image at a time, half a second each: what waits behind it can be cancelled.
     write_model(repository, "slow", 1, delay_ms=500, more=DYNAMIC_BATCHING)
+
+
+    # The embedded models, as Triton would have them.
+    maps = {"537": [1, -1, -1], "538": [2, -1, -1], "539": [2, -1, -1], "540": [10, -1, -1]}
+    write_onnx_model(repository, "centerface", "centerface.onnx", [3, -1, -1], maps)
+    for datatype in ["FP32", "FP16", "UINT8"]:
+        name = f"face_quality_{datatype.lower()}"
+        side = [3, 112, 112]
+        write_onnx_model(repository, name, "face_quality.onnx", side, {"1346": [1]}, f"TYPE_{datatype}")
 
 
 def write_backends(backends):

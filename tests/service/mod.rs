@@ -8,6 +8,7 @@ mod heads;
 mod items;
 mod load;
 mod memory;
+#[cfg(feature = "embedded")]
 mod photo;
 mod protocols;
 mod tls;

@@ -110,7 +110,6 @@ fn blur(image: ImageBuf) -> ImageBuf {
     ImageBuf::new(rgb, width, height).unwrap()
 }
 
-#[cfg(feature = "embedded")]
 #[tokio::test]
 async fn answers_are_the_same_wherever_the_models_are() {
     #[derive(Parser)]
@@ -202,7 +201,6 @@ async fn photos_are_detected_side_by_side() {
     assert_eq!(world.triton.observed().calls, 0);
 }
 
-#[cfg(feature = "embedded")]
 #[tokio::test]
 async fn all_faces_are_scored_in_one_batch() {
     let world = scripted_quality().await;
@@ -211,7 +209,6 @@ async fn all_faces_are_scored_in_one_batch() {
     assert_eq!(world.triton.observed().batches, [16]);
 }
 
-#[cfg(feature = "embedded")]
 #[tokio::test]
 async fn a_broken_photo_fails_alone() {
     let world = scripted_quality().await;
@@ -234,7 +231,6 @@ async fn a_broken_photo_fails_alone() {
     );
 }
 
-#[cfg(feature = "embedded")]
 #[tokio::test]
 async fn a_line_for_each_face_over_grpc_and_errors_on_request() {
     let world = scripted_quality().await;
