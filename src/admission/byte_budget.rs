@@ -32,6 +32,11 @@ impl ByteBudget {
         Self::new(usize::MAX, Duration::MAX, metrics)
     }
 
+    /// `--max_bytes_in_flight`.
+    pub(crate) fn limit(&self) -> usize {
+        self.budget.limit()
+    }
+
     /// Waits for `bytes` of a body, first come, first served. When none are taken, any number is
     /// granted.
     ///

@@ -58,7 +58,7 @@ impl Detector {
             row.set_shape(0, &[3, size[1] as i64, size[0] as i64]);
             row.image(0, photo.image(), size, &Normalize::NONE, scratch);
             let bytes = photo.byte_len();
-            Ok((keeper.keep(photo, bytes), size))
+            Ok((keeper.keep(photo, bytes)?, size))
         };
         let threshold = self.threshold;
         let read = move |(photo, size): (Kept<ImageBuf>, [usize; 2]), row: RowRef<'_>| {

@@ -110,7 +110,7 @@ impl<'a> Cx<'a> {
 
     /// Keeps what a stage leaves for the next ones.
     pub fn keeper(&self) -> Keeper {
-        Keeper(self.resources.bytes.clone())
+        Keeper::new(self.resources.bytes.clone())
     }
 
     /// Each image fills its row of the model's inputs on a pixel thread; `K` is what filling keeps: a
