@@ -73,6 +73,29 @@ impl Bench<'_> {
         table::ratio(&service, &plain, "≤ 1.3");
     }
 
+    pub(crate) async fn datatype(&self) {
+        let kind = Kind::face(Protocol::V1, 16, 8);
+        let mut sides = Vec::new();
+        for datatype in ["FP32", "FP16", "UINT8"] {
+            let flags = ["--null", "--input_datatype", datatype];
+            let predictor = Process::predictor(&flags).await;
+            let ours = Process::serve(&predictor.grpc_address(), &[]).await;
+            sides.push((predictor, ours, Side::new(datatype)));
+        }
+        for _ in 0..self.effort.rounds {
+            for (_, ours, side) in &mut sides {
+                let run = self.load(at(ours, kind.protocol), kind).await;
+                side.add(cpu_of(&run));
+            }
+        }
+        for (.., side) in &sides {
+            table::side(side, "µs CPU");
+        }
+        for (.., side) in &sides[1..] {
+            table::ratio(side, &sides[0].2, "< 1");
+        }
+    }
+
     pub(crate) async fn latency(&self) {
         let triton = self.effort.triton.as_deref();
         let to = triton.unwrap_or(self.predictor);

@@ -35,10 +35,14 @@ pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
     for row in ROWS.iter().filter(|row| wanted(row.name)) {
         bench.against_floor(row).await;
     }
-    let rest: [(&str, &str); 9] = [
+    let rest: [(&str, &str); 10] = [
         ("floor", "A, the call alone, B: per image"),
         ("raw", "an image as the body against V1 JSON"),
         ("tensor", "gRPC tensor passed through, 8 in flight"),
+        (
+            "datatype",
+            "V1 JSON, 16 per request, to a model that takes FP32, FP16 or UINT8",
+        ),
         ("latency", "one at a time, p50 and p99"),
         (
             "threads",
@@ -55,6 +59,7 @@ pub(crate) async fn measure(effort: &Effort, wanted: impl Fn(&str) -> bool) {
             "floor" => bench.floors(),
             "raw" => bench.raw().await,
             "tensor" => bench.tensor().await,
+            "datatype" => bench.datatype().await,
             "latency" => bench.latency().await,
             "threads" => bench.threads().await,
             "flat" => bench.flat().await,

@@ -24,6 +24,7 @@ use crate::predictor::{LocalSettings, Predictor, Signature};
 use crate::settings::resolve_threads;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::{BodyLimits, ConnectionSettings, serve};
+use crate::wire::tensor::DataType;
 use crate::workers::CpuPool;
 
 /// Calls that run concurrently; more wait, as they do in Triton.
@@ -81,6 +82,9 @@ pub struct Args {
     /// Name of the model's FP32 input [N,3,112,112]
     #[arg(long, default_value = faces::PREDICTOR_INPUT)]
     pub input: String,
+    /// Datatype of the input, with --null: FP32, FP16 or UINT8
+    #[arg(long, default_value = "FP32", requires = "null", value_parser = parse_datatype)]
+    pub input_datatype: DataType,
     /// Name of the model's FP32 output [N,1]
     #[arg(long, default_value = faces::PREDICTOR_OUTPUT)]
     pub output: String,
@@ -194,6 +198,12 @@ impl PredictorServer {
     }
 }
 
+fn parse_datatype(text: &str) -> Result<DataType, String> {
+    DataType::from_name(&text.to_ascii_uppercase())
+        .filter(|datatype| [DataType::Fp32, DataType::Fp16, DataType::Uint8].contains(datatype))
+        .ok_or_else(|| "expected FP32, FP16 or UINT8".to_owned())
+}
+
 fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok();
     share
@@ -211,11 +221,14 @@ async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketA
 
 /// The models that are served: the one for face quality and, where models run at all, the face detector.
 fn predictors(args: &Args, metrics: &Metrics) -> anyhow::Result<Vec<Predictor>> {
-    let signature = FaceQuality::signature(
+    let mut signature = FaceQuality::signature(
         args.model_name.clone(),
         args.input.clone(),
         args.output.clone(),
     );
+    for input in &mut signature.inputs {
+        input.datatypes = vec![args.input_datatype];
+    }
     let local = LocalSettings {
         concurrency: CONCURRENCY,
         max_batch: args.max_batch as usize,
@@ -325,6 +338,18 @@ mod tests {
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         }
         server.stop().await;
+    }
+
+    #[test]
+    fn the_datatype_of_zeros_can_be_chosen() {
+        let parse = |flags: &[&str]| Line::try_parse_from(["x"].iter().chain(flags));
+        let args = parse(&["--null", "--input_datatype", "uint8"])
+            .unwrap()
+            .args;
+        assert_eq!(args.input_datatype, DataType::Uint8);
+        assert!(parse(&["--null", "--input_datatype", "INT64"]).is_err());
+        assert!(parse(&["--input_datatype", "FP16"]).is_err());
+        assert!(parse(&[]).is_ok());
     }
 
     #[tokio::test]

@@ -58,10 +58,19 @@ impl DataType {
             .find(|datatype| datatype.name() == name)
     }
 
-    /// Their names in a sentence.
+    /// Their names as a choice.
     pub fn one_of(datatypes: &[Self]) -> String {
+        Self::join(datatypes, " or ")
+    }
+
+    /// Their names, separated by commas.
+    pub fn list(datatypes: &[Self]) -> String {
+        Self::join(datatypes, ",")
+    }
+
+    fn join(datatypes: &[Self], between: &str) -> String {
         let names: Vec<_> = datatypes.iter().map(|datatype| datatype.name()).collect();
-        names.join(" or ")
+        names.join(between)
     }
 
     /// Bytes of an element; nothing where elements differ.

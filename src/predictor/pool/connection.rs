@@ -12,11 +12,14 @@ use crate::predictor::address::Address;
 use crate::predictor::pool::health::{ReplicaHealth, Standing};
 use crate::predictor::signature::BatchLimits;
 use crate::predictor::triton::Connection;
+use crate::wire::tensor::DataType;
 
 /// A place of the pool, whose connection is opened again whenever it is lost. Calls lease it, its
 /// supervisor sets its state, and both tell the other what they found out.
 #[derive(Debug)]
 pub(in crate::predictor) struct PooledConnection {
+    /// The predictor's name of the model.
+    model: String,
     pub(in crate::predictor) address: Address,
     /// The address in messages.
     pub(in crate::predictor) label: String,
@@ -92,12 +95,14 @@ impl PooledConnection {
     /// Not opened yet. `changed` is told of every change of state.
     pub(super) fn new(
         address: Address,
+        model: &str,
         number: usize,
         health: Arc<ReplicaHealth>,
         changed: Arc<watch::Sender<()>>,
     ) -> Self {
         Self {
             label: address.to_string(),
+            model: model.to_owned(),
             address,
             number,
             health,
@@ -171,21 +176,23 @@ impl PooledConnection {
 
     /// One line for each change, not for each attempt.
     fn log(&self, old: &State) {
-        let address = &self.label;
+        let (address, model) = (&self.label, &self.model);
         match (&*self.state(), old) {
             (State::Failed(new), State::Failed(old)) if new == old => (),
             (State::Failed(reason), _) => {
-                tracing::warn!(%address, %reason, "predictor not usable");
+                tracing::warn!(%address, model, %reason, "predictor not usable");
             }
             (State::Ready(ready), State::Connecting | State::Failed(_)) => {
                 let max_batch = match ready.limits.max_batch {
                     usize::MAX => "any".to_owned(),
                     rows => rows.to_string(),
                 };
-                tracing::info!(%address, %max_batch, "predictor ready");
+                let inputs = DataType::list(&ready.limits.inputs);
+                tracing::info!(%address, model, %max_batch, inputs, "predictor ready");
                 if !ready.limits.tensors_known {
                     tracing::warn!(
                         %address,
+                        model,
                         "the predictor does not say which tensors its model has; whether they fit \
                          shows with the first call"
                     );

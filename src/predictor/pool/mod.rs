@@ -141,7 +141,8 @@ impl Pool {
             let health = Arc::new(ReplicaHealth::new());
             for number in 0..self.settings.connections.max(1) {
                 let (health, changed) = (Arc::clone(&health), Arc::clone(&self.changed));
-                let pooled = PooledConnection::new(address.clone(), number, health, changed);
+                let model = &self.settings.signature.model;
+                let pooled = PooledConnection::new(address.clone(), model, number, health, changed);
                 let pooled = Arc::new(pooled);
                 let (settings, own) = (Arc::clone(&self.settings), Arc::clone(&pooled));
                 let supervisor =
