@@ -5,7 +5,7 @@ row what was seen and whether it held, and ends with 1 if one did not.
 
 Needs only Python. FACEQUALITY_BIN names the binary (target/release/facequality-transformer); figures of another
 profile mean nothing. The load comes from the same machine as the service, so that a busy machine shows in the
-times: a row is tried once more before it counts as broken.
+times: the short form prints them and judges only what is counted (statuses, lines, bytes).
 """
 
 import argparse
@@ -171,7 +171,7 @@ def overload(options):
         peak = run_load(server, "-c", str(2 * concurrency), "--duration", "4s")
         peak_rate = peak["requests"]["ok"] / peak["seconds"]
         # What is refused waits for nothing, so that few connections do for a high rate.
-        load = run_load(server, "--rate", str(int(10 * peak_rate)), "--duration", f"{options.seconds(60, 8)}s")
+        load = run_load(server, "--rate", str(int(options.seconds(10, 4) * peak_rate)), "--duration", f"{options.seconds(60, 8)}s")
         rate = load["requests"]["ok"] / load["seconds"]
         others = [error for error in load["errors"] if error["kind"] != "http 429"]
         p99, memory = load["service"]["p99_ms"], server.memory("VmHWM")
@@ -182,7 +182,7 @@ def overload(options):
         f"{rate:.0f}/s of a peak of {peak_rate:.0f}/s at {load['offered']:.0f}/s; besides 429: {len(others)}; "
         f"p99 {p99:.0f} ms (at most {most:.0f}); peak memory {memory:.0f} MiB (at most {bound:.0f})"
     )
-    return seen, rate >= 0.9 * peak_rate and not others and p99 <= most and memory <= bound
+    return seen, not others and memory <= bound, rate >= 0.9 * peak_rate and p99 <= most
 
 
 def gzip_bombs(options):
@@ -201,7 +201,7 @@ def gzip_bombs(options):
         f"{len(callers.results)} bombs; liveness p99 {p99:.1f} ms, longest {max(live):.1f} ms; "
         f"peak memory {memory:.0f} MiB (at most {bound:.0f})"
     )
-    return seen, p99 <= 50 and memory <= bound and len(callers.results) > 0
+    return seen, memory <= bound and len(callers.results) > 0, p99 <= 50
 
 
 def slow_twin(options):
@@ -213,7 +213,7 @@ def slow_twin(options):
             # In turns, since a busy moment of the machine would be taken for the fast one's own.
             before, both, after = (run_load(server, *flags)["latency"]["p99_ms"] for server in (one, two, one))
     seen = f"p99 {both:.1f} ms beside the slow one, {before:.1f} and {after:.1f} ms alone"
-    return seen, both <= 2 * min(before, after)
+    return seen, True, both <= 2 * min(before, after)
 
 
 def p90_beside_large_requests(options):
@@ -229,7 +229,7 @@ def p90_beside_large_requests(options):
         f"p50 {beside['p50_ms']:.1f}, p90 {beside['p90_ms']:.1f}, p99 {beside['p99_ms']:.1f} ms; alone p90 "
         f"{alone['p90_ms']:.1f} ms; the large ones {batches['images_per_second']:.0f} images/s"
     )
-    return seen, beside["p90_ms"] <= 20
+    return seen, True, beside["p90_ms"] <= 20
 
 
 def webp_of_one_colour(side):
@@ -263,7 +263,7 @@ def small_files_of_large_images(options):
         f"{len(webp)} bytes each; 128: {status} after {refused:.0f} ms; beside two callers of 20: a face p90 {p90:.0f} ms, "
         f"longest {max(waits):.0f} ms; they got {sorted(set(callers.results))}"
     )
-    return seen, status == 400 and b"--max_request_pixels" in text and p90 <= 1000
+    return seen, status == 400 and b"--max_request_pixels" in text, p90 <= 1000
 
 
 def unread_log(options):
@@ -279,7 +279,7 @@ def unread_log(options):
             live = latencies_of(lambda: server.get("/v2/health/live", timeout=5), 2)
             dropped = server.metric("log_lines_dropped_total")
     p99 = percentile(live, 0.99)
-    return f"{dropped:.0f} lines dropped; liveness p99 {p99:.1f} ms", dropped > 0 and p99 <= 50
+    return f"{dropped:.0f} lines dropped; liveness p99 {p99:.1f} ms", dropped > 0, p99 <= 50
 
 
 def mixed_load(options):
@@ -287,6 +287,8 @@ def mixed_load(options):
     seconds = options.hours * 3600 if options.hours else options.seconds(120, 8)
     # 16 calls of 20 ms at once: 800 in a second, of which singles, batches and gRPC take 70 % together.
     rates = {"v1": 280, "grpc-bytes": 240, "v2": 40}
+    if options.short:
+        rates = {protocol: rate // 4 for protocol, rate in rates.items()}
     log_path = ROOT / "target/faults-log.txt"
     with open(log_path, "w+", encoding="utf-8") as log, predictor(20) as triton:
         with service(triton, flags=["--concurrency=16", "--log_level=warn"], stderr=log) as server:
@@ -306,13 +308,13 @@ def mixed_load(options):
     failed = sum(run["requests"]["failed"] for part in parts for run in part[1])
     sent = sum(run["requests"]["sent"] for part in parts for run in part[1])
     # The first quarter warms up: what is compared are the second and the last.
-    flat = memory[3] <= 1.15 * memory[1] + 4 and p50[3] <= 1.25 * p50[1]
+    flat = memory[3] <= 1.15 * memory[1] + 4
     seen = (
         f"{seconds:.0f} s, {sent} requests, {failed} failed; memory {', '.join(f'{m:.0f}' for m in memory)} MiB; "
         f"p50 {', '.join(f'{p:.1f}' for p in p50)} ms; p99 {', '.join(f'{p:.0f}' for p in p99)} ms; "
         f"{len(lines)} lines in the log"
     )
-    return seen, flat and failed == 0 and not lines
+    return seen, flat and failed == 0 and not lines, p50[3] <= 1.25 * p50[1]
 
 
 ROWS = {
@@ -344,11 +346,12 @@ def main():
     for name in options.rows or ROWS:
         row = ROWS[name]
         print(f"{name}: {row.__doc__}", flush=True)
-        for attempt in (1, 2):
-            seen, held = row(options)
-            print(f"  seen: {seen}\n  {'held' if held else 'NOT held'}", flush=True)
-            if held:
-                break
+        seen, counts_held, times_held = row(options)
+        held = counts_held and (times_held or options.short)
+        verdict = "held" if held else "NOT held"
+        if held and not times_held:
+            verdict = "held, but for its times, which --short does not judge"
+        print(f"  seen: {seen}\n  {verdict}", flush=True)
         broken += not held
     return 1 if broken else 0
 
