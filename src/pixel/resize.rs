@@ -292,10 +292,12 @@ fn gather(row: &[u8], offsets: &[u32], near: &mut [u32], far: &mut [u32]) {
             .get(*offset as usize..)
             .and_then(<[u8]>::first_chunk::<6>);
         // Always there: no column points beyond its row.
-        if let Some(&[red, green, blue, next_red, next_green, next_blue]) = pair {
+        if let Some(pair) = pair
+            && let (Some(first), Some(last)) = (pair.first_chunk(), pair.last_chunk())
+        {
             // One load each. `copy_from_slice` would be a call where crates are not optimised together.
-            *near = u32::from_le_bytes([red, green, blue, next_red]);
-            *far = u32::from_le_bytes([blue, next_red, next_green, next_blue]);
+            *near = u32::from_le_bytes(*first);
+            *far = u32::from_le_bytes(*last);
         }
     }
 }

@@ -183,11 +183,11 @@ impl Image<'_> {
         for plane in planes.iter_mut() {
             plane.reserve(width * height * 4);
         }
+        let mut values = vec![0; width * 4];
         resizer.rows(self, width, height, |samples| {
             for (colour, (plane, samples)) in planes.iter_mut().zip(samples).enumerate() {
-                let start = plane.len();
-                plane.resize(start + width * 4, 0);
-                normalize.fp32(colour, samples, &mut plane[start..]);
+                normalize.fp32(colour, samples, &mut values);
+                plane.extend_from_slice(&values);
             }
         });
     }
