@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, FromArgMatches};
 use futures_util::FutureExt;
 
 use crate::command::{self, Stop, Task};
 use crate::service::Build;
-use crate::settings::{ServeArgs, Settings, Sources};
+use crate::settings::{ServeArgs, Sources};
 
 /// Flags of the product's own models, which mean nothing for others.
 const PRODUCT_FLAGS: [&str; 11] = [
@@ -45,25 +46,17 @@ impl App {
     }
 
     fn task(&self, args: impl IntoIterator<Item = OsString>) -> Result<Task, Stop> {
-        let of_serve = |name: &'static str, about: &'static str| {
-            let command = clap::Command::new(name).about(about);
-            let command = match name {
-                "config" => command::config::Args::augment_args(command),
-                _ => ServeArgs::augment_args(command),
-            };
-            let hide = |command: clap::Command, flag| command.mut_arg(flag, |arg| arg.hide(true));
-            command::read_environment(PRODUCT_FLAGS.into_iter().fold(command, hide))
-        };
+        let hide = |command: clap::Command, flag| command.mut_arg(flag, |arg| arg.hide(true));
+        let own_flags =
+            |command| command::read_environment(PRODUCT_FLAGS.into_iter().fold(command, hide));
+        let serve =
+            clap::Command::new("serve").about("Serve HTTP and gRPC requests (the default command)");
+        let config =
+            clap::Command::new("config").about("Print the effective settings of `serve` and exit");
         let mut command = clap::Command::new(self.name)
             .subcommand_required(true)
-            .subcommand(of_serve(
-                "serve",
-                "Serve HTTP and gRPC requests (the default command)",
-            ))
-            .subcommand(of_serve(
-                "config",
-                "Print the effective settings of `serve` and exit",
-            ));
+            .subcommand(own_flags(ServeArgs::augment_args(serve)))
+            .subcommand(own_flags(command::config::Args::augment_args(config)));
         #[cfg(feature = "loadtest")]
         {
             let loadtest = clap::Command::new("loadtest").about("Load a running service");
@@ -83,16 +76,11 @@ impl App {
                 let args = command::loadtest::Args::from_arg_matches(matches)?;
                 Ok(Task::quiet(command::loadtest::run(args).boxed_local()))
             }
-            _ => {
-                let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
-                let mut args = ServeArgs::from_arg_matches(matches)?;
-                args.sources = Sources::of(matches);
-                let settings = Settings::new(&args)?;
-                Ok(Task {
-                    log: settings.log.clone(),
-                    run: command::serve::run(settings, build).boxed_local(),
-                })
-            }
+            Some((_, matches)) => Ok(Task::serve(&ServeArgs::from_matches(matches)?, build)?),
+            // clap wants one, and `serve` is put where there is none.
+            None => Err(command
+                .error(ErrorKind::MissingSubcommand, "no command")
+                .into()),
         }
     }
 }

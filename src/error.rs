@@ -6,7 +6,8 @@
 use http::StatusCode;
 use tonic::Code;
 
-use crate::quote::truncate;
+use crate::quote::{quote, truncate};
+use crate::wire::v1::response::Failed;
 use crate::{admission, item, pixel, predictor, transport, wire, workers};
 
 /// The kinds of failure a caller can meet.
@@ -184,10 +185,27 @@ impl Error {
         self
     }
 
+    /// There is no model of this name.
+    pub(crate) fn unknown_model<'a>(name: &str, available: impl Iterator<Item = &'a str>) -> Self {
+        let available = available.collect::<Vec<_>>().join(", ");
+        let text = format!("unknown model {}; available: {available}", quote(name));
+        Self::new(Kind::NotFound, text)
+    }
+
     /// The same, at a place in the request.
     pub fn with_location(mut self, place: &str) -> Self {
         self.text = truncate(format!("{place}: {}", self.text));
         self
+    }
+}
+
+impl From<&Error> for Failed {
+    /// As the error of one image among others that succeed.
+    fn from(error: &Error) -> Self {
+        Self {
+            error: error.text.clone(),
+            status: error.kind.http_status().as_u16(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@
 //! loadtest → pem wire
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
-//! engine → admission context error observe predictor quote transformer
+//! engine → admission context error observe predictor transformer
 //! faces → error pixel predictor transformer wire
 //! transformer → admission context error item observe pixel predictor recognise wire workers
 //! error → admission item pixel predictor quote transport wire workers

@@ -22,6 +22,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::product::transformers;
 use crate::observe::log::{self, LogFormat};
+use crate::service::Build;
 use crate::settings::{
     self, ConfigErrors, LogSettings, ServeArgs, Settings, Sources, name_variable, variable,
 };
@@ -91,6 +92,15 @@ pub struct Task {
 }
 
 impl Task {
+    /// The service with these flags.
+    pub(crate) fn serve(args: &ServeArgs, build: Build) -> Result<Self, ConfigErrors> {
+        let settings = Settings::new(args)?;
+        Ok(Self {
+            log: settings.log.clone(),
+            run: serve::run(settings, build).boxed_local(),
+        })
+    }
+
     /// One that logs warnings only.
     pub(crate) fn quiet(run: LocalBoxFuture<'static, anyhow::Result<ExitCode>>) -> Self {
         let log = LogSettings {
@@ -109,13 +119,7 @@ impl Command {
     /// When a setting is invalid.
     pub fn prepare(self) -> Result<Task, ConfigErrors> {
         let run = match self {
-            Self::Serve(args) => {
-                let settings = Settings::new(&args)?;
-                return Ok(Task {
-                    log: settings.log.clone(),
-                    run: serve::run(settings, product::transformers).boxed_local(),
-                });
-            }
+            Self::Serve(args) => return Task::serve(&args, product::transformers),
             Self::Predict(args) => predict::run(*args).boxed_local(),
             Self::Predictor(args) => predictor::run(*args).boxed_local(),
             #[cfg(feature = "loadtest")]

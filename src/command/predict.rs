@@ -243,7 +243,7 @@ impl Scorer {
                 context.model.clone_from(model);
                 let input = Input::Images(vec![Image::Encoded(image)]);
                 let rows = engine.run(input, None, &context).await?;
-                score_of(&front::multi_response(&*rows, engine.form(model)?.source)?)
+                score_of(&front::multi_response(&*rows, engine.source(model)?)?)
             }
             Self::Http { client, url } => {
                 let base64 = base64_simd::STANDARD.encode_to_string(&image);

@@ -51,8 +51,6 @@ pub(crate) struct ModelForm<'a> {
     pub(crate) tensors: Option<&'a Model>,
     /// Its outputs over V2 and gRPC.
     pub(crate) columns: Vec<Column>,
-    /// What `extra_info.source` of a V1 response says.
-    pub(crate) source: &'static str,
 }
 
 /// Runs requests for the models it was given.
@@ -143,7 +141,7 @@ impl Engine {
             .await
             .map_err(|_| too_late())??;
         let image_errors = image_errors.unwrap_or(self.limits.image_errors);
-        let several_models = entry.transformer.models().len() > 1;
+        let several_models = entry.models.len() > 1;
         let cx = Cx::new(&self.resources, context, image_errors).naming_models(several_models);
         let rows = entry.transformer.run(input, &cx).await;
         let rows = rows.and_then(|rows| complete(rows, count, image_errors));
@@ -211,8 +209,16 @@ impl Engine {
             images: !entry.tensors,
             tensors: entry.tensor_input(),
             columns: entry.transformer.columns(),
-            source: entry.transformer.source(),
         })
+    }
+
+    /// What `extra_info.source` of a model's V1 responses says.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown.
+    pub(crate) fn source(&self, name: &str) -> Result<&'static str, Error> {
+        Ok(self.models.get(name)?.transformer.source())
     }
 
     /// What a model did since the start.

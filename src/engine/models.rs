@@ -7,7 +7,6 @@ use super::queue::Queue;
 use super::statistics::Statistics;
 use crate::error::{Error, Kind};
 use crate::predictor::Readiness;
-use crate::quote::quote;
 use crate::transformer::{AnyTransformer, Input, Model};
 
 /// What a public model's name ends with that takes ready-made tensors.
@@ -16,6 +15,8 @@ const TENSOR_SUFFIX: &str = "-tensor";
 /// A public model: a transformer, the queue in front of it, and its statistics.
 pub(super) struct Entry {
     pub(super) transformer: Arc<dyn AnyTransformer>,
+    /// Those that it calls.
+    pub(super) models: Vec<Model>,
     /// Whether it takes the inputs of the transformer's model in place of images.
     pub(super) tensors: bool,
     pub(super) queue: Arc<Queue>,
@@ -26,10 +27,9 @@ impl Entry {
     /// Whether all models that it calls take calls; if not, the first reason.
     pub(super) fn readiness(&self) -> Readiness {
         let mut first = None;
-        let models = self.transformer.models();
-        for model in &models {
+        for model in &self.models {
             match model.readiness() {
-                Readiness::NotReady(reason) if models.len() > 1 => {
+                Readiness::NotReady(reason) if self.models.len() > 1 => {
                     let name = &model.signature().model;
                     return Readiness::NotReady(format!("model {name:?}: {reason}"));
                 }
@@ -44,8 +44,7 @@ impl Entry {
 
     /// Calls that this many images need, of the model that they come to first.
     pub(super) fn calls(&self, images: usize) -> usize {
-        let models = self.transformer.models();
-        models.first().map_or(1, |model| model.calls(images))
+        self.models.first().map_or(1, |model| model.calls(images))
     }
 
     /// The model whose inputs may be sent ready-made.
@@ -82,6 +81,7 @@ impl Models {
             let queue = Arc::new(queue());
             let entry = |tensors| Entry {
                 transformer: Arc::clone(&transformer),
+                models: transformer.models(),
                 tensors,
                 queue: Arc::clone(&queue),
                 statistics: Statistics::default(),
@@ -112,16 +112,7 @@ impl Models {
 
     /// The model of this name.
     pub(super) fn get(&self, name: &str) -> Result<&Entry, Error> {
-        self.0.get(name).ok_or_else(|| {
-            let available: Vec<_> = self.names().collect();
-            Error::new(
-                Kind::NotFound,
-                format!(
-                    "unknown model {}; available: {}",
-                    quote(name),
-                    available.join(", ")
-                ),
-            )
-        })
+        let model = self.0.get(name);
+        model.ok_or_else(|| Error::unknown_model(name, self.names()))
     }
 }

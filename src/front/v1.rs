@@ -125,7 +125,7 @@ impl V1Router<'_> {
                 None => error,
             })?;
         drop(body.reserved);
-        let json = form.body(&*rows, self.engine.form(model)?.source)?;
+        let json = form.body(&*rows, self.engine.source(model)?)?;
         match event {
             Some(mode) => cloud_events::respond(mode, model, json),
             None => Ok(response::bytes(StatusCode::OK, "application/json", json)),
@@ -241,10 +241,7 @@ fn results(
     result: impl Fn(&dyn AnyRows, usize) -> serde_json::Result<Json>,
 ) -> serde_json::Result<Vec<v1::response::Row<Json>>> {
     let row = |index| match rows.error(index) {
-        Some(error) => Ok(Err(Failed {
-            error: error.text.clone(),
-            status: error.kind.http_status().as_u16(),
-        })),
+        Some(error) => Ok(Err(Failed::from(error))),
         None => result(rows, index).map(Ok),
     };
     (0..rows.len()).map(row).collect()

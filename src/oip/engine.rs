@@ -14,6 +14,7 @@ use crate::predictor::Readiness;
 use crate::transformer::{ImageErrors, Input};
 use crate::wire::bytes_tensor::put_element;
 use crate::wire::tensor::{DataType, Tensor};
+use crate::wire::v1::response::Failed;
 
 /// A column of this name says that images may have other than one line.
 const IMAGE_INDEX: &str = "image_index";
@@ -85,7 +86,9 @@ impl InferenceService for Engine {
         if report_errors {
             let mut errors = BytesMut::new();
             for index in 0..rows.len() {
-                let json = rows.error(index).map(error_json).unwrap_or_default();
+                let failed = rows.error(index).map(Failed::from);
+                let json = failed.as_ref().map(serde_json::to_vec).transpose();
+                let json = json.map_err(Error::internal)?.unwrap_or_default();
                 put_element(&mut errors, &json).map_err(Error::internal)?;
             }
             let shape = vec![rows.len() as i64, 1];
@@ -93,11 +96,4 @@ impl InferenceService for Engine {
         }
         Ok(outputs)
     }
-}
-
-/// An image's error as JSON: its text, and the status that it would have alone.
-fn error_json(error: &Error) -> Vec<u8> {
-    let status = error.kind.http_status().as_u16();
-    let json = serde_json::json!({"error": error.text, "status": status});
-    json.to_string().into_bytes()
 }

@@ -178,9 +178,9 @@ fn response(
         ..Default::default()
     };
     let own = model.outputs.iter().map(|output| output.name.as_str());
-    let outputs: Vec<_> = own.chain([ERRORS]).zip(tensors).collect();
-    let outputs: Vec<_> = outputs
-        .into_iter()
+    let outputs: Vec<_> = own
+        .chain([ERRORS])
+        .zip(tensors)
         .map(|(name, tensor)| {
             let (datatype, shape) = (tensor.datatype(), tensor.shape().to_vec());
             (name, datatype, shape, tensor.into_data())

@@ -14,7 +14,6 @@ use crate::engine::statistics::{Snapshot, Statistics};
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;
 use crate::predictor::{self, Predictor, Readiness};
-use crate::quote::quote;
 use crate::transformer::Input;
 use crate::wire::tensor::Tensor;
 
@@ -76,14 +75,9 @@ impl Passthrough {
     }
 
     fn get(&self, model: &str) -> Result<&Served, Error> {
-        self.models.get(model).ok_or_else(|| {
-            let available: Vec<_> = self.models.keys().map(String::as_str).collect();
-            let available = available.join(", ");
-            Error::new(
-                Kind::NotFound,
-                format!("unknown model {}; available: {available}", quote(model)),
-            )
-        })
+        let served = self.models.get(model);
+        let names = || self.models.keys().map(String::as_str);
+        served.ok_or_else(|| Error::unknown_model(model, names()))
     }
 }
 

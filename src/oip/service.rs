@@ -66,7 +66,7 @@ impl TensorSpec {
     pub(super) fn of(specs: &[predictor::TensorSpec]) -> Vec<Self> {
         let spec = |spec: &predictor::TensorSpec| Self {
             name: spec.name.clone(),
-            datatype: spec.datatypes.first().copied().unwrap_or(DataType::Fp32),
+            datatype: spec.preferred(),
             row: spec.row.clone(),
         };
         specs.iter().map(spec).collect()

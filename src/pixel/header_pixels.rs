@@ -3,7 +3,7 @@
 
 use super::formats::Format;
 
-/// The pixels that a file's header tells; none where it is not told in the bytes that are there.
+/// The pixels that a file's header says; none where the bytes that are there do not hold it.
 pub fn header_pixels(begin: &[u8]) -> Option<u64> {
     let (width, height) = match Format::of(begin)? {
         Format::Png => (be32(begin, 16)?, be32(begin, 20)?),
@@ -87,7 +87,7 @@ mod tests {
     use crate::pixel::{ExifOrientation, Formats, Options, Scratch, decode};
 
     #[test]
-    fn every_image_of_the_golden_sets_has_the_pixels_that_its_header_tells() {
+    fn every_image_of_the_golden_sets_has_the_pixels_that_its_header_says() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let options = Options {
             formats: Formats::ALL,
@@ -95,7 +95,7 @@ mod tests {
             exif_orientation: ExifOrientation::Ignore,
         };
         let mut scratch = Scratch::default();
-        let mut told = 0;
+        let mut compared = 0;
         let mut folders = vec![golden];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
@@ -111,11 +111,11 @@ mod tests {
                 if let Ok(image) = decode(&file, &options, &mut scratch) {
                     let decoded = image.width() as u64 * image.height() as u64;
                     assert_eq!(pixels, decoded, "{}", path.display());
-                    told += 1;
+                    compared += 1;
                 }
             }
         }
-        assert!(told > 30, "{told} images");
+        assert!(compared > 30, "{compared} images");
     }
 
     #[test]

@@ -88,10 +88,9 @@ pub fn to_planes(
     scratch: &mut Scratch,
     planes: &mut [BytesMut; 3],
 ) -> Result<(), Error> {
-    scratch.decoded = 0;
-    let result = append_planes(image, to, options, scratch, planes);
-    scratch.decoder.shrink();
-    result
+    resized(image, to, options, scratch, |decoded, resizer| {
+        decoded.append_planes(to, &Normalize::CENTERED, resizer, planes);
+    })
 }
 
 /// Decodes an image, resizes it to the width and height `to` and appends it to `tensor` in any format:
@@ -108,32 +107,30 @@ pub fn to_tensor(
     scratch: &mut Scratch,
     tensor: &mut BytesMut,
 ) -> Result<(), Error> {
-    scratch.decoded = 0;
-    let decoder = &mut scratch.decoder;
-    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder);
-    let size = decoded.map(|decoded| {
-        decoded.append(to, format, &mut scratch.resizer, tensor);
-        decoded.width() as u64 * decoded.height() as u64
-    });
-    scratch.decoder.shrink();
-    scratch.decoded = size?;
-    Ok(())
+    resized(image, to, options, scratch, |decoded, resizer| {
+        decoded.append(to, format, resizer, tensor);
+    })
 }
 
-fn append_planes(
+/// Decodes an image as far as a resize to `to` reads it, and hands it to `write`.
+fn resized(
     image: &[u8],
     to: [usize; 2],
     options: &Options,
     scratch: &mut Scratch,
-    planes: &mut [BytesMut; 3],
+    write: impl FnOnce(Image<'_>, &mut Resizer),
 ) -> Result<(), Error> {
     let Scratch {
         decoder,
         resizer,
         decoded: pixels,
     } = scratch;
-    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder)?;
-    *pixels = decoded.width() as u64 * decoded.height() as u64;
-    decoded.append_planes(to, &Normalize::CENTERED, resizer, planes);
-    Ok(())
+    *pixels = 0;
+    let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder);
+    let written = decoded.map(|decoded| {
+        *pixels = decoded.width() as u64 * decoded.height() as u64;
+        write(decoded, resizer);
+    });
+    decoder.shrink();
+    written
 }

@@ -98,7 +98,8 @@ impl TensorSpec {
         Some(elements)
     }
 
-    fn preferred(&self) -> DataType {
+    /// The datatype that is taken where the predictor does not say.
+    pub(crate) fn preferred(&self) -> DataType {
         self.datatypes.first().copied().unwrap_or(DataType::Fp32)
     }
 
@@ -306,7 +307,7 @@ impl Predictor {
         Self::local(Runner::Null, settings, signature, metrics)
     }
 
-    /// Answers as it is told.
+    /// Answers by a function.
     pub(crate) fn scripted(
         respond: Respond,
         settings: LocalSettings,

@@ -180,12 +180,8 @@ impl Remote {
             attempt.end(&result);
             return (result, inputs);
         }
-        let sent: Vec<_> = inputs
-            .iter()
-            .map(|input| (input.datatype(), input.shape().to_vec()))
-            .collect();
         let connection = lease.connection();
-        let (call, values) = connection.encode(signature, limits, inputs, context);
+        let (call, inputs) = connection.encode(signature, limits, inputs, context);
         let result = tokio::select! {
             result = lease.connection().infer(signature, call, context) => result,
             () = lease.unresponsive() => {
@@ -196,9 +192,7 @@ impl Remote {
             response::decode_outputs(signature, rows, limits.batch_axis, &response)
         });
         attempt.end(&result);
-        let inputs = sent.into_iter().zip(values);
-        let inputs = inputs.map(|((datatype, shape), data)| Tensor::new(datatype, shape, data));
-        (result, inputs.collect())
+        (result, inputs)
     }
 }
 

@@ -377,9 +377,13 @@ impl ServeArgs {
                 .no_binary_name(true)
                 .args_override_self(true),
         );
-        let matches = command.try_get_matches_from(flags)?;
-        let mut args = Self::from_arg_matches(&matches)?;
-        args.sources = Sources::of(&matches);
+        Self::from_matches(&command.try_get_matches_from(flags)?)
+    }
+
+    /// The flags with where each value comes from.
+    pub(crate) fn from_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::from_arg_matches(matches)?;
+        args.sources = Sources::of(matches);
         Ok(args)
     }
 }

@@ -136,24 +136,23 @@ impl RequestPixels {
         self.turn.acquire(pixels).await
     }
 
-    /// Counts what was not known of an image, just before it is decoded.
-    pub(super) fn check(&self, index: usize, file: &[u8]) -> Result<(), Error> {
+    /// Counts what was not known of an image, just before it is decoded. Gives the pixels that are counted
+    /// for it.
+    pub(super) fn check(&self, index: usize, file: &[u8]) -> Result<u64, Error> {
         let known = self.known.get(index).copied().unwrap_or_default();
-        let pixels = self.budget.taken(header_pixels(file));
-        self.count(pixels.saturating_sub(known));
+        let counted = self.budget.taken(header_pixels(file)).max(known);
+        self.count(counted - known);
         if self.left.load(Ordering::Relaxed) < 0 {
             return Err(self
                 .budget
                 .too_many("the images up to this one have more pixels"));
         }
-        Ok(())
+        Ok(counted)
     }
 
-    /// Counts what its header did not tell of an image that has been decoded.
-    pub(super) fn decoded(&self, index: usize, file: &[u8], pixels: u64) {
-        let known = self.known.get(index).copied().unwrap_or_default();
-        let told = self.budget.taken(header_pixels(file)).max(known);
-        self.count(pixels.saturating_sub(told));
+    /// Counts the pixels of an image that has been decoded, beyond those that are counted for it.
+    pub(super) fn decoded(&self, counted: u64, pixels: u64) {
+        self.count(pixels.saturating_sub(counted));
     }
 
     /// It runs already, so it is not refused; those that come wait for it.

@@ -7,7 +7,6 @@
 //!            8 ahead     2 × threads ahead                  └─→ call ──→ read
 //! ```
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -147,9 +146,9 @@ impl<'a> Cx<'a> {
                          row: &mut RowMut,
                          scratch: &mut WorkerScratch| {
             let bytes = encoded(&image, max_item_bytes, &mut scratch.encoded)?;
-            pixels.check(index, bytes)?;
+            let counted = pixels.check(index, bytes)?;
             let filled = fill(bytes, row, &mut scratch.pixels);
-            pixels.decoded(index, bytes, scratch.pixels.decoded_pixels());
+            pixels.decoded(counted, scratch.pixels.decoded_pixels());
             filled.map_err(|error| match recognise(bytes, Place::Image) {
                 Some(recognised) if error.kind == Kind::Invalid => {
                     Error::new(error.kind, recognised.to_string())
@@ -347,7 +346,7 @@ async fn take_turn(
     Ok((index, image, pixels.turn(index).await))
 }
 
-/// One row on a pixel thread. A panic is the row's error and no other's.
+/// One row on a pixel thread. A panic is the row's error and no other's: the threads catch it.
 async fn fill_row<T, K>(
     threads: &PixelThreads,
     value: T,
@@ -361,21 +360,9 @@ where
     K: Send + 'static,
 {
     let work = move |scratch: &mut WorkerScratch| {
-        let filled = catch_unwind(AssertUnwindSafe(|| {
-            let kept = fill(value, &mut row, scratch)?;
-            row.check()?;
-            Ok::<_, Error>(kept)
-        }));
-        match filled {
-            Ok(kept) => Ok((kept?, row)),
-            Err(_) => {
-                // What the panic left behind cannot be trusted.
-                *scratch = WorkerScratch::default();
-                Err(Error::internal(
-                    "preprocessing the image panicked; the log has the place",
-                ))
-            }
-        }
+        let kept = fill(value, &mut row, scratch)?;
+        row.check()?;
+        Ok((kept, row))
     };
     threads.run(work).await.map_err(Error::from)?
 }

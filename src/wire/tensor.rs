@@ -163,16 +163,18 @@ impl Tensor {
 
     /// The values alone.
     pub fn into_data(self) -> Bytes {
-        match self.memory {
-            Memory::WithHeadroom(buffer) => buffer.freeze().slice(HEADROOM..),
-            Memory::Shared(data) => data,
-        }
+        self.memory.into_data()
     }
 
-    /// `header` and the values behind it: one piece where there is room, else two. Also the values,
-    /// which share that memory.
-    fn behind(self, header: &[u8]) -> (Bytes, Option<Bytes>, Bytes) {
-        match self.memory {
+    /// `header` and the values behind it: one piece where there is room, else two. Also the tensor,
+    /// which shares that memory.
+    fn behind(self, header: &[u8]) -> (Bytes, Option<Bytes>, Self) {
+        let Self {
+            datatype,
+            shape,
+            memory,
+        } = self;
+        let (head, rest, values) = match memory {
             Memory::WithHeadroom(mut buffer) if header.len() <= HEADROOM => {
                 let start = HEADROOM - header.len();
                 buffer[start..HEADROOM].copy_from_slice(header);
@@ -180,11 +182,21 @@ impl Tensor {
                 let values = buffer.slice(HEADROOM..);
                 (buffer.slice(start..), None, values)
             }
-            _ => {
-                let values = self.into_data();
+            memory => {
+                let values = memory.into_data();
                 let header = Bytes::copy_from_slice(header);
                 (header, Some(values.clone()), values)
             }
+        };
+        (head, rest, Self::new(datatype, shape, values))
+    }
+}
+
+impl Memory {
+    fn into_data(self) -> Bytes {
+        match self {
+            Self::WithHeadroom(buffer) => buffer.freeze().slice(HEADROOM..),
+            Self::Shared(data) => data,
         }
     }
 }
@@ -211,8 +223,8 @@ pub struct EncodedMessage {
 
 impl EncodedMessage {
     /// `head` and behind it the tensors; before each but the first, what `between` has for it. Also
-    /// gives the tensors' values, which share the message's memory.
-    pub fn new(head: &[u8], tensors: Vec<Tensor>, between: Vec<Bytes>) -> (Self, Vec<Bytes>) {
+    /// gives the tensors back; they share the message's memory.
+    pub fn new(head: &[u8], tensors: Vec<Tensor>, between: Vec<Bytes>) -> (Self, Vec<Tensor>) {
         let mut tensors = tensors.into_iter();
         let Some(first) = tensors.next() else {
             let head = Bytes::copy_from_slice(head);
@@ -221,15 +233,15 @@ impl EncodedMessage {
         };
         let (head, rest, first) = first.behind(head);
         let mut tail: Vec<_> = rest.into_iter().collect();
-        let mut values = vec![first];
+        let mut sent = vec![first];
         let mut between = between.into_iter();
         for tensor in tensors {
-            let data = tensor.into_data();
+            let data = tensor.memory.into_data();
             tail.extend(between.next());
             tail.push(data.clone());
-            values.push(data);
+            sent.push(Tensor::new(tensor.datatype, tensor.shape, data));
         }
-        (Self { head, tail }, values)
+        (Self { head, tail }, sent)
     }
 
     /// Bytes of all pieces.
@@ -355,8 +367,9 @@ mod tests {
         fill(&mut rows);
         let first = batch.assemble(rows, DataType::Uint8, &[16]);
         let second = Tensor::new(DataType::Int8, vec![1, 2], Bytes::from_static(b"xy"));
-        let (message, values) =
+        let (message, sent) =
             EncodedMessage::new(b"head", vec![first, second], vec![Bytes::from_static(b"-")]);
+        let values: Vec<_> = sent.into_iter().map(Tensor::into_data).collect();
         assert_eq!(message.head, [b"head".as_slice(), &expected(&[0])].concat());
         assert_eq!(message.tail, ["-", "xy"]);
         assert_eq!(values[1], "xy");

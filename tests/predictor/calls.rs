@@ -101,7 +101,14 @@ async fn the_deadline_ends_a_call(protocol: Protocol) {
     triton.wait(|observed| observed.canceled == 1).await;
 }
 
-async fn the_wait_for_a_permit_counts_against_the_deadline(protocol: Protocol) {
+/// A predictor that may make one call at once, and that call, which is held.
+async fn with_its_one_permit_taken(
+    protocol: Protocol,
+) -> (
+    FakeTriton,
+    Arc<Predictor>,
+    tokio::task::JoinHandle<Result<Vec<f32>, Error>>,
+) {
     let triton = triton().await;
     let mut settings = settings_over(protocol, &triton.host());
     settings.concurrency = 1;
@@ -112,6 +119,11 @@ async fn the_wait_for_a_permit_counts_against_the_deadline(protocol: Protocol) {
         async move { scores(&predictor, 1, 1).await }
     });
     triton.wait(|observed| observed.in_flight == 1).await;
+    (triton, predictor, first)
+}
+
+async fn the_wait_for_a_permit_counts_against_the_deadline(protocol: Protocol) {
+    let (triton, predictor, first) = with_its_one_permit_taken(protocol).await;
     let context = context(Duration::from_millis(20));
     let error = predictor.infer(rows(2, 1), &context).await;
     assert!(matches!(error, Err(Error::NoPermit)), "{error:?}");
@@ -121,16 +133,7 @@ async fn the_wait_for_a_permit_counts_against_the_deadline(protocol: Protocol) {
 }
 
 async fn a_permit_that_came_late_is_told_with_the_deadline(protocol: Protocol) {
-    let triton = triton().await;
-    let mut settings = settings_over(protocol, &triton.host());
-    settings.concurrency = 1;
-    let predictor = ready(&settings).await;
-    triton.set(|script| script.hold = true);
-    let first = tokio::spawn({
-        let predictor = predictor.clone();
-        async move { scores(&predictor, 1, 1).await }
-    });
-    triton.wait(|observed| observed.in_flight == 1).await;
+    let (_triton, predictor, first) = with_its_one_permit_taken(protocol).await;
     let second = tokio::spawn({
         let predictor = predictor.clone();
         let context = context(Duration::from_secs(1));

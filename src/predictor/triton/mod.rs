@@ -12,8 +12,6 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::context::RequestContext;
 use crate::error_chain::error_chain;
 use crate::predictor::Signature;
@@ -132,7 +130,7 @@ impl Connection {
         signature::batch_limits(signature, &metadata, config.as_ref(), default_max_batch)
     }
 
-    /// Puts the head of a message in front of the tensors. Also gives their values, which share the
+    /// Puts the head of a message in front of the tensors. Also gives these back; they share the
     /// message's memory.
     pub(in crate::predictor) fn encode(
         &self,
@@ -140,7 +138,7 @@ impl Connection {
         limits: &BatchLimits,
         inputs: Vec<Tensor>,
         context: &RequestContext,
-    ) -> (EncodedCall, Vec<Bytes>) {
+    ) -> (EncodedCall, Vec<Tensor>) {
         let described = signature.inputs.iter().zip(&inputs);
         let described = described.map(|(spec, tensor)| InferInputTensor {
             name: spec.name.clone(),
@@ -167,13 +165,13 @@ impl Connection {
             Self::Rest(_) => (wire::v2::request::to_json(&request, &sizes), Vec::new()),
         };
         let rows = inputs.first().map_or(0, Tensor::rows);
-        let (message, values) = EncodedMessage::new(&head, inputs, between);
+        let (message, inputs) = EncodedMessage::new(&head, inputs, between);
         let call = EncodedCall {
             head_bytes: head.len(),
             response_limit: response_limit(signature, rows),
             message,
         };
-        (call, values)
+        (call, inputs)
     }
 
     /// Sends a call and reads its response. Dropped, it takes the call back.
