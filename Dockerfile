@@ -12,8 +12,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked \
-    && cp target/release/facequality-transformer /facequality-transformer
+    cargo build --profile dist --locked \
+    && cp target/dist/facequality-transformer /facequality-transformer
 
 FROM debian:bookworm-slim
 # Certificate authorities for items by https and for a predictor over TLS.

@@ -7,7 +7,7 @@ undisturbed cost, the median of the cost under the load that was there.
 
     python compare.py \\
       --service "stub=python -m facequality_transformer --http_port {port} --enable_grpc false --predictor_host 127.0.0.1:8001" \\
-      --service "rust=../target/release/facequality-transformer --http_port {port} --enable_grpc false --predictor_host 127.0.0.1:8001"
+      --service "rust=../target/dist/facequality-transformer --http_port {port} --enable_grpc false --predictor_host 127.0.0.1:8001"
 """
 
 import argparse
