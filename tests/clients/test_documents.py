@@ -1,4 +1,4 @@
-"""The README's table of flags is that of the binary, and its curl does what it says."""
+"""What the documents say of flags, commands, answers and links is so."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ import images
 import processes
 
 README = (processes.ROOT / "README.md").read_text()
+FLAGS = (processes.ROOT / "docs/FLAGS.md").read_text()
 
 
 def flags_of_help():
@@ -26,20 +27,20 @@ def flags_of_help():
     return {name: default[0] if default else "–" for name, default in flags.items()}
 
 
-def flags_of_readme():
-    rows = re.findall(r"^\| (`--.*?) \| (.*?) \| .* \|$", README, re.MULTILINE)
+def flags_of_document():
+    rows = re.findall(r"^\| (`--.*?) \| (.*?) \| .* \|$", FLAGS, re.MULTILINE)
     return {name: default for names, default in rows for name in re.findall(r"--\w+", names)}
 
 
-def test_every_flag_stands_in_the_readme_with_its_default():
-    assert flags_of_readme() == flags_of_help()
+def test_every_flag_stands_in_the_document_with_its_default():
+    assert flags_of_document() == flags_of_help()
 
 
 def test_every_command_stands_in_the_readme():
     text = subprocess.run([processes.binary(), "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
     listed = text.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     commands = {line.split()[0] for line in listed} - {"help"}
-    table = README.split("## Commands")[1].split("## Flags")[0]
+    table = README.split("## Commands")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == commands
 
 
