@@ -9,7 +9,7 @@
 //! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transformers transport wire workers
 //! testing → predictor service settings transformers wire
 //! service → admission engine error front item observe oip predictor settings shutdown transformer transformers transport workers
-//! transformers → observe predictor settings transformer
+//! transformers → observe predictor quote settings transformer
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
 //! fuzzing → item recognise wire
 //! loadtest → pem wire

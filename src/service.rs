@@ -81,7 +81,7 @@ pub(crate) fn engine(
         bytes: admission.bytes().clone(),
     };
     Ok(Arc::new(Engine::new(
-        transformers.finish(),
+        transformers.finish()?,
         resources,
         admission,
         settings.engine,

@@ -9,6 +9,7 @@ use crate::predictor::{
     EmbeddedModel, LocalSettings, Predictor, RemoteSettings, Resolver, Respond, Signature,
     TlsSettings,
 };
+use crate::quote::quote;
 use crate::settings::{ConfigErrors, Settings};
 use crate::transformer::{AnyTransformer, Model, Transformer};
 
@@ -156,8 +157,19 @@ impl<'a> Transformers<'a> {
         }
     }
 
-    pub(crate) fn finish(self) -> BTreeMap<String, Arc<dyn AnyTransformer>> {
-        self.transformers
+    /// The transformers by their names.
+    pub(crate) fn finish(self) -> Result<BTreeMap<String, Arc<dyn AnyTransformer>>, ConfigErrors> {
+        let hosts = &self.settings.predictor.model_hosts;
+        let unused = hosts.iter().find(|host| !self.models.contains_key(&host.model));
+        if let Some(host) = unused {
+            let called: Vec<_> = self.models.keys().map(|name| quote(name)).collect();
+            return Err(ConfigErrors::from_one(format!(
+                "--model_host: no model {} is called; those that are: {}",
+                quote(&host.model),
+                called.join(", ")
+            )));
+        }
+        Ok(self.transformers)
     }
 }
 
@@ -186,5 +198,32 @@ pub fn remote_settings(settings: &Settings) -> RemoteSettings {
         connect_timeout: CONNECT_TIMEOUT,
         dns_refresh: choice.dns_refresh,
         resolver: Resolver::system(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ServeArgs;
+
+    #[tokio::test]
+    async fn a_host_of_a_model_that_is_not_called_is_a_mistake() {
+        let flags = ["--predictor_host=127.0.0.1:9", "--model_host=pose=127.0.0.1:9"];
+        let args = ServeArgs::from_flags(&flags.map(str::to_owned)).unwrap();
+        let settings = Settings::new(&args).unwrap();
+        let metrics = Metrics::new(&[]).unwrap();
+        let signature = |model: &str| Signature {
+            model: model.to_owned(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let mut transformers = Transformers::new(&settings, &metrics);
+        transformers.model(signature("pose")).unwrap();
+        assert!(transformers.finish().is_ok());
+        let mut transformers = Transformers::new(&settings, &metrics);
+        transformers.model(signature("face")).unwrap();
+        let error = transformers.finish().err().unwrap().to_string();
+        assert!(error.contains("no model \"pose\" is called"), "{error}");
+        assert!(error.contains("\"face\""), "{error}");
     }
 }

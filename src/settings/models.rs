@@ -32,17 +32,6 @@ pub(super) fn hosts(args: &ServeArgs, problems: &mut Vec<String>) -> Vec<ModelHo
             Err(problem) => problems.push(format!("--model_host {}: {problem}", quote(model))),
         }
     }
-    let known = [&args.predictor_model, &args.detector_model];
-    for host in &hosts {
-        if !known.contains(&&host.model) {
-            problems.push(format!(
-                "--model_host: no model {} is called; --predictor_model is {}, --detector_model {}",
-                quote(&host.model),
-                quote(known[0]),
-                quote(known[1])
-            ));
-        }
-    }
     hosts
 }
 
