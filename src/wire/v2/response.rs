@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{BoundedVec, ParseError, data, invalid, split_body};
-use crate::wire::contents::from_raw;
+use crate::wire::contents::{from_raw, to_raw};
 use crate::wire::tensor::{DataType, fp16, fp32};
 use crate::wire::triton::ModelInferResponse;
 use crate::wire::triton::model_infer_response::InferOutputTensor;
@@ -36,7 +36,7 @@ pub struct EncodedResponse {
     pub json_length: Option<usize>,
 }
 
-/// Writes a response whose outputs are raw, in Triton's order of keys.
+/// Writes a response, whose outputs may be raw or typed, in Triton's order of keys.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn to_json(
     encoding: &OutputEncoding,
 ) -> serde_json::Result<EncodedResponse> {
     let mut json = Vec::with_capacity(256);
-    let mut binary: Vec<&Bytes> = Vec::new();
+    let mut binary: Vec<Bytes> = Vec::new();
     json.push(b'{');
     if !response.id.is_empty() {
         json.extend_from_slice(b"\"id\":");
@@ -58,8 +58,11 @@ pub fn to_json(
     json.extend_from_slice(b",\"model_version\":");
     serde_json::to_writer(&mut json, &response.model_version)?;
     json.extend_from_slice(b",\"outputs\":[");
-    let outputs = response.outputs.iter().zip(&response.raw_output_contents);
-    for (index, (output, raw)) in outputs.enumerate() {
+    for (index, output) in response.outputs.iter().enumerate() {
+        let raw = match response.raw_output_contents.get(index) {
+            Some(raw) => raw.clone(),
+            None => raw_of(output),
+        };
         json.extend_from_slice(if index == 0 {
             b"{\"name\":"
         } else {
@@ -77,19 +80,27 @@ pub fn to_json(
             binary.push(raw);
         } else {
             json.extend_from_slice(b",\"data\":[");
-            values(&mut json, &output.datatype, raw)?;
+            values(&mut json, &output.datatype, &raw)?;
             json.extend_from_slice(b"]}");
         }
     }
     json.extend_from_slice(b"]}");
     let json_length = (!binary.is_empty()).then_some(json.len());
     for raw in binary {
-        json.extend_from_slice(raw);
+        json.extend_from_slice(&raw);
     }
     Ok(EncodedResponse {
         body: Bytes::from(json),
         json_length,
     })
+}
+
+/// The bytes of an output that is typed.
+fn raw_of(output: &InferOutputTensor) -> Bytes {
+    let datatype = DataType::from_name(&output.datatype);
+    let raw = datatype.zip(output.contents.as_ref());
+    raw.and_then(|(datatype, typed)| to_raw(datatype, typed))
+        .unwrap_or_default()
 }
 
 /// Values of this datatype with commas between them.
