@@ -97,12 +97,12 @@ def started(command, http_port, grpc_port, tls=None, wait_path="/v2/health/ready
 
 
 @contextlib.contextmanager
-def triton():
-    """A real Triton with the models of run_triton.py."""
+def triton(*flags, venv="triton"):
+    """A real Triton with the models of run_triton.py, by further flags of that or of tritonserver."""
     http_port, grpc_port, metrics_port = free_ports(3)
     command = [
-        str(ROOT / "target/venvs/triton/bin/python"), str(ROOT / "tests/clients/run_triton.py"),
-        "--http", str(http_port), "--grpc", str(grpc_port), "--metrics", str(metrics_port),
+        str(ROOT / f"target/venvs/{venv}/bin/python"), str(ROOT / "tests/clients/run_triton.py"),
+        "--http", str(http_port), "--grpc", str(grpc_port), "--metrics", str(metrics_port), *flags,
     ]
     with started(command, http_port, grpc_port) as server:
         server.metrics_port = metrics_port

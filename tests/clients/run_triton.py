@@ -1,7 +1,7 @@
 """Start a real tritonserver on the CPU: the binary and the Python backend from the nvidia-pytriton wheel, without pytriton's
 proxy, so that no API is restricted and errors are Triton's own.
 
-    python run_triton.py --http 8000 --grpc 8001 --metrics 8002
+    python run_triton.py --http 8000 --grpc 8001 --metrics 8002 [--configs FOLDER] [flags of tritonserver]
 
 The score of an image is the mean of its tensor: cheap, and it tells whether content and order arrived.
 SIGTERM and SIGINT are passed on to tritonserver, whose exit status becomes ours.
@@ -10,6 +10,7 @@ SIGTERM and SIGINT are passed on to tritonserver, whose exit status becomes ours
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,8 @@ instance_group [{{ kind: KIND_CPU count: 1 }}]
 
 # One of the embedded models, run by onnxruntime. Where it takes UINT8 or FP16, the rest of the arithmetic is its first node's.
 ONNX_MODEL = '''
+import time
+
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb
@@ -61,6 +64,7 @@ class TritonPythonModel:
         self.session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
 
     def execute(self, requests):
+        time.sleep({delay_ms} / 1000)
         return [self.answer(request) for request in requests]
 
     def answer(self, request):
@@ -100,11 +104,24 @@ def write_model(repository, name, max_batch_size, input="input.1", delay_ms=0, m
 def write_onnx_model(repository, name, file, dims, outputs, datatype="TYPE_FP32"):
     version = repository / name / "1"
     version.mkdir(parents=True)
-    (version / "model.py").write_text(ONNX_MODEL.format(file=MODELS / file, outputs=list(outputs)))
+    (version / "model.py").write_text(ONNX_MODEL.format(file=MODELS / file, outputs=list(outputs), delay_ms=0))
     described = [f'{{ name: "{output}" data_type: TYPE_FP32 dims: {shape} }}' for output, shape in outputs.items()]
     (repository / name / "config.pbtxt").write_text(
         ONNX_CONFIG.format(name=name, datatype=datatype, dims=dims, outputs=", ".join(described))
     )
+
+
+def write_stand_ins(repository, configs, delay_ms):
+    """The models of a repository for TensorRT, by their own configurations; the embedded ones stand in for the plans."""
+    files = {"centerface": "centerface.onnx", "face_quality_trt_fp16": "face_quality.onnx"}
+    for config in configs.glob("*/config.pbtxt"):
+        name = config.parent.name
+        text = config.read_text()
+        outputs = re.findall(r'name: "(\w+)"', text.split("output")[1])
+        version = repository / name / "1"
+        version.mkdir(parents=True)
+        (version / "model.py").write_text(ONNX_MODEL.format(file=MODELS / files[name], outputs=outputs, delay_ms=delay_ms))
+        (repository / name / "config.pbtxt").write_text(text.replace('platform: "tensorrt_plan"', 'backend: "python"'))
 
 
 def write_repository(repository):
@@ -116,7 +133,6 @@ def write_repository(repository):
     write_model(repository, "no_batching", 0)
     # One image at a time, half a second each: what waits behind it can be cancelled.
     write_model(repository, "slow", 1, delay_ms=500, more=DYNAMIC_BATCHING)
-
 
     # The embedded models, as Triton would have them.
     maps = {"537": [1, -1, -1], "538": [2, -1, -1], "539": [2, -1, -1], "540": [10, -1, -1]}
@@ -145,16 +161,17 @@ def environment():
     return env
 
 
-def command(args, work):
+def command(args, models, work, flags):
     return [
         str(HOME / "bin" / "tritonserver"),
-        f"--model-repository={work / 'models'}",
+        f"--model-repository={models}",
         f"--backend-directory={work / 'backends'}",
         "--http-address=127.0.0.1", f"--http-port={args.http}",
         "--grpc-address=127.0.0.1", f"--grpc-port={args.grpc}",
         "--metrics-address=127.0.0.1", f"--metrics-port={args.metrics}",
         "--log-info=false",
         f"--backend-config=python,shm-region-prefix-name=facequality{os.getpid()}",
+        *flags,
     ]
 
 
@@ -163,13 +180,19 @@ def main():
     parser.add_argument("--http", type=int, default=8000)
     parser.add_argument("--grpc", type=int, default=8001)
     parser.add_argument("--metrics", type=int, default=8002)
-    args = parser.parse_args()
+    parser.add_argument("--configs", type=pathlib.Path, help="model repository without models, in place of the one made here")
+    parser.add_argument("--delay-ms", type=int, default=0, help="of those models")
+    args, flags = parser.parse_known_args()
 
     with tempfile.TemporaryDirectory(prefix="triton-") as directory:
         work = pathlib.Path(directory)
-        write_repository(work / "models")
+        models = work / "models"
+        if args.configs:
+            write_stand_ins(models, args.configs, args.delay_ms)
+        else:
+            write_repository(models)
         write_backends(work / "backends")
-        triton = subprocess.Popen(command(args, work), env=environment())
+        triton = subprocess.Popen(command(args, models, work, flags), env=environment())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: triton.send_signal(received))
         status = triton.wait()
