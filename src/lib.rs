@@ -6,7 +6,7 @@
 //! ```text
 //! main → command
 //! app → command service settings
-//! command → admission context engine error_chain faces front loadtest observe oip pixel predictor service settings shutdown transformer transformers transport wire workers
+//! command → context engine error_chain faces front loadtest observe pixel predictor service settings shutdown transformer transformers wire
 //! testing → predictor service settings transformers wire
 //! service → admission engine error front item observe oip predictor settings shutdown transformer transformers transport workers
 //! transformers → observe predictor quote settings transformer

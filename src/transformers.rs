@@ -11,7 +11,7 @@ use crate::predictor::{
 };
 use crate::quote::quote;
 use crate::settings::{ConfigErrors, Settings};
-use crate::transformer::{AnyTransformer, Model, Transformer};
+use crate::transformer::{AnyTransformer, Model, Passthrough, Transformer};
 
 /// How long a connection to a predictor may take to be opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,6 +40,12 @@ impl<'a> Transformers<'a> {
     /// Models of these names are not called, but answer so.
     pub(crate) fn script(&mut self, scripts: BTreeMap<String, Respond>) {
         self.scripts = scripts;
+    }
+
+    /// A model that answers zeros at once.
+    pub(crate) fn null(&self, signature: Signature) -> Model {
+        let predictor = Predictor::null(self.local_settings(), signature, self.metrics);
+        Model::new(Arc::new(predictor))
     }
 
     fn local_settings(&self) -> LocalSettings {
@@ -147,7 +153,26 @@ impl<'a> Transformers<'a> {
     ///
     /// When the name is taken.
     pub fn serve(&mut self, name: &str, transformer: impl Transformer) -> Result<(), ConfigErrors> {
-        let transformer = Arc::new(transformer);
+        self.insert(name, Arc::new(transformer))
+    }
+
+    /// Serves a model as it is under this public name; its calls take `delay` longer, and a share of them
+    /// fails.
+    pub(crate) fn pass_through(
+        &mut self,
+        name: &str,
+        model: Model,
+        delay: Duration,
+        failing: f64,
+    ) -> Result<(), ConfigErrors> {
+        self.insert(name, Arc::new(Passthrough::new(model, delay, failing)))
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        transformer: Arc<dyn AnyTransformer>,
+    ) -> Result<(), ConfigErrors> {
         match self.transformers.insert(name.to_owned(), transformer) {
             None => Ok(()),
             Some(_) => {
@@ -160,7 +185,9 @@ impl<'a> Transformers<'a> {
     /// The transformers by their names.
     pub(crate) fn finish(self) -> Result<BTreeMap<String, Arc<dyn AnyTransformer>>, ConfigErrors> {
         let hosts = &self.settings.predictor.model_hosts;
-        let unused = hosts.iter().find(|host| !self.models.contains_key(&host.model));
+        let unused = hosts
+            .iter()
+            .find(|host| !self.models.contains_key(&host.model));
         if let Some(host) = unused {
             let called: Vec<_> = self.models.keys().map(|name| quote(name)).collect();
             return Err(ConfigErrors::from_one(format!(
@@ -208,7 +235,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_of_a_model_that_is_not_called_is_a_mistake() {
-        let flags = ["--predictor_host=127.0.0.1:9", "--model_host=pose=127.0.0.1:9"];
+        let flags = [
+            "--predictor_host=127.0.0.1:9",
+            "--model_host=pose=127.0.0.1:9",
+        ];
         let args = ServeArgs::from_flags(&flags.map(str::to_owned)).unwrap();
         let settings = Settings::new(&args).unwrap();
         let metrics = Metrics::new(&[]).unwrap();

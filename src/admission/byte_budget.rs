@@ -28,6 +28,7 @@ impl ByteBudget {
     }
 
     /// Counts bytes without a bound.
+    #[cfg(test)]
     pub(crate) fn unlimited(metrics: &Metrics) -> Self {
         Self::new(usize::MAX, Duration::MAX, metrics)
     }

@@ -1,53 +1,35 @@
 //! `predictor`: a stand-in for Triton, with the embedded model or none at all behind Triton's two
 //! protocols and under the Triton model's name.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-
-use crate::admission::ByteBudget;
+use super::product::{compiled_in, model};
 use crate::faces::{self, FaceQuality};
-use crate::front::{self, Router};
-use crate::observe::metrics::Metrics;
-use crate::oip::{Failures, OpenInference, Passthrough};
-#[cfg(feature = "embedded")]
 use crate::predictor::EmbeddedModel;
-use crate::predictor::{LocalSettings, Predictor, Signature};
-#[cfg(feature = "embedded")]
-use crate::settings::resolve_threads;
-use crate::shutdown::{self, Phase, ShutdownHandle};
-use crate::transport::{BodyLimits, ConnectionSettings, serve};
+use crate::service::Service;
+use crate::settings::{ConfigErrors, ServeArgs, Settings};
+use crate::shutdown;
+use crate::transformer::Model;
+use crate::transformers::Transformers;
 use crate::wire::tensor::DataType;
-use crate::workers::CpuPool;
 
-/// Calls that run concurrently; more wait, as they do in Triton.
-const CONCURRENCY: usize = 4096;
-
-/// Requests of one stream that run concurrently.
-const STREAM_CONCURRENCY: usize = 256;
-
-/// Triton accepts messages of any length; this is protobuf's own limit.
-const MAX_BODY_BYTES: usize = i32::MAX as usize;
-
-const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Triton gives a request that names no deadline all the time it needs; this only keeps a lost call
-/// from staying for ever.
-const TIMEOUT: Duration = Duration::from_secs(3600);
-
-const MAX_CONNECTIONS: usize = 10_000;
-
-const MAX_HEADER_BYTES: usize = 64 * 1024;
-
-/// How long requests in flight may take after the signal to end.
-const GRACE: Duration = Duration::from_secs(25);
+/// What Triton does not bound is not bound here either: requests wait until a model takes them, and for
+/// as long as their callers do. A message is at most what protobuf allows.
+const UNBOUNDED: [&str; 10] = [
+    "--concurrency=4096",
+    "--queue=1000000000",
+    "--queue_timeout_ms=86400000",
+    "--max_images=1000000000",
+    "--max_body_bytes=2147483647",
+    "--max_bytes_in_flight=1000000000000",
+    "--predictor_request_timeout_seconds=3600",
+    "--max_connections=10000",
+    "--grace_seconds=25",
+    "--drain_notice_seconds=0",
+];
 
 /// Flags of `predictor`.
 #[derive(clap::Args, Clone, Debug)]
@@ -99,21 +81,11 @@ pub struct Args {
     pub threads: usize,
 }
 
-/// A running stand-in.
-pub struct PredictorServer {
-    /// The address for REST and gRPC.
-    pub http: SocketAddr,
-    /// The address for gRPC only.
-    pub grpc: SocketAddr,
-    control: ShutdownHandle,
-    servers: JoinSet<()>,
-}
-
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
-/// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
+/// As [`start`].
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let model = if args.null {
         "zeros".to_owned()
@@ -121,81 +93,41 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.model_name.clone()
     };
     let stopped = shutdown::signals()?;
-    let server = PredictorServer::start(args).await?;
-    eprintln!(
-        "serving {model}: gRPC on {}, REST on {}",
-        server.grpc, server.http
-    );
+    let service = start(args).await?;
+    let grpc = service.grpc.unwrap_or(service.http);
+    eprintln!("serving {model}: gRPC on {grpc}, REST on {}", service.http);
     stopped.await;
-    server.stop().await;
+    service.drain().await;
     Ok(ExitCode::SUCCESS)
 }
 
-impl PredictorServer {
-    /// Opens the ports and serves.
-    ///
-    /// # Errors
-    ///
-    /// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
-    pub async fn start(args: Args) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new(&[])?);
-        let service = Passthrough::new(predictors(&args, &metrics)?)
-            .with_max_batch(args.max_batch as usize)
-            .with_delay(Duration::from_millis(args.delay_ms))
-            .with_failures(Failures::new(args.fail));
-        let pool = CpuPool::start(1)?;
-        let oip = OpenInference::new(Arc::new(service), pool.clone());
-        let settings = Arc::new(front::Settings {
-            body: BodyLimits {
-                max_bytes: MAX_BODY_BYTES,
-                stream_idle_timeout: TIMEOUT,
-                read_timeout: BODY_READ_TIMEOUT,
-                budget: ByteBudget::unlimited(&metrics),
-                pool,
-            },
-            timeout: TIMEOUT,
-            stream_concurrency: STREAM_CONCURRENCY,
-            forward_headers: Vec::new(),
-            cors: front::Cors::default(),
-            metrics,
-        });
-        let routes = front::grpc_routes(&oip, Arc::clone(&settings))?;
-        let router = Router::new(None, oip, routes.clone(), settings);
-        let (http, http_address) = listen(args.host, args.http_port).await?;
-        let (grpc, grpc_address) = listen(args.host, args.grpc_port).await?;
-        let (control, shutdown) = shutdown::channel();
-        let connections = ConnectionSettings {
-            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            header_read_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            max_header_bytes: MAX_HEADER_BYTES,
-            max_age: None,
-            tls: None,
-        };
-        let mut servers = JoinSet::new();
-        servers.spawn(serve(
-            grpc,
-            Arc::new(routes),
-            connections.clone(),
-            shutdown.clone(),
-        ));
-        servers.spawn(serve(http, Arc::new(router), connections, shutdown));
-        Ok(Self {
-            http: http_address,
-            grpc: grpc_address,
-            control,
-            servers,
-        })
-    }
-
-    /// Accepts no more connections, completes the requests in flight, and ends.
-    pub async fn stop(mut self) {
-        self.control.enter(Phase::Closing);
-        let finish = async { while self.servers.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(GRACE, finish).await;
-        self.control.enter(Phase::Terminated);
-        self.servers.join_all().await;
-    }
+/// Opens the ports and serves.
+///
+/// # Errors
+///
+/// When a port cannot be opened, the model cannot be loaded or a thread cannot be started.
+pub async fn start(args: Args) -> anyhow::Result<Service> {
+    anyhow::ensure!(
+        args.null || cfg!(feature = "embedded"),
+        "this build has no embedded model; use --null, which returns zeros"
+    );
+    let own = [
+        format!("--host={}", args.host),
+        format!("--http_port={}", args.http_port),
+        format!("--grpc_port={}", args.grpc_port),
+        format!("--predictor_max_batch={}", args.max_batch),
+        format!("--pixel_threads={}", args.threads),
+    ];
+    // Zeros need no model, and nobody is called.
+    let nobody = args.null.then(|| "--predictor_host=127.0.0.1:9".to_owned());
+    let own = own.into_iter().chain(nobody);
+    let flags: Vec<_> = UNBOUNDED
+        .map(str::to_owned)
+        .into_iter()
+        .chain(own)
+        .collect();
+    let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
+    Service::start(settings, |models| serve_models(&args, models)).await
 }
 
 fn parse_datatype(text: &str) -> Result<DataType, String> {
@@ -211,16 +143,8 @@ fn parse_share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a share from 0 to 1, as in 0.1".to_owned())
 }
 
-async fn listen(host: IpAddr, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let address = SocketAddr::new(host, port);
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
-}
-
 /// The models that are served: the one for face quality and, where models run at all, the face detector.
-fn predictors(args: &Args, metrics: &Metrics) -> anyhow::Result<Vec<Predictor>> {
+fn serve_models(args: &Args, models: &mut Transformers<'_>) -> Result<(), ConfigErrors> {
     let mut signature = FaceQuality::signature(
         args.model_name.clone(),
         args.input.clone(),
@@ -229,50 +153,28 @@ fn predictors(args: &Args, metrics: &Metrics) -> anyhow::Result<Vec<Predictor>> 
     for input in &mut signature.inputs {
         input.datatypes = vec![args.input_datatype];
     }
-    let local = LocalSettings {
-        concurrency: CONCURRENCY,
-        max_batch: args.max_batch as usize,
+    let delay = Duration::from_millis(args.delay_ms);
+    let serve = |models: &mut Transformers<'_>, model: Model| {
+        let name = model.signature().model.clone();
+        models.pass_through(&name, model, delay, args.fail)
     };
     if args.null {
-        return Ok(vec![Predictor::null(local, signature, metrics)]);
+        let model = models.null(signature);
+        return serve(models, model);
     }
-    embedded(args, local, signature, metrics)
-}
-
-#[cfg(feature = "embedded")]
-fn embedded(
-    args: &Args,
-    local: LocalSettings,
-    quality: Signature,
-    metrics: &Metrics,
-) -> anyhow::Result<Vec<Predictor>> {
-    let file = args.embedded_model.clone();
-    let models = [
+    let (quality, detector) = (compiled_in::QUALITY, compiled_in::DETECTOR);
+    let file = args.embedded_model.clone().map(EmbeddedModel::File);
+    for (signature, embedded) in [
+        (signature, file.or(quality)),
         (
-            file.map_or(EmbeddedModel::Bytes(faces::ONNX), EmbeddedModel::File),
-            quality,
-        ),
-        (
-            EmbeddedModel::Bytes(faces::DETECTOR_ONNX),
             faces::Detector::signature(args.detector_model.clone()),
+            detector,
         ),
-    ];
-    let threads = resolve_threads(args.threads);
-    let load = |(model, signature)| {
-        Predictor::embedded(&model, threads, local, signature, metrics)
-            .map_err(|error| anyhow::anyhow!("cannot load the model: {error}"))
-    };
-    models.into_iter().map(load).collect()
-}
-
-#[cfg(not(feature = "embedded"))]
-fn embedded(
-    _: &Args,
-    _: LocalSettings,
-    _: Signature,
-    _: &Metrics,
-) -> anyhow::Result<Vec<Predictor>> {
-    anyhow::bail!("this build has no embedded model; use --null, which returns zeros")
+    ] {
+        let model = model(models, signature, embedded)?;
+        serve(models, model)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -291,10 +193,10 @@ mod tests {
         args: Args,
     }
 
-    async fn start(flags: &[&str]) -> PredictorServer {
+    async fn started(flags: &[&str]) -> Service {
         let ports = ["x", "--host=127.0.0.1", "--http_port=0", "--grpc_port=0"];
         let line = Line::parse_from(ports.iter().chain(flags));
-        PredictorServer::start(line.args).await.unwrap()
+        start(line.args).await.unwrap()
     }
 
     fn request(rows: i64) -> ModelInferRequest {
@@ -314,8 +216,8 @@ mod tests {
 
     #[tokio::test]
     async fn zeros_at_once_under_tritons_names_on_both_ports() {
-        let server = start(&["--null", "--max_batch", "4"]).await;
-        for address in [server.grpc, server.http] {
+        let server = started(&["--null", "--max_batch", "4"]).await;
+        for address in [server.grpc.unwrap(), server.http] {
             let address = format!("http://{address}");
             let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
             let config = client
@@ -337,7 +239,7 @@ mod tests {
             let refused = client.model_infer(request(5)).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         }
-        server.stop().await;
+        server.drain().await;
     }
 
     #[test]
@@ -354,8 +256,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_share_of_the_calls_fails_on_purpose() {
-        let serving = start(&["--null", "--fail", "0.25"]).await;
-        let address = format!("http://{}", serving.grpc);
+        let serving = started(&["--null", "--fail", "0.25"]).await;
+        let address = format!("http://{}", serving.grpc.unwrap());
         let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
         let mut failed = 0;
         for _ in 0..20 {
@@ -366,14 +268,14 @@ mod tests {
             }
         }
         assert_eq!(failed, 5);
-        serving.stop().await;
+        serving.drain().await;
     }
 
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn the_embedded_model_scores_each_row() {
-        let server = start(&[]).await;
-        let address = format!("http://{}", server.grpc);
+        let server = started(&[]).await;
+        let address = format!("http://{}", server.grpc.unwrap());
         let mut client = GrpcInferenceServiceClient::connect(address).await.unwrap();
         let response = client.model_infer(request(3)).await.unwrap().into_inner();
         let scores: Vec<f32> =

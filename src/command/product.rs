@@ -32,7 +32,8 @@ pub fn transformers(models: &mut Transformers<'_>) -> Result<(), ConfigErrors> {
     models.serve(&name, FaceQuality::new(quality, pixel))
 }
 
-fn model(
+/// A model of the predictor, or this one in the process where no predictor is named.
+pub(super) fn model(
     models: &mut Transformers<'_>,
     signature: Signature,
     embedded: Option<EmbeddedModel>,
@@ -43,19 +44,22 @@ fn model(
     }
 }
 
+/// The models of this build.
 #[cfg(feature = "embedded")]
-mod compiled_in {
+pub(super) mod compiled_in {
     use crate::faces::{DETECTOR_ONNX, ONNX};
     use crate::predictor::EmbeddedModel;
 
-    pub(super) const QUALITY: Option<EmbeddedModel> = Some(EmbeddedModel::Bytes(ONNX));
-    pub(super) const DETECTOR: Option<EmbeddedModel> = Some(EmbeddedModel::Bytes(DETECTOR_ONNX));
+    pub(in crate::command) const QUALITY: Option<EmbeddedModel> = Some(EmbeddedModel::Bytes(ONNX));
+    pub(in crate::command) const DETECTOR: Option<EmbeddedModel> =
+        Some(EmbeddedModel::Bytes(DETECTOR_ONNX));
 }
 
+/// The models of this build: none.
 #[cfg(not(feature = "embedded"))]
-mod compiled_in {
+pub(super) mod compiled_in {
     use crate::predictor::EmbeddedModel;
 
-    pub(super) const QUALITY: Option<EmbeddedModel> = None;
-    pub(super) const DETECTOR: Option<EmbeddedModel> = None;
+    pub(in crate::command) const QUALITY: Option<EmbeddedModel> = None;
+    pub(in crate::command) const DETECTOR: Option<EmbeddedModel> = None;
 }

@@ -47,6 +47,8 @@ pub struct Limits {
 pub(crate) struct ModelForm<'a> {
     /// Whether it takes images.
     pub(crate) images: bool,
+    /// Whether it is a predictor's model as it is.
+    pub(crate) passthrough: bool,
     /// The model whose inputs it takes, too or instead.
     pub(crate) tensors: Option<&'a Model>,
     /// Its outputs over V2 and gRPC.
@@ -207,6 +209,7 @@ impl Engine {
         let entry = self.models.get(name)?;
         Ok(ModelForm {
             images: !entry.tensors,
+            passthrough: !entry.transformer.takes_images(),
             tensors: entry.tensor_input(),
             columns: entry.transformer.columns(),
         })

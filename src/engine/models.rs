@@ -55,13 +55,18 @@ impl Entry {
     /// Refuses what the model does not take.
     pub(super) fn check_input(&self, name: &str, input: &Input) -> Result<(), Error> {
         match input {
-            Input::Images(_) if self.tensors => Err(Error::new(
-                Kind::Invalid,
-                format!(
-                    "model {name:?} takes ready-made tensors; images go to {:?}",
-                    name.strip_suffix(TENSOR_SUFFIX).unwrap_or(name)
-                ),
-            )),
+            Input::Images(_) if self.tensors => {
+                let images = name.strip_suffix(TENSOR_SUFFIX);
+                let images = images.filter(|_| self.transformer.takes_images());
+                let other = images.map(|images| format!("; images go to {images:?}"));
+                Err(Error::new(
+                    Kind::Invalid,
+                    format!(
+                        "model {name:?} takes ready-made tensors{}",
+                        other.unwrap_or_default()
+                    ),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -86,6 +91,10 @@ impl Models {
                 queue: Arc::clone(&queue),
                 statistics: Statistics::default(),
             };
+            if !transformer.takes_images() {
+                entries.insert(name, entry(true));
+                continue;
+            }
             if transformer.tensor_input().is_some() {
                 entries.insert(format!("{name}{TENSOR_SUFFIX}"), entry(true));
             }

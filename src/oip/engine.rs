@@ -11,7 +11,7 @@ use crate::engine::statistics::Snapshot;
 use crate::error::Error;
 use crate::observe::timing::Deadline;
 use crate::predictor::Readiness;
-use crate::transformer::{ImageErrors, Input};
+use crate::transformer::{AnyRows, ImageErrors, Input, Model};
 use crate::wire::bytes_tensor::put_element;
 use crate::wire::tensor::{DataType, Tensor};
 use crate::wire::v1::response::Failed;
@@ -28,28 +28,39 @@ impl InferenceService for Engine {
     fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
         let form = self.form(model)?;
         let outputs = form.columns.iter().map(|column| TensorSpec {
-            name: column.name.to_owned(),
+            name: column.name.to_string(),
             datatype: column.datatype,
             row: column.row.clone(),
         });
-        // With one line for each image, clients may batch as Triton's models let them.
-        let batches = !form.columns.iter().any(|column| column.name == IMAGE_INDEX);
+        let ragged = form.columns.iter().any(|column| column.name == IMAGE_INDEX);
+        let max_batch = match form.tensors.map(Model::readiness) {
+            Some(Readiness::Ready { max_batch, .. }) if form.passthrough => max_batch,
+            _ if form.passthrough => 1,
+            // With one line for each image, clients may batch as Triton's models let them.
+            _ => {
+                if ragged {
+                    0
+                } else {
+                    self.max_images()
+                }
+            }
+        };
         let predictors_output = form
             .tensors
             .and_then(|model| model.signature().outputs.first());
         Ok(ModelDescription {
             name: model.to_owned(),
             platform: "kserve_transformer",
-            max_batch: if batches { self.max_images() } else { 0 },
+            max_batch,
             images: form.images.then_some("image"),
             max_images: self.max_images(),
             tensors: form
                 .tensors
                 .map_or_else(Vec::new, |model| TensorSpec::of(&model.inputs())),
-            tensors_shown: false,
+            tensors_shown: form.passthrough,
             outputs: outputs.collect(),
             output_alias: predictors_output.map(|output| output.name.clone()),
-            always_raw: false,
+            always_raw: form.passthrough,
         })
     }
 
@@ -82,18 +93,22 @@ impl InferenceService for Engine {
             ImageErrors::Fail
         };
         let rows = Self::run(self, input, Some(image_errors), context).await?;
+        let errors = report_errors.then(|| errors(&*rows)).transpose()?;
         let mut outputs = rows.outputs()?;
-        if report_errors {
-            let mut errors = BytesMut::new();
-            for index in 0..rows.len() {
-                let failed = rows.error(index).map(Failed::from);
-                let json = failed.as_ref().map(serde_json::to_vec).transpose();
-                let json = json.map_err(Error::internal)?.unwrap_or_default();
-                put_element(&mut errors, &json).map_err(Error::internal)?;
-            }
-            let shape = vec![rows.len() as i64, 1];
-            outputs.push(Tensor::new(DataType::Bytes, shape, errors.freeze()));
-        }
+        outputs.extend(errors);
         Ok(outputs)
     }
+}
+
+/// The output of the images' errors, as JSON; empty for those without.
+fn errors(rows: &dyn AnyRows) -> Result<Tensor, Error> {
+    let mut errors = BytesMut::new();
+    for index in 0..rows.len() {
+        let failed = rows.error(index).map(Failed::from);
+        let json = failed.as_ref().map(serde_json::to_vec).transpose();
+        let json = json.map_err(Error::internal)?.unwrap_or_default();
+        put_element(&mut errors, &json).map_err(Error::internal)?;
+    }
+    let shape = vec![rows.len() as i64, 1];
+    Ok(Tensor::new(DataType::Bytes, shape, errors.freeze()))
 }

@@ -5,8 +5,6 @@
 mod contents;
 mod describe;
 mod engine;
-mod failures;
-mod passthrough;
 mod service;
 mod validate;
 
@@ -15,8 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub(crate) use self::failures::Failures;
-pub(crate) use self::passthrough::Passthrough;
 use self::service::ERRORS;
 #[cfg(test)]
 pub(crate) use self::service::TensorSpec;

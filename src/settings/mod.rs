@@ -25,8 +25,6 @@ pub(crate) use sources::Source;
 
 pub(crate) use effective::display_targets;
 pub(crate) use sources::{Sources, name_variable, read_environment, variable};
-#[cfg(feature = "embedded")]
-pub(crate) use validate::resolve_threads;
 
 /// All that `serve` runs with.
 #[derive(Debug)]

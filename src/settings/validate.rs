@@ -113,7 +113,7 @@ impl Settings {
 }
 
 /// `--pixel_threads`, where 0 means the cores that the cgroup gives.
-pub(crate) fn resolve_threads(threads: usize) -> usize {
+fn resolve_threads(threads: usize) -> usize {
     if threads == 0 {
         std::thread::available_parallelism().map_or(1, usize::from)
     } else {

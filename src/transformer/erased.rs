@@ -17,6 +17,11 @@ pub(crate) trait AnyTransformer: Send + Sync {
     /// The model whose inputs callers may send ready-made.
     fn tensor_input(&self) -> Option<&Model>;
 
+    /// Whether it takes images, or the ready-made tensors alone.
+    fn takes_images(&self) -> bool {
+        true
+    }
+
     /// What `extra_info.source` of a V1 response says.
     fn source(&self) -> &'static str;
 
@@ -80,7 +85,7 @@ pub(crate) trait AnyRows: Send {
     /// # Errors
     ///
     /// When they cannot be written; a defect.
-    fn outputs(&self) -> Result<Vec<Tensor>, Error>;
+    fn outputs(self: Box<Self>) -> Result<Vec<Tensor>, Error>;
 }
 
 impl<R: Row> AnyRows for Rows<R> {
@@ -106,7 +111,7 @@ impl<R: Row> AnyRows for Rows<R> {
         }
     }
 
-    fn outputs(&self) -> Result<Vec<Tensor>, Error> {
+    fn outputs(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
         let mut columns = Columns::new(R::columns());
         for (image, row) in self.iter().enumerate() {
             match row {

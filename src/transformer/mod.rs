@@ -8,6 +8,7 @@ mod fill;
 mod input;
 mod kept;
 mod nest;
+mod passthrough;
 mod read;
 mod request_pixels;
 mod row;
@@ -23,14 +24,17 @@ pub use self::fill::RowMut;
 pub use self::input::{Image, Input};
 pub use self::kept::{Keeper, Kept};
 pub use self::nest::{Nest, nest};
+pub(crate) use self::passthrough::Passthrough;
 pub use self::read::RowRef;
 pub(crate) use self::request_pixels::PixelBudget;
 pub use self::row::{Column, Columns, Row};
 pub(crate) use self::source::{PixelThreads, WorkerScratch};
 pub(crate) use self::stage::Resources;
 pub use self::stage::{Cx, ImageErrors};
+use crate::context::RequestContext;
 use crate::error::Error;
-use crate::predictor::{Predictor, Readiness, Signature, TensorSpec};
+use crate::predictor::{self, Predictor, Readiness, Signature, TensorSpec};
+use crate::wire::tensor::Tensor;
 
 /// One result per image, in order; an image may fail alone.
 pub type Rows<R> = Vec<Result<R, Error>>;
@@ -84,6 +88,15 @@ impl Model {
     /// Whether it takes calls.
     pub fn readiness(&self) -> Readiness {
         self.0.readiness()
+    }
+
+    /// Calls it.
+    async fn infer(
+        &self,
+        inputs: Vec<Tensor>,
+        context: &RequestContext,
+    ) -> Result<Vec<Tensor>, predictor::Error> {
+        self.0.infer(inputs, context).await
     }
 
     /// Its inputs, each with the datatype in which the predictor takes it now.

@@ -1,6 +1,8 @@
 //! How one image's result leaves: as JSON over V1, as tensors over V2 and gRPC. All that a caller
 //! gets follows from this one type.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
@@ -61,7 +63,7 @@ pub trait Row: Serialize + Send + Sized + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its datatype.
     pub datatype: DataType,
     /// The shape of one line.
@@ -72,7 +74,7 @@ impl Column {
     /// An output of this name.
     pub fn new(name: &'static str, datatype: DataType, row: &[i64]) -> Self {
         Self {
-            name,
+            name: Cow::Borrowed(name),
             datatype,
             row: row.to_vec(),
         }

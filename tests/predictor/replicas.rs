@@ -88,18 +88,19 @@ async fn a_slow_replica_is_spared(protocol: Protocol) {
     let twins = twins(protocol).await;
     twins
         .a
-        .set(|script| script.delay = Duration::from_millis(200));
+        .set(|script| script.delay = Duration::from_millis(400));
     twins
         .b
-        .set(|script| script.delay = Duration::from_millis(20));
+        .set(|script| script.delay = Duration::from_millis(40));
     // Until both are known.
     assert_eq!(failed(&twins.predictor, 16).await, 0);
     let before = (twins.a.observed().calls, twins.b.observed().calls);
     assert_eq!(failed(&twins.predictor, 400).await, 0);
     let slow = twins.a.observed().calls - before.0;
     let quick = twins.b.observed().calls - before.1;
-    // By calls in flight alone it would get one of eleven.
-    assert!(slow <= 8, "{slow} of {}", slow + quick);
+    // By calls in flight alone it would get one of eleven, which is 36. A busy machine makes the quick
+    // one look slower than it is.
+    assert!(slow <= 18, "{slow} of {}", slow + quick);
 }
 
 #[tokio::test]

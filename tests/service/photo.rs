@@ -2,7 +2,7 @@
 //! ones, in the process or behind Triton's protocols; scripted where they have to fail.
 
 use clap::Parser;
-use kserve_transformer::command::predictor::{Args, PredictorServer};
+use kserve_transformer::command::predictor::{self, Args};
 use kserve_transformer::pixel::{
     ExifOrientation, Formats, ImageBuf, Options, Scratch, decode_owned,
 };
@@ -118,7 +118,7 @@ async fn answers_are_the_same_wherever_the_models_are() {
         args: Args,
     }
     let line = ["x", "--host=127.0.0.1", "--http_port=0", "--grpc_port=0"];
-    let predictor = PredictorServer::start(Line::parse_from(line).args).await;
+    let predictor = predictor::start(Line::parse_from(line).args).await;
     let predictor = predictor.unwrap();
     let remote = |protocol: &str, address: std::net::SocketAddr| {
         vec![
@@ -129,7 +129,7 @@ async fn answers_are_the_same_wherever_the_models_are() {
     };
     let services = [
         Vec::new(),
-        remote("grpc-v2", predictor.grpc),
+        remote("grpc-v2", predictor.grpc.unwrap()),
         remote("v2", predictor.http),
     ];
     let mut answers = Vec::new();
@@ -171,7 +171,7 @@ async fn answers_are_the_same_wherever_the_models_are() {
     for other in &answers[1..] {
         assert_eq!(other.text, first.text);
     }
-    predictor.stop().await;
+    predictor.drain().await;
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn every_protocol_gives_the_same_score() {
 #[tokio::test]
 async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command() {
     use clap::Parser;
-    use kserve_transformer::command::predictor::{Args, PredictorServer};
+    use kserve_transformer::command::predictor::{self, Args};
 
     #[derive(Parser)]
     struct Line {
@@ -122,14 +122,14 @@ async fn the_embedded_model_scores_alike_here_and_behind_the_predictor_command()
     }
 
     let flags = ["x", "--host=127.0.0.1", "--grpc_port=0", "--http_port=0"];
-    let behind = PredictorServer::start(Line::parse_from(flags).args)
+    let behind = predictor::start(Line::parse_from(flags).args)
         .await
         .unwrap();
     let mut scores = Vec::new();
     for flags in [
         vec![],
         vec![
-            format!("--predictor_host={}", behind.grpc),
+            format!("--predictor_host={}", behind.grpc.unwrap()),
             "--predictor_protocol=grpc-v2".to_owned(),
         ],
         vec![
