@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+import yaml
+
 import processes
 
 README = (processes.ROOT / "README.md").read_text()
@@ -41,14 +43,36 @@ def test_every_command_stands_in_the_readme():
     assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == commands
 
 
+def anchors(document):
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_no_link_of_the_documents_is_broken():
     documents = [*processes.ROOT.glob("*.md"), *processes.ROOT.glob("docs/*.md")]
     documents += [*processes.ROOT.glob("*/README.md"), *processes.ROOT.glob("*/*/README.md")]
-    missing = [
-        f"{document.name}: {link}"
-        for document in documents
-        if "target" not in document.parts
-        for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text())
-        if not (document.parent / link).exists()
-    ]
-    assert missing == []
+    documents = [document for document in documents if "target" not in document.parts]
+    broken = []
+    for document in documents:
+        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", document.read_text()):
+            there = document.parent / path if path else document
+            if not there.exists() or (anchor and anchor not in anchors(there)):
+                broken.append(f"{document.name}: {path}#{anchor}")
+    assert broken == []
+
+
+def test_the_yaml_of_the_migration_starts_the_binary():
+    text = (processes.ROOT / "docs/MIGRATION.md").read_text()
+    manifests = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+    before, after = [manifest["transformer"]["containers"][0] for manifest in manifests]
+    # A rollback and a hasty edit may leave the old args.
+    for args in (before["args"], after["args"]):
+        command = [processes.binary(), "config", *args, "--predictor_host", "facequality-predictor.default"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 0, run.stderr
+    version = re.search(r'^version = "(.*)"', (processes.ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
+    tags = [after["image"], *(path.read_text() for path in processes.ROOT.glob("k8s/*/kustomization.yaml"))]
+    tags += [path.read_text() for path in processes.ROOT.glob("k8s/*/*/kustomization.yaml")]
+    found = {tag for text in tags for tag in re.findall(r"facequality-transformer(?::|\n\s+newTag: )([\d.]+)", text)}
+    assert found == {version}
