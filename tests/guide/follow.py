@@ -6,12 +6,15 @@ A block is a file where the line before it names one in backticks and ends with 
 a `json` block is what the last of their commands must have answered. Dependencies come from target/, in the same versions.
 """
 
+import contextlib
+import hashlib
 import json
 import math
 import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -79,22 +82,26 @@ def main():
         "CARGO_TARGET_DIR": target,
         "PATH": f"{target}/debug:{os.environ['PATH']}",
     }
-    with tempfile.TemporaryDirectory(prefix="guide-") as folder:
-        folder = pathlib.Path(folder)
-        (folder / "facequality-transformer").symlink_to(ROOT)
-        cargo_settings(folder)
-        output = folder / "output"
-        # A session of its own, so that the servers in its background end with it.
-        with output.open("w") as stdout:
-            shell = subprocess.Popen(
-                ["bash", "-c", script(blocks)], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-                stdout=stdout, start_new_session=True,
-            )
-        try:
-            shell.wait()
-        finally:
+    # Outside the repository, and the same each time: cargo tells packages apart by their paths.
+    folder = pathlib.Path(tempfile.gettempdir()) / f"guide-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "facequality-transformer").symlink_to(ROOT)
+    cargo_settings(folder)
+    kept = folder / "output"
+    # A session of its own, so that the servers in its background end with it.
+    with kept.open("w") as stdout:
+        shell = subprocess.Popen(
+            ["bash", "-c", script(blocks)], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+            stdout=stdout, start_new_session=True,
+        )
+    try:
+        shell.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGTERM)
-        output = output.read_text()
+    output = kept.read_text()
+    shutil.rmtree(folder)
     if shell.returncode != 0:
         print(output)
         sys.exit(f"the guide's commands ended with {shell.returncode}")
