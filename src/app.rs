@@ -27,7 +27,8 @@ const PRODUCT_FLAGS: [&str; 11] = [
 ];
 
 /// A program that serves transformers: `App::new("animals", build).main()`. It has the commands
-/// `serve` (the default), `config` and `loadtest`, and all flags for ports, predictors and limits.
+/// `serve` (the default), `config` and `loadtest`, and all flags for ports, predictors and limits, each
+/// also as an environment variable: `ANIMALS_HTTP_PORT`.
 #[derive(Debug)]
 pub struct App {
     name: &'static str,
@@ -47,8 +48,10 @@ impl App {
 
     fn task(&self, args: impl IntoIterator<Item = OsString>) -> Result<Task, Stop> {
         let hide = |command: clap::Command, flag| command.mut_arg(flag, |arg| arg.hide(true));
-        let own_flags =
-            |command| command::read_environment(PRODUCT_FLAGS.into_iter().fold(command, hide));
+        let own_flags = |command| {
+            let command = PRODUCT_FLAGS.into_iter().fold(command, hide);
+            command::read_environment(command, self.name)
+        };
         let serve =
             clap::Command::new("serve").about("Serve HTTP and gRPC requests (the default command)");
         let config =
@@ -67,7 +70,7 @@ impl App {
         match matches.subcommand() {
             Some(("config", matches)) => {
                 let mut args = command::config::Args::from_arg_matches(matches)?;
-                args.serve.sources = Sources::of(matches);
+                args.serve.sources = Sources::of(matches, self.name);
                 let run = command::config::run(args, build).boxed_local();
                 Ok(Task::quiet(run))
             }
@@ -76,7 +79,10 @@ impl App {
                 let args = command::loadtest::Args::from_arg_matches(matches)?;
                 Ok(Task::quiet(command::loadtest::run(args).boxed_local()))
             }
-            Some((_, matches)) => Ok(Task::serve(&ServeArgs::from_matches(matches)?, build)?),
+            Some((_, matches)) => Ok(Task::serve(
+                &ServeArgs::from_matches(matches, self.name)?,
+                build,
+            )?),
             // clap wants one, and `serve` is put where there is none.
             None => Err(command
                 .error(ErrorKind::MissingSubcommand, "no command")
@@ -104,6 +110,7 @@ mod tests {
         let help = help.to_string();
         assert!(help.contains("--predictor_host") && help.contains("--queue"));
         assert!(!help.contains("--detect_side"), "{help}");
+        assert!(help.contains("ANIMALS_HTTP_PORT"), "{help}");
         assert!(matches!(task(&["predict"]), Err(Stop::Usage(_))));
         assert!(matches!(task(&["--queue=0"]), Err(Stop::Config(_))));
     }

@@ -11,7 +11,7 @@ use crate::predictor::{
 };
 use crate::quote::quote;
 use crate::settings::{ConfigErrors, Settings};
-use crate::transformer::{AnyTransformer, Model, Passthrough, Transformer};
+use crate::transformer::{AnyTransformer, Hindrance, Model, Passthrough, Transformer};
 
 /// How long a connection to a predictor may take to be opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -156,16 +156,14 @@ impl<'a> Transformers<'a> {
         self.insert(name, Arc::new(transformer))
     }
 
-    /// Serves a model as it is under this public name; its calls take `delay` longer, and a share of them
-    /// fails.
+    /// Serves a model as it is, under its own name.
     pub(crate) fn pass_through(
         &mut self,
-        name: &str,
         model: Model,
-        delay: Duration,
-        failing: f64,
+        hindrance: Hindrance,
     ) -> Result<(), ConfigErrors> {
-        self.insert(name, Arc::new(Passthrough::new(model, delay, failing)))
+        let name = model.signature().model.clone();
+        self.insert(&name, Arc::new(Passthrough::new(model, hindrance)))
     }
 
     fn insert(

@@ -197,13 +197,14 @@ fn failed(exit: Exit, problem: impl Display) -> ExitCode {
     exit.into()
 }
 
-/// Lets the flags of `serve` be set in the environment, too.
-pub(crate) fn read_environment(command: clap::Command) -> clap::Command {
+/// Lets the flags of a program's `serve` be set in the environment, too.
+pub(crate) fn read_environment(command: clap::Command, program: &str) -> clap::Command {
     // Of a flag that is given twice the last one counts, as in KServe's SDK.
-    settings::read_environment(command.args_override_self(true).after_help(format!(
+    let command = command.args_override_self(true).after_help(format!(
         "Each flag can also be set in the environment: --http_port as {}.",
-        variable("http_port")
-    )))
+        variable(program, "http_port")
+    ));
+    settings::read_environment(command, program)
 }
 
 /// Parses arguments; without a command, `serve` is meant.
@@ -226,7 +227,8 @@ impl Cli {
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         for name in ["serve", "config"] {
-            command = command.mut_subcommand(name, read_environment);
+            command =
+                command.mut_subcommand(name, |command| read_environment(command, crate::NAME));
         }
         let matches = matches(&mut command, args)?;
         let mut cli = Self::from_arg_matches(&matches)?;
@@ -236,7 +238,7 @@ impl Cli {
             _ => None,
         };
         if let (Some(serve), Some((_, matches))) = (serve, matches.subcommand()) {
-            serve.sources = Sources::of(matches);
+            serve.sources = Sources::of(matches, crate::NAME);
         }
         Ok(cli)
     }

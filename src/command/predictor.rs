@@ -12,7 +12,7 @@ use crate::predictor::EmbeddedModel;
 use crate::service::Service;
 use crate::settings::{ConfigErrors, ServeArgs, Settings};
 use crate::shutdown;
-use crate::transformer::Model;
+use crate::transformer::Hindrance;
 use crate::transformers::Transformers;
 use crate::wire::tensor::DataType;
 
@@ -52,6 +52,9 @@ pub struct Args {
     /// Delay added to each call
     #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=86_400_000))]
     pub delay_ms: u64,
+    /// Calls that run at once, as with as many instances in Triton; 0: any number
+    #[arg(long, default_value_t = 0)]
+    pub instances: usize,
     /// Share of the calls that fail, from 0 to 1, to try how a client handles errors
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = parse_share)]
     pub fail: f64,
@@ -153,14 +156,14 @@ fn serve_models(args: &Args, models: &mut Transformers<'_>) -> Result<(), Config
     for input in &mut signature.inputs {
         input.datatypes = vec![args.input_datatype];
     }
-    let delay = Duration::from_millis(args.delay_ms);
-    let serve = |models: &mut Transformers<'_>, model: Model| {
-        let name = model.signature().model.clone();
-        models.pass_through(&name, model, delay, args.fail)
+    let hindrance = Hindrance {
+        instances: args.instances,
+        delay: Duration::from_millis(args.delay_ms),
+        failing: args.fail,
     };
     if args.null {
         let model = models.null(signature);
-        return serve(models, model);
+        return models.pass_through(model, hindrance);
     }
     let (quality, detector) = (compiled_in::QUALITY, compiled_in::DETECTOR);
     let file = args.embedded_model.clone().map(EmbeddedModel::File);
@@ -172,7 +175,7 @@ fn serve_models(args: &Args, models: &mut Transformers<'_>) -> Result<(), Config
         ),
     ] {
         let model = model(models, signature, embedded)?;
-        serve(models, model)?;
+        models.pass_through(model, hindrance)?;
     }
     Ok(())
 }
@@ -269,6 +272,22 @@ mod tests {
         }
         assert_eq!(failed, 5);
         serving.drain().await;
+    }
+
+    #[tokio::test]
+    async fn instances_bound_the_calls_that_run_at_once() {
+        let server = started(&["--null", "--delay_ms=20", "--instances=2"]).await;
+        let address = format!("http://{}", server.grpc.unwrap());
+        let client = GrpcInferenceServiceClient::connect(address).await.unwrap();
+        let begin = std::time::Instant::now();
+        let calls = (0..10).map(|_| {
+            let mut client = client.clone();
+            async move { client.model_infer(request(1)).await }
+        });
+        let responses = futures_util::future::join_all(calls).await;
+        assert!(responses.iter().all(Result::is_ok));
+        assert!(begin.elapsed() >= Duration::from_millis(100), "five by two");
+        server.drain().await;
     }
 
     #[cfg(feature = "embedded")]

@@ -377,13 +377,16 @@ impl ServeArgs {
                 .no_binary_name(true)
                 .args_override_self(true),
         );
-        Self::from_matches(&command.try_get_matches_from(flags)?)
+        Self::from_matches(&command.try_get_matches_from(flags)?, crate::NAME)
     }
 
-    /// The flags with where each value comes from.
-    pub(crate) fn from_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+    /// The flags of a program with where each value comes from.
+    pub(crate) fn from_matches(
+        matches: &clap::ArgMatches,
+        program: &'static str,
+    ) -> Result<Self, clap::Error> {
         let mut args = Self::from_arg_matches(matches)?;
-        args.sources = Sources::of(matches);
+        args.sources = Sources::of(matches, program);
         Ok(args)
     }
 }

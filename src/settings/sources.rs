@@ -35,16 +35,27 @@ impl Source {
 }
 
 /// The source of each flag's value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sources {
+    program: &'static str,
     by_flag: BTreeMap<String, Source>,
     /// Values that were given in a form that has no effect.
     pub(crate) ignored: Vec<Ignored>,
 }
 
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            program: crate::NAME,
+            by_flag: BTreeMap::new(),
+            ignored: Vec::new(),
+        }
+    }
+}
+
 impl Sources {
-    /// The sources of what was parsed.
-    pub(crate) fn of(matches: &ArgMatches) -> Self {
+    /// The sources of what was parsed for the program of this name.
+    pub(crate) fn of(matches: &ArgMatches, program: &'static str) -> Self {
         let mut ignored = Vec::new();
         let by_flag = flags()
             .map(|flag| {
@@ -53,9 +64,9 @@ impl Sources {
                     Some(ValueSource::EnvVariable) => Source::Environment,
                     _ => Source::Default,
                 };
-                if is_service_address(&flag) {
+                if is_service_address(program, &flag) {
                     ignored.push(Ignored {
-                        what: variable(&flag),
+                        what: variable(program, &flag),
                         reason: "Kubernetes sets it to the address of a Service of that name",
                     });
                 }
@@ -69,7 +80,11 @@ impl Sources {
                 reason: "V1 carries no tensors; the predictor's protocol is detected",
             });
         }
-        Self { by_flag, ignored }
+        Self {
+            program,
+            by_flag,
+            ignored,
+        }
     }
 
     pub(crate) fn get(&self, flag: &str) -> Source {
@@ -90,25 +105,25 @@ impl Sources {
         });
         match flag {
             Some(flag) if self.get(flag) == Source::Environment => {
-                format!("{problem} (set by {})", variable(flag))
+                format!("{problem} (set by {})", variable(self.program, flag))
             }
             _ => problem,
         }
     }
 }
 
-/// The environment variable of a flag of `serve`.
-pub(crate) fn variable(flag: &str) -> String {
-    format!("{}_{flag}", crate::NAME).to_uppercase()
+/// The environment variable of a flag of a program's `serve`: `ANIMALS_HTTP_PORT`.
+pub(crate) fn variable(program: &str, flag: &str) -> String {
+    format!("{program}_{flag}").replace('-', "_").to_uppercase()
 }
 
-/// Lets each flag of `serve` be set by its variable, too.
-pub(crate) fn read_environment(command: Command) -> Command {
+/// Lets each flag of a program's `serve` be set by its variable, too.
+pub(crate) fn read_environment(command: Command, program: &str) -> Command {
     flags().fold(command, |command, flag| {
-        if is_service_address(&flag) {
+        if is_service_address(program, &flag) {
             return command;
         }
-        let variable = variable(&flag);
+        let variable = variable(program, &flag);
         command.mut_arg(flag, |arg| arg.env(variable).hide_env(true))
     })
 }
@@ -134,10 +149,14 @@ pub(crate) fn name_variable(
         arg.strip_prefix(flag)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     });
-    let variable = variable(flag.trim_start_matches('-'));
-    if given || std::env::var(&variable).ok().as_deref() != Some(value) {
+    let variable = command.get_subcommands().find_map(|command| {
+        let mut args = command.get_arguments();
+        let arg = args.find(|arg| arg.get_long() == flag.strip_prefix("--"))?;
+        Some(arg.get_env()?.to_string_lossy().into_owned())
+    });
+    let Some(variable) = variable.filter(|variable| !given && is_set(variable, value)) else {
         return error;
-    }
+    };
     let reason = match (
         error.get(ContextKind::ValidValue),
         std::error::Error::source(&error),
@@ -148,6 +167,10 @@ pub(crate) fn name_variable(
     };
     let text = format!("invalid value {value:?} in the environment variable {variable}: {reason}");
     command.error(ErrorKind::ValueValidation, text)
+}
+
+fn is_set(variable: &str, value: &str) -> bool {
+    std::env::var(variable).ok().as_deref() == Some(value)
 }
 
 /// The names of all flags of `serve`.
@@ -162,9 +185,9 @@ fn flags() -> impl Iterator<Item = String> {
 
 /// Whether a flag's variable is one that Kubernetes sets for a Service, such as
 /// `FACEQUALITY_HTTP_PORT=tcp://10.0.0.1:80` for one named `facequality-http`.
-fn is_service_address(flag: &str) -> bool {
+fn is_service_address(program: &str, flag: &str) -> bool {
     flag.ends_with("_port")
-        && std::env::var(variable(flag)).is_ok_and(|value| {
+        && std::env::var(variable(program, flag)).is_ok_and(|value| {
             ["tcp://", "udp://", "sctp://"]
                 .iter()
                 .any(|scheme| value.starts_with(scheme))

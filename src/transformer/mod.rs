@@ -24,7 +24,7 @@ pub use self::fill::RowMut;
 pub use self::input::{Image, Input};
 pub use self::kept::{Keeper, Kept};
 pub use self::nest::{Nest, nest};
-pub(crate) use self::passthrough::Passthrough;
+pub(crate) use self::passthrough::{Hindrance, Passthrough};
 pub use self::read::RowRef;
 pub(crate) use self::request_pixels::PixelBudget;
 pub use self::row::{Column, Columns, Row};

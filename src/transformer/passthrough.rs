@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::time::timeout_at;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout_at};
 
 use super::erased::{AnyRows, AnyTransformer};
 use super::{Column, Cx, Input, Model};
@@ -17,10 +18,22 @@ use crate::observe::timing::Stage;
 use crate::predictor;
 use crate::wire::tensor::Tensor;
 
+/// How calls of a model are made slower and worse than they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hindrance {
+    /// Calls that run at once, as on as many instances in Triton; 0 for any number.
+    pub(crate) instances: usize,
+    /// How much longer a call takes.
+    pub(crate) delay: Duration,
+    /// The share of calls that fail, from 0 to 1.
+    pub(crate) failing: f64,
+}
+
 /// A model as it is.
 #[derive(Debug)]
 pub(crate) struct Passthrough {
     model: Model,
+    instances: Semaphore,
     delay: Duration,
     failures: Failures,
 }
@@ -29,12 +42,16 @@ pub(crate) struct Passthrough {
 struct Outputs(Vec<Tensor>);
 
 impl Passthrough {
-    /// Calls take `delay` longer, and this share of them, from 0 to 1, fails.
-    pub(crate) fn new(model: Model, delay: Duration, failing: f64) -> Self {
+    pub(crate) fn new(model: Model, hindrance: Hindrance) -> Self {
+        let instances = match hindrance.instances {
+            0 => Semaphore::MAX_PERMITS,
+            instances => instances,
+        };
         Self {
             model,
-            delay,
-            failures: Failures::new(failing),
+            instances: Semaphore::new(instances),
+            delay: hindrance.delay,
+            failures: Failures::new(hindrance.failing),
         }
     }
 
@@ -44,9 +61,11 @@ impl Passthrough {
         };
         let context = cx.request();
         let _timer = context.timings.stage(Stage::Predict);
+        let end = context.deadline.instant().into();
+        let instance = timeout_at(end, self.instances.acquire()).await;
+        let _instance = instance.map_err(|_| predictor::Error::Deadline)?;
         if !self.delay.is_zero() {
-            let delay = tokio::time::sleep(self.delay);
-            let waited = timeout_at(context.deadline.instant().into(), delay).await;
+            let waited = timeout_at(end, sleep(self.delay)).await;
             waited.map_err(|_| predictor::Error::Deadline)?;
         }
         if self.failures.next() {
