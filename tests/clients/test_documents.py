@@ -1,10 +1,15 @@
 """What the documents say of flags, commands and links is so. The README's commands: test_readme.py."""
 
+import json
 import re
+import shlex
 import subprocess
 
+import pytest
 import yaml
 
+import certificates
+import images
 import processes
 
 README = (processes.ROOT / "README.md").read_text()
@@ -76,3 +81,38 @@ def test_the_yaml_of_the_migration_starts_the_binary():
     tags += [path.read_text() for path in processes.ROOT.glob("k8s/*/*/kustomization.yaml")]
     found = {tag for text in tags for tag in re.findall(r"facequality-transformer(?::|\n\s+newTag: )([\d.]+)", text)}
     assert found == {version}
+
+
+def commands_of_documents():
+    """The commands of this program in docs/, apart from the README's, which test_readme.py runs."""
+    line = r"^ {4,}(?:facequality-transformer )?((?:loadtest|verify|config|predict|predictor|serve) .*?)(?: +#.*)?$"
+    span = r"`(loadtest --images [^`]*)`"
+    found = set()
+    for document in processes.ROOT.glob("docs/*.md"):
+        text = re.sub(r"^ *```.*?^ *```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+        found |= set(re.findall(line, text, re.MULTILINE)) | set(re.findall(span, text))
+    return sorted(found)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return certificates.Certificates(tmp_path_factory.mktemp("certificates")).authority
+
+
+@pytest.mark.parametrize("command", commands_of_documents())
+def test_the_commands_of_the_documents_are_valid(command, tmp_path, authority):
+    """Their flags are there and fit each other. Nobody is at their addresses, so they end at once."""
+    words = shlex.split(re.sub(r"\$\(.*?\)", "1", command))
+    nowhere = {"http": "http://127.0.0.1:9", "https": "https://127.0.0.1:9", "grpc": "grpc://127.0.0.1:9", "grpcs": "grpcs://127.0.0.1:9"}
+    meant = {"TWICE_THE_RATE": "100", **dict.fromkeys(("FOLDER", "IMAGES", "YOUR_IMAGES"), str(images.IMAGES))}
+    words = [nowhere[word.split("://")[0]] if "://" in word else meant.get(word, word) for word in words]
+    if words[0] == "loadtest" and "--url" not in words:
+        words += ["--url", nowhere["http"]]
+    if words[0] in ("serve", "config"):
+        words[0] = "config"
+    assert words[0] != "predictor", "it would serve: see test_readme.py"
+    (tmp_path / "data").symlink_to(processes.ROOT / "data")
+    (tmp_path / "scores.json").write_text(json.dumps({image.name: 0.5 for image in images.IMAGES.iterdir()}))
+    words = [str(authority) if word == "ca.pem" else word for word in words]
+    run = subprocess.run([processes.binary(), *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode in (0, 1), f"{run.returncode}: {run.stderr}"
