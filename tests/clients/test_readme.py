@@ -6,6 +6,8 @@ import shlex
 import subprocess
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 import images
@@ -141,6 +143,18 @@ def test_programs_run(text, embedded):
     assert found == pytest.approx(scores, abs=1e-5)
     if "README.md" in text:
         assert "unrecognised image format" in run.stdout
+
+
+def test_scores_are_those_that_the_readme_names(embedded):
+    face = cv2.imdecode(np.frombuffer(images.read("face.png"), np.uint8), cv2.IMREAD_COLOR)
+    bars = cv2.copyMakeBorder(face, 0, 0, 250, 250, cv2.BORDER_CONSTANT)
+    png = lambda pixels: cv2.imencode(".png", pixels)[1].tobytes()
+    sent = [png(np.full_like(face, 255)), png(face), images.read("astronaut.jpg"), png(bars)]
+    _, _, answer = embedded.post("/v1/models/facequality:predict", images.body(*sent))
+    for text in (README, CHINESE):
+        meaning = text.split("\n## ")[1]
+        named = [float(score) for score in re.findall(r"0\.\d\d", meaning)]
+        assert named == pytest.approx(images.scores(answer), abs=0.01)
 
 
 # --- Errors on purpose -----------------------------------------------------------------------------------------------
