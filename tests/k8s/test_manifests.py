@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -62,3 +63,9 @@ def test_the_args_serve_on_one_port_and_the_probes_answer(triton, applied, tmp_p
         assert listening_ports(server.process.pid) == [port]
         for probe in ("readinessProbe", "livenessProbe"):
             assert server.get(service.container[probe]["httpGet"]["path"])[0] == 200
+
+
+def test_the_image_is_of_this_version():
+    [version] = re.findall(r'^version = "(.*)"', (processes.ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+    for overlay in manifests.OVERLAYS:
+        assert manifests.Service(manifests.applied(overlay)).container["image"] == f"facequality-transformer:{version}"
