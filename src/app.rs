@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Args, FromArgMatches};
 use futures_util::FutureExt;
 
@@ -11,7 +12,7 @@ use crate::command::{self, Stop, Task};
 use crate::service::Build;
 use crate::settings::{ServeArgs, Sources};
 
-/// Flags of the product's own models, which mean nothing for others.
+/// Flags of the product's own models, which other programs do not have.
 const PRODUCT_FLAGS: [&str; 11] = [
     "model_name",
     "predictor_model",
@@ -66,6 +67,19 @@ impl App {
             command = command.subcommand(command::loadtest::Args::augment_args(loadtest));
         }
         let matches = command::matches(&mut command, args)?;
+        if let Some((_, given)) = matches.subcommand() {
+            let foreign = PRODUCT_FLAGS.into_iter().find(|flag| {
+                let source = given
+                    .try_contains_id(flag)
+                    .ok()
+                    .and_then(|_| given.value_source(flag));
+                source == Some(ValueSource::CommandLine)
+            });
+            if let Some(flag) = foreign {
+                let problem = format!("{} has no flag --{flag}", self.name);
+                return Err(command.error(ErrorKind::UnknownArgument, problem).into());
+            }
+        }
         let build = self.build;
         match matches.subcommand() {
             Some(("config", matches)) => {
@@ -112,6 +126,7 @@ mod tests {
         assert!(!help.contains("--detect_side"), "{help}");
         assert!(help.contains("ANIMALS_HTTP_PORT"), "{help}");
         assert!(matches!(task(&["predict"]), Err(Stop::Usage(_))));
+        assert!(matches!(task(&["--detect_side=320"]), Err(Stop::Usage(_))));
         assert!(matches!(task(&["--queue=0"]), Err(Stop::Config(_))));
     }
 }

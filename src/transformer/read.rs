@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::error::{Error, Kind};
+use crate::wire::bytes_tensor::split_element;
 use crate::wire::tensor::{DataType, Tensor, fp16, fp32};
 
 /// The outputs of one call.
@@ -16,17 +17,36 @@ struct Output {
     shape: Vec<i64>,
     row_bytes: usize,
     data: Bytes,
+    /// Of BYTES, which have no size by which rows could be cut.
+    elements: Vec<Bytes>,
+}
+
+impl Output {
+    fn new(tensor: Tensor) -> Self {
+        let (datatype, shape) = (tensor.datatype(), tensor.shape()[1..].to_vec());
+        let row_bytes = tensor.byte_len() / tensor.rows().max(1);
+        let data = tensor.into_data();
+        let mut elements = Vec::new();
+        if datatype == DataType::Bytes {
+            let mut left = data.clone();
+            // Whether they are whole was checked when they arrived.
+            while let Ok(Some(element)) = split_element(&mut left) {
+                elements.push(element);
+            }
+        }
+        Self {
+            datatype,
+            shape,
+            row_bytes,
+            data,
+            elements,
+        }
+    }
 }
 
 impl Outputs {
     pub(super) fn new(tensors: Vec<Tensor>) -> Self {
-        let output = |tensor: Tensor| Output {
-            datatype: tensor.datatype(),
-            shape: tensor.shape()[1..].to_vec(),
-            row_bytes: tensor.byte_len() / tensor.rows().max(1),
-            data: tensor.into_data(),
-        };
-        Self(tensors.into_iter().map(output).collect())
+        Self(tensors.into_iter().map(Output::new).collect())
     }
 
     pub(super) fn row(&self, index: usize) -> RowRef<'_> {
@@ -61,16 +81,29 @@ impl<'a> RowRef<'a> {
         Ok(&self.output(output)?.shape)
     }
 
-    /// The bytes of an output's row, little-endian. Rows of BYTES are not cut from each other: they
-    /// are not read yet.
+    /// The elements of a BYTES output's row.
     ///
     /// # Errors
     ///
-    /// When the signature has no such output, or its elements have no size; a defect.
+    /// When the signature has no such output; a defect.
+    pub fn elements(&self, output: usize) -> Result<&'a [Bytes], Error> {
+        let output = self.output(output)?;
+        let of_row = output.shape.iter().product::<i64>() as usize;
+        let row = output
+            .elements
+            .get(self.index * of_row..(self.index + 1) * of_row);
+        row.ok_or_else(|| Error::internal("the output has no such elements of BYTES"))
+    }
+
+    /// The bytes of an output's row, little-endian.
+    ///
+    /// # Errors
+    ///
+    /// When the signature has no such output, or it is of BYTES ([`Self::elements`]); a defect.
     pub fn bytes(&self, output: usize) -> Result<&'a [u8], Error> {
         let output = self.output(output)?;
         if output.datatype.size().is_none() {
-            return Err(Error::internal("outputs of BYTES are not read by rows"));
+            return Err(Error::internal("an output of BYTES has elements"));
         }
         let begin = self.index * output.row_bytes;
         Ok(&output.data[begin..begin + output.row_bytes])
@@ -124,5 +157,27 @@ impl<'a> RowRef<'a> {
                 ),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::wire::bytes_tensor::put_element;
+
+    #[test]
+    fn elements_of_bytes_are_read_by_rows() {
+        let mut data = BytesMut::new();
+        for element in ["a", "", "long", "d"] {
+            put_element(&mut data, element.as_bytes()).unwrap();
+        }
+        let tensor = Tensor::new(DataType::Bytes, vec![2, 2], data.freeze());
+        let outputs = Outputs::new(vec![tensor]);
+        assert_eq!(outputs.row(0).elements(0).unwrap(), ["a", ""]);
+        assert_eq!(outputs.row(1).elements(0).unwrap(), ["long", "d"]);
+        assert!(outputs.row(2).elements(0).is_err());
+        assert!(outputs.row(0).values(0).is_err());
     }
 }
