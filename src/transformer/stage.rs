@@ -47,6 +47,9 @@ const MAX_FETCHES: usize = 8;
 /// filled. Their tensors are memory.
 const MAX_CALLS: usize = 16;
 
+/// Bytes of a call's outputs from which they are read on a pixel thread, as a detector's maps are.
+const OFFLOAD_BYTES: usize = 64 * 1024;
+
 /// What all requests share.
 #[derive(Clone, Debug)]
 pub(crate) struct Resources {
@@ -124,10 +127,11 @@ impl<'a> Cx<'a> {
         model: &Model,
         images: Vec<Image>,
         fill: impl Fn(&[u8], &mut RowMut, &mut Scratch) -> Result<K, Error> + Send + Sync + 'static,
-        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync,
+        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync + 'static,
     ) -> Result<Rows<O>, Error>
     where
         K: Send + 'static,
+        O: Send + 'static,
     {
         let count = images.len();
         let pixels = self.resources.pixel_budget.admit(&images)?;
@@ -178,11 +182,12 @@ impl<'a> Cx<'a> {
         model: &Model,
         values: Vec<T>,
         fill: impl Fn(T, &mut RowMut, &mut Scratch) -> Result<K, Error> + Send + Sync + 'static,
-        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync,
+        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync + 'static,
     ) -> Result<Rows<O>, Error>
     where
         T: Send + 'static,
         K: Send + 'static,
+        O: Send + 'static,
     {
         let source = (values.len(), stream::iter(values).map(Ok));
         let fill = move |value, row: &mut RowMut, scratch: &mut WorkerScratch| {
@@ -201,8 +206,12 @@ impl<'a> Cx<'a> {
         &self,
         model: &Model,
         tensors: Vec<Tensor>,
-        read: impl Fn(RowRef<'_>) -> Result<O, Error> + Send + Sync,
-    ) -> Result<Rows<O>, Error> {
+        read: impl Fn(RowRef<'_>) -> Result<O, Error> + Send + Sync + 'static,
+    ) -> Result<Rows<O>, Error>
+    where
+        O: Send + 'static,
+    {
+        let read = Arc::new(move |(), row: RowRef<'_>| read(row));
         let form = self.form(model)?;
         let count = tensors.first().map_or(0, Tensor::rows);
         let mut inputs: Vec<_> = tensors
@@ -220,12 +229,12 @@ impl<'a> Cx<'a> {
                     // They are a part of the body, whose bytes are reserved.
                     reserved: self.resources.bytes.reserve_now(0),
                 },
+                Arc::clone(&read),
             ));
         }
         let mut results: Vec<_> = (0..count).map(|_| None).collect();
-        while let Some(answer) = calls.next().await {
-            let (outputs, kept) = answer?;
-            self.read(model, &outputs, kept, &|(), row| read(row), &mut results)?;
+        while let Some(rows) = calls.next().await {
+            place(rows?, &mut results);
         }
         complete(results)
     }
@@ -238,19 +247,20 @@ impl<'a> Cx<'a> {
         model: &Model,
         (count, source): (usize, impl Stream<Item = Result<T, Error>>),
         fill: impl Fn(T, &mut RowMut, &mut WorkerScratch) -> Result<K, Error> + Send + Sync + 'static,
-        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync,
+        read: impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync + 'static,
         stop: impl Fn(usize, Error) -> Result<Error, Error> + Send,
     ) -> Result<Rows<O>, Error>
     where
         T: Send + 'static,
         K: Send + 'static,
+        O: Send + 'static,
     {
         if count == 0 {
             return Ok(Vec::new());
         }
         let form = self.form(model)?;
         let mut preprocess = Some(self.request.timings.stage(Stage::Preprocess));
-        let fill = Arc::new(fill);
+        let (fill, read) = (Arc::new(fill), Arc::new(read));
         let chunks = Chunks::new(&self.resources.bytes);
         let threads = &self.resources.pixels;
         let filled = source
@@ -268,10 +278,7 @@ impl<'a> Cx<'a> {
         while preprocess.is_some() || !calls.is_empty() {
             tokio::select! {
                 biased;
-                Some(answer) = calls.next(), if !calls.is_empty() => {
-                    let (outputs, kept) = answer?;
-                    self.read(model, &outputs, kept, &read, &mut results)?;
-                }
+                Some(rows) = calls.next(), if !calls.is_empty() => place(rows?, &mut results),
                 row = filled.next(), if preprocess.is_some() && calls.len() < MAX_CALLS => {
                     let Some(row) = row else {
                         preprocess = None;
@@ -288,7 +295,7 @@ impl<'a> Cx<'a> {
                     if next == count {
                         preprocess = None;
                     }
-                    calls.extend(full.map(|full| self.call(model, full)));
+                    calls.extend(full.map(|full| self.call(model, full, Arc::clone(&read))));
                 }
                 // The predictor sees to the deadline of its calls.
                 () = &mut late, if preprocess.is_some() => return Err(too_late(self.request)),
@@ -310,29 +317,49 @@ impl<'a> Cx<'a> {
         }
     }
 
-    async fn call<K>(&self, model: &Model, full: Full<K>) -> Result<(Outputs, KeptRows<K>), Error> {
-        let _timer = self.request.timings.stage(Stage::Predict);
-        let _reserved = full.reserved;
-        let outputs = model.0.infer(full.inputs, self.request).await;
-        let outputs = outputs.map_err(|error| self.name_model(model, error.into()))?;
-        Ok((Outputs::new(outputs), full.kept))
-    }
-
-    /// A wrong value fails the whole request: it says that the predictor is broken.
-    fn read<K, O>(
+    /// The rows of one call, read from its outputs. A wrong value fails the whole request: it says that
+    /// the predictor is broken.
+    async fn call<K, O>(
         &self,
         model: &Model,
-        outputs: &Outputs,
-        kept: KeptRows<K>,
-        read: &impl Fn(K, RowRef<'_>) -> Result<O, Error>,
-        results: &mut [Option<Result<O, Error>>],
-    ) -> Result<(), Error> {
+        full: Full<K>,
+        read: Arc<impl Fn(K, RowRef<'_>) -> Result<O, Error> + Send + Sync + 'static>,
+    ) -> Result<Vec<(usize, O)>, Error>
+    where
+        K: Send + 'static,
+        O: Send + 'static,
+    {
+        let predict = self.request.timings.stage(Stage::Predict);
+        let reserved = full.reserved;
+        let outputs = model.0.infer(full.inputs, self.request).await;
+        drop((reserved, predict));
+        let outputs = outputs.map_err(|error| self.name_model(model, error.into()))?;
         let _timer = self.request.timings.stage(Stage::Postprocess);
-        for (line, (index, kept)) in kept.into_iter().enumerate() {
-            let row = read(kept, outputs.row(line));
-            results[index] = Some(Ok(row.map_err(|error| self.name_model(model, error))?));
-        }
-        Ok(())
+        let offload = outputs.iter().map(Tensor::byte_len).sum::<usize>() >= OFFLOAD_BYTES;
+        let work = move || read_rows(&Outputs::new(outputs), full.kept, &*read);
+        let rows = if offload {
+            self.resources.pixels.run(move |_| work()).await?
+        } else {
+            work()
+        };
+        rows.map_err(|error| self.name_model(model, error))
+    }
+}
+
+fn read_rows<K, O>(
+    outputs: &Outputs,
+    kept: KeptRows<K>,
+    read: &impl Fn(K, RowRef<'_>) -> Result<O, Error>,
+) -> Result<Vec<(usize, O)>, Error> {
+    let kept = kept.into_iter().enumerate();
+    kept.map(|(line, (index, kept))| Ok((index, read(kept, outputs.row(line))?)))
+        .collect()
+}
+
+/// Puts rows where their images are.
+fn place<O>(rows: Vec<(usize, O)>, results: &mut [Option<Result<O, Error>>]) {
+    for (index, row) in rows {
+        results[index] = Some(Ok(row));
     }
 }
 
