@@ -104,6 +104,8 @@ def test_commands_run(block, embedded):
     with contextlib.ExitStack() as stack:
         for line in map(ports.replaced, block.splitlines()):
             words = program(line)
+            if line.startswith("docker build "):
+                assert line in (processes.ROOT / "Dockerfile").read_text()
             if line.startswith("docker "):
                 continue
             if words is not None and is_server(words):
