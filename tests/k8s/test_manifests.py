@@ -52,7 +52,10 @@ def listening_ports(pid):
 def test_the_args_serve_on_one_port_and_the_probes_answer(triton, applied, tmp_path, monkeypatch):
     service = manifests.Service(manifests.applied(*applied))
     [port] = processes.free_ports(1)
-    args = replaced(service.args, {"--predictor_host": triton.grpc, "--http_port": str(port)})
+    # By name where the manifest gives a name to look up.
+    looked_up = service.settings["predictor_host"].startswith("dns:///")
+    host = f"dns:///localhost:{triton.grpc_port}" if looked_up else triton.grpc
+    args = replaced(service.args, {"--predictor_host": host, "--http_port": str(port)})
     tls = None
     if variables := service.container.get("env"):
         files = Certificates(tmp_path)
