@@ -14,6 +14,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READY_WITHIN_SECONDS = 60
+# Flags of a Triton that loads nothing but the predecessor's model, which takes a fifth of the time.
+ONE_MODEL = ["--model-control-mode=explicit", "--load-model=face_quality_trt_fp16"]
 
 
 def binary():

@@ -9,13 +9,12 @@ import images
 import processes
 
 PREDICT = "/v1/models/facequality:predict"
-MODELS = ["--model-control-mode=explicit", "--load-model=face_quality_trt_fp16"]
 
 
 @pytest.fixture(scope="module", params=[("triton-old", "2.36.0"), ("triton", "2.51.0")], ids=lambda param: param[1])
 def versioned(request):
     venv, version = request.param
-    with processes.triton(*MODELS, venv=venv) as server:
+    with processes.triton(*processes.ONE_MODEL, venv=venv) as server:
         assert json.loads(server.get("/v2")[2])["version"] == version
         yield server
 

@@ -12,5 +12,5 @@ import processes  # noqa: E402
 
 @pytest.fixture(scope="session")
 def triton():
-    with processes.triton() as server:
+    with processes.triton(*processes.ONE_MODEL) as server:
         yield server

@@ -9,8 +9,6 @@ import manifests
 import processes
 from test_manifests import replaced
 
-MODEL = ["--model-control-mode=explicit", "--load-model=face_quality_trt_fp16"]
-
 
 @contextlib.contextmanager
 def transformer(service, predictor_host):
@@ -24,7 +22,7 @@ def transformer(service, predictor_host):
 def triton_of(service, documents):
     """A Triton of its own, with the manifest's time for what it has taken."""
     seconds = manifests.flag(manifests.triton_container(documents, service)["args"], "--exit-timeout-secs")
-    return processes.triton(*MODEL, f"--exit-timeout-secs={seconds}")
+    return processes.triton(*processes.ONE_MODEL, f"--exit-timeout-secs={seconds}")
 
 
 @pytest.fixture
