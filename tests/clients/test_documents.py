@@ -113,3 +113,13 @@ def test_the_commands_of_the_documents_are_valid(command, tmp_path, authority):
     words = [str(authority) if word == "ca.pem" else word for word in words]
     run = subprocess.run([processes.binary(), *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode in (0, 1), f"{run.returncode}: {run.stderr}"
+
+
+def test_the_curls_of_the_protocol_are_answered(embedded):
+    calls = re.findall(r"^    (curl .*127\.0\.0\.1:8080.*)$", (processes.ROOT / "docs/PROTOCOL.md").read_text(), re.MULTILINE)
+    assert calls
+    for call in calls:
+        command = shlex.split(call.replace("127.0.0.1:8080", embedded.http)) + ["--fail"]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=processes.ROOT, timeout=120)
+        assert run.returncode == 0, run.stderr
+        json.loads(run.stdout)
