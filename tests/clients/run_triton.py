@@ -61,7 +61,9 @@ import triton_python_backend_utils as pb
 
 class TritonPythonModel:
     def initialize(self, _):
-        self.session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # more of them wait for each other by spinning
+        self.session = onnxruntime.InferenceSession("{file}", options, providers=["CPUExecutionProvider"])
 
     def execute(self, requests):
         time.sleep({delay_ms} / 1000)
@@ -111,6 +113,16 @@ def write_onnx_model(repository, name, file, dims, outputs, datatype="TYPE_FP32"
     )
 
 
+def write_centerface(repository):
+    maps = {"537": [1, -1, -1], "538": [2, -1, -1], "539": [2, -1, -1], "540": [10, -1, -1]}
+    write_onnx_model(repository, "centerface", "centerface.onnx", [3, -1, -1], maps)
+
+
+def write_face_quality(repository, datatype):
+    name = f"face_quality_{datatype.lower()}"
+    write_onnx_model(repository, name, "face_quality.onnx", [3, 112, 112], {"1346": [1]}, f"TYPE_{datatype}")
+
+
 def write_stand_ins(repository, configs, delay_ms):
     """The models of a repository for TensorRT, by their own configurations; the embedded ones stand in for the plans."""
     files = {"centerface": "centerface.onnx", "face_quality_trt_fp16": "face_quality.onnx"}
@@ -135,12 +147,9 @@ def write_repository(repository):
     write_model(repository, "slow", 1, delay_ms=500, more=DYNAMIC_BATCHING)
 
     # The embedded models, as Triton would have them.
-    maps = {"537": [1, -1, -1], "538": [2, -1, -1], "539": [2, -1, -1], "540": [10, -1, -1]}
-    write_onnx_model(repository, "centerface", "centerface.onnx", [3, -1, -1], maps)
+    write_centerface(repository)
     for datatype in ["FP32", "FP16", "UINT8"]:
-        name = f"face_quality_{datatype.lower()}"
-        side = [3, 112, 112]
-        write_onnx_model(repository, name, "face_quality.onnx", side, {"1346": [1]}, f"TYPE_{datatype}")
+        write_face_quality(repository, datatype)
 
 
 def write_backends(backends):
