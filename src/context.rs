@@ -19,6 +19,8 @@ pub struct RequestContext {
     pub headers: HeaderMap,
     /// The caller's `priority` in the predictor's queue, as Triton's request parameter of this name.
     pub priority: Option<i64>,
+    /// Outputs that the caller asks for and that are made on request only.
+    pub outputs_on_request: Vec<String>,
     /// When the caller stops waiting, counted from the request's first byte.
     pub deadline: Deadline,
     /// Where its time goes.
@@ -35,6 +37,7 @@ impl RequestContext {
             model: String::new(),
             headers: HeaderMap::new(),
             priority: None,
+            outputs_on_request: Vec::new(),
             deadline,
             timings: Arc::new(Timings::start()),
             span: Span::current(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prometheus::IntGauge;
 
 use super::Refusal;
@@ -101,6 +102,25 @@ impl ByteReservation {
         let before = self.permit.amount();
         self.permit.shrink_to(bytes);
         self.gauge.sub(signed(before - self.permit.amount()));
+    }
+
+    /// These bytes, reserved for as long as they or a clone of them live.
+    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held {
+            bytes,
+            _reserved: self,
+        })
+    }
+}
+
+struct Held {
+    bytes: Bytes,
+    _reserved: ByteReservation,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -1,6 +1,7 @@
 //! The only place that knows faces: the models, the names of their tensors and their defaults.
 
 mod align;
+mod crop_output;
 mod detection;
 mod detector;
 mod photo;

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::crop_output::{self, CropKeeper, CropPixels};
 use super::{Crop, Detection, Detector, SIDE, SOURCE, align};
 use crate::error::Error;
 use crate::pixel::{Normalize, Options, Scratch};
@@ -43,7 +44,7 @@ pub struct FacePhoto {
 }
 
 /// A face of a photo.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Face {
     /// The quality, FP32 widened to a double.
     score: f64,
@@ -54,10 +55,13 @@ pub struct Face {
     landmarks: [[f32; 2]; 5],
     /// How certain the detector is, 0–1.
     detection: f32,
+    /// What the quality model was given.
+    #[serde(skip)]
+    crop: CropPixels,
 }
 
 /// The faces of a photo, the best score first.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct Faces(Vec<Face>);
 
@@ -87,10 +91,10 @@ impl Transformer for FacePhoto {
 
     async fn run(&self, input: Input, cx: &Cx<'_>) -> Result<Rows<Faces>, Error> {
         let (crops, nest) = nest(self.detector.detect(input.images()?, cx).await?);
-        let options = self.options;
+        let (options, keeper) = (self.options, CropKeeper::new(cx));
         let fill = move |crop: Crop, row: &mut RowMut, scratch: &mut Scratch| {
             fill_crop(&crop, &options, row, scratch)?;
-            Ok(crop.detection)
+            Ok((crop.detection, keeper.keep(row)?))
         };
         let scored = cx.values(&self.quality, crops, fill, Face::read).await?;
         let photos = nest.fold(scored).into_iter();
@@ -119,12 +123,13 @@ fn fill_crop(
 }
 
 impl Face {
-    fn read(face: Detection, row: RowRef<'_>) -> Result<Self, Error> {
+    fn read((face, crop): (Detection, CropPixels), row: RowRef<'_>) -> Result<Self, Error> {
         Ok(Self {
             score: f64::from(row.number(0)?),
             rect: face.rect,
             landmarks: face.landmarks,
             detection: face.confidence,
+            crop,
         })
     }
 }
@@ -150,6 +155,7 @@ impl Row for Faces {
             Column::new("landmarks", DataType::Fp32, &[5, 2]),
             Column::new("detection", DataType::Fp32, &[1]),
             Column::new("image_index", DataType::Int32, &[1]),
+            crop_output::column(),
         ]
     }
 
@@ -160,6 +166,7 @@ impl Row for Faces {
             to.fp32("landmarks", face.landmarks.as_flattened())?;
             to.fp32("detection", &[face.detection])?;
             to.int32("image_index", &[image as i32])?;
+            face.crop.write(to)?;
         }
         Ok(())
     }

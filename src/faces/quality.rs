@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::crop_output::{self, CropKeeper, CropPixels};
 use super::{SIDE, SOURCE};
 use crate::error::Error;
 use crate::pixel::{Normalize, Options};
@@ -20,9 +21,12 @@ pub struct FaceQuality {
 }
 
 /// The quality of one face, FP32 widened to a double.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Score {
     score: f64,
+    /// What the model was given.
+    #[serde(skip)]
+    crop: CropPixels,
 }
 
 impl FaceQuality {
@@ -57,6 +61,7 @@ impl Transformer for FaceQuality {
         let options = self.options;
         match input {
             Input::Images(images) => {
+                let keeper = CropKeeper::new(cx);
                 cx.images(
                     &self.model,
                     images,
@@ -68,22 +73,26 @@ impl Transformer for FaceQuality {
                             &options,
                             &Normalize::CENTERED,
                             scratch,
-                        )
+                        )?;
+                        keeper.keep(row)
                     },
-                    |(), row| Score::read(row),
+                    Score::read,
                 )
                 .await
             }
-            Input::Tensors(tensors) => cx.tensors(&self.model, tensors, Score::read).await,
+            Input::Tensors(tensors) => {
+                let read = |row: RowRef<'_>| Score::read(CropPixels::NONE, row);
+                cx.tensors(&self.model, tensors, read).await
+            }
         }
     }
 }
 
 impl Score {
     /// The score in the model's output.
-    fn read(row: RowRef<'_>) -> Result<Self, Error> {
+    fn read(crop: CropPixels, row: RowRef<'_>) -> Result<Self, Error> {
         let score = f64::from(row.number(0)?);
-        Ok(Self { score })
+        Ok(Self { score, crop })
     }
 }
 
@@ -95,14 +104,19 @@ impl Row for Score {
     }
 
     fn columns() -> Vec<Column> {
-        vec![Column::new(OUTPUT, DataType::Fp32, &[1])]
+        vec![
+            Column::new(OUTPUT, DataType::Fp32, &[1]),
+            crop_output::column(),
+        ]
     }
 
     fn write(&self, _: usize, to: &mut Columns) -> Result<(), Error> {
-        to.fp32(OUTPUT, &[self.score as f32])
+        to.fp32(OUTPUT, &[self.score as f32])?;
+        self.crop.write(to)
     }
 
     fn write_failed(_: usize, to: &mut Columns) -> Result<(), Error> {
-        to.fp32(OUTPUT, &[f32::NAN])
+        to.fp32(OUTPUT, &[f32::NAN])?;
+        CropPixels::write_failed(to)
     }
 }

@@ -75,6 +75,7 @@ impl InferenceService for Scripted {
             tensors: vec![TensorSpec::fp32("input.1", &[1, 2, 2])],
             tensors_shown: true,
             outputs: vec![TensorSpec::fp32("score", &[1])],
+            outputs_on_request: Vec::new(),
             output_alias: Some("1346".to_owned()),
             always_raw: self.max_batch > 0,
         })

@@ -1,6 +1,7 @@
 //! The Open Inference Protocol over REST.
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::rest::RestRequest;
 use super::v1::without_mark;
@@ -12,7 +13,8 @@ use crate::quote::quote;
 use crate::transport::Body;
 use crate::transport::compression::Encoding;
 use crate::wire::triton::{
-    ModelConfigRequest, ModelMetadataRequest, ModelStatisticsRequest, RepositoryIndexRequest,
+    ModelConfigRequest, ModelInferResponse, ModelMetadataRequest, ModelStatisticsRequest,
+    RepositoryIndexRequest,
 };
 use crate::wire::v1::{ModelStatus, Models};
 use crate::wire::v2;
@@ -181,9 +183,18 @@ impl V2Router<'_> {
             .infer(infer.message, infer.base64_elements, &mut request.context)
             .await?;
         drop(body.reserved);
-        let response =
-            v2::response::to_json(&response, &infer.encoding).map_err(Error::internal)?;
-        Ok(encoded(response, &request.head.headers))
+        let values = response.outputs.iter();
+        let values = values.map(|output| output.shape.iter().product::<i64>() as usize);
+        let values = values.sum();
+        let accepted = Encoding::accepted(&request.head.headers);
+        let encode = move || encode(&response, &infer.encoding, accepted);
+        let mut encoded = self.settings.body.pool.run(values, encode).await??;
+        if !request.context.outputs_on_request.is_empty() {
+            // They may be larger than what was sent, and the caller slow to read them.
+            let reserved = self.settings.body.budget.reserve_now(encoded.body.len());
+            encoded.body = reserved.hold(encoded.body);
+        }
+        Ok(encoded.into_response())
     }
 }
 
@@ -213,26 +224,48 @@ pub(super) fn unknown_route() -> Error {
     )
 }
 
+/// A response as it is sent.
+struct Encoded {
+    body: Bytes,
+    /// Bytes of the JSON, if there is binary data behind it.
+    json_length: Option<usize>,
+    encoding: Option<HeaderValue>,
+}
+
 /// The response, compressed if the caller accepts that.
-fn encoded(response: v2::response::EncodedResponse, headers: &HeaderMap) -> Response<Body> {
-    let (body, encoding) = match Encoding::accepted(headers) {
-        Some(encoding) => encoding.compress(response.body),
-        None => (response.body, None),
+fn encode(
+    response: &ModelInferResponse,
+    encoding: &OutputEncoding,
+    accepted: Option<Encoding>,
+) -> Result<Encoded, Error> {
+    let written = v2::response::to_json(response, encoding).map_err(Error::internal)?;
+    let (body, encoding) = match accepted {
+        Some(encoding) => encoding.compress(written.body),
+        None => (written.body, None),
     };
-    let content_type = match response.json_length {
-        Some(_) => "application/octet-stream",
-        None => "application/json",
-    };
-    let json_length = response.json_length;
-    let mut response = response::bytes(StatusCode::OK, content_type, body);
-    let headers = response.headers_mut();
-    if let Some(length) = json_length {
-        headers.insert(v2::JSON_LENGTH, HeaderValue::from(length));
+    Ok(Encoded {
+        body,
+        json_length: written.json_length,
+        encoding,
+    })
+}
+
+impl Encoded {
+    fn into_response(self) -> Response<Body> {
+        let content_type = match self.json_length {
+            Some(_) => "application/octet-stream",
+            None => "application/json",
+        };
+        let mut response = response::bytes(StatusCode::OK, content_type, self.body);
+        let headers = response.headers_mut();
+        if let Some(length) = self.json_length {
+            headers.insert(v2::JSON_LENGTH, HeaderValue::from(length));
+        }
+        if let Some(encoding) = self.encoding {
+            headers.insert(http::header::CONTENT_ENCODING, encoding);
+        }
+        response
     }
-    if let Some(encoding) = encoding {
-        headers.insert(http::header::CONTENT_ENCODING, encoding);
-    }
-    response
 }
 
 #[cfg(test)]

@@ -27,11 +27,16 @@ impl InferenceService for Engine {
 
     fn describe(&self, model: &str) -> Result<ModelDescription, Error> {
         let form = self.form(model)?;
-        let outputs = form.columns.iter().map(|column| TensorSpec {
-            name: column.name.to_string(),
-            datatype: column.datatype,
-            row: column.row.clone(),
-        });
+        let outputs = |on_request: bool| {
+            let columns = form.columns.iter();
+            let columns = columns.filter(move |column| column.on_request == on_request);
+            let outputs = columns.map(|column| TensorSpec {
+                name: column.name.to_string(),
+                datatype: column.datatype,
+                row: column.row.clone(),
+            });
+            outputs.collect::<Vec<_>>()
+        };
         let ragged = form.columns.iter().any(|column| column.name == IMAGE_INDEX);
         let max_batch = match form.tensors.map(Model::readiness) {
             Some(Readiness::Ready { max_batch, .. }) if form.passthrough => max_batch,
@@ -58,7 +63,12 @@ impl InferenceService for Engine {
                 .tensors
                 .map_or_else(Vec::new, |model| TensorSpec::of(&model.inputs())),
             tensors_shown: form.passthrough,
-            outputs: outputs.collect(),
+            outputs: outputs(false),
+            outputs_on_request: if form.images {
+                outputs(true)
+            } else {
+                Vec::new()
+            },
             output_alias: predictors_output.map(|output| output.name.clone()),
             always_raw: form.passthrough,
         })
@@ -94,7 +104,7 @@ impl InferenceService for Engine {
         };
         let rows = Self::run(self, input, Some(image_errors), context).await?;
         let errors = report_errors.then(|| errors(&*rows)).transpose()?;
-        let mut outputs = rows.outputs()?;
+        let mut outputs = rows.outputs(&context.outputs_on_request)?;
         outputs.extend(errors);
         Ok(outputs)
     }

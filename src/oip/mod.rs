@@ -139,6 +139,11 @@ impl OpenInference {
                 validate(request, &description, base64_elements)
             })
             .await??;
+        let on_request = model.outputs_on_request.iter().map(|output| &output.name);
+        context.outputs_on_request = on_request
+            .filter(|name| outputs.contains(name))
+            .cloned()
+            .collect();
         let report_errors = outputs.iter().any(|output| output == ERRORS);
         let tensors = self.service.run(input, report_errors, context).await;
         let tensors = tensors.map_err(|error| match (error.image, model.images) {
@@ -146,7 +151,8 @@ impl OpenInference {
             _ => error,
         })?;
         let raw = raw || model.always_raw;
-        Ok(response(id, &model, outputs, tensors, raw))
+        let made = &context.outputs_on_request;
+        Ok(response(id, &model, made, outputs, tensors, raw))
     }
 }
 
@@ -159,10 +165,11 @@ fn integer(request: &ModelInferRequest, name: &str) -> Option<i64> {
     }
 }
 
-/// The outputs of these names.
+/// The outputs of these names; `made` are those on request.
 fn response(
     id: String,
     model: &ModelDescription,
+    made: &[String],
     names: Vec<String>,
     tensors: Vec<Tensor>,
     raw: bool,
@@ -175,6 +182,7 @@ fn response(
     };
     let own = model.outputs.iter().map(|output| output.name.as_str());
     let outputs: Vec<_> = own
+        .chain(made.iter().map(String::as_str))
         .chain([ERRORS])
         .zip(tensors)
         .map(|(name, tensor)| {

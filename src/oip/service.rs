@@ -31,6 +31,9 @@ pub(crate) struct ModelDescription {
     pub tensors_shown: bool,
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
+    /// Those that are made of images, for callers who ask for them, in this order behind the others.
+    /// Metadata does not show them: generic clients ask for every output that is shown.
+    pub outputs_on_request: Vec<TensorSpec>,
     /// Another name under which the first output is given to callers that request it.
     pub output_alias: Option<String>,
     /// Outputs are raw even when the inputs were typed.

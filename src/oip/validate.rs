@@ -76,6 +76,9 @@ pub(super) fn validate(
         })
         .collect();
     let input = self::input(given, model, base64_elements)?;
+    if let Input::Tensors(_) = input {
+        check_of_images(&outputs, model)?;
+    }
     Ok(ValidatedRequest {
         input,
         outputs,
@@ -176,7 +179,10 @@ fn check_outputs(
     model: &ModelDescription,
 ) -> Result<Vec<String>, Error> {
     let mut names: Vec<String> = Vec::new();
-    let own = |name: &str| model.outputs.iter().any(|output| output.name == name);
+    let own = |name: &str| {
+        let mut outputs = model.outputs.iter().chain(&model.outputs_on_request);
+        outputs.any(|output| output.name == name)
+    };
     for output in requested {
         let name = &output.name;
         let errors = model.images.is_some() && name == ERRORS;
@@ -201,6 +207,18 @@ fn check_outputs(
         names.extend(model.outputs.iter().map(|output| output.name.clone()));
     }
     Ok(names)
+}
+
+/// Refuses outputs that tensors cannot give.
+fn check_of_images(outputs: &[String], model: &ModelDescription) -> Result<(), Error> {
+    let of_images = &model.outputs_on_request;
+    match of_images.iter().find(|of| outputs.contains(&of.name)) {
+        Some(output) => Err(invalid(format!(
+            "output {:?} is made of images; model {:?} was given tensors",
+            output.name, model.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Either every input is raw or none is.

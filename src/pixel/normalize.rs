@@ -35,6 +35,12 @@ impl Normalize {
         (f32::from(sample) - self.mean[colour]) * self.scale[colour]
     }
 
+    /// The byte of a colour whose value is nearest to this one.
+    pub(super) fn sample(&self, colour: usize, value: f32) -> u8 {
+        // A number beyond the bytes is the last of them.
+        (value / self.scale[colour] + self.mean[colour]).round() as u8
+    }
+
     /// The FP32 values of one colour's bytes, to the four bytes at their places.
     pub(super) fn fp32(&self, colour: usize, samples: &[u8], values: &mut [u8]) {
         fp32(samples, self.mean[colour], self.scale[colour], values);
@@ -100,6 +106,7 @@ mod tests {
                 let at = usize::from(sample);
                 assert_eq!(wide[at * 4..][..4], value.to_le_bytes());
                 assert_eq!(narrow[at * 2..][..2], half::bits(value).to_le_bytes());
+                assert_eq!(normalize.sample(colour, value), sample);
             }
         }
     }

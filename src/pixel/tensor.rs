@@ -62,6 +62,24 @@ impl TensorFormat {
         width * height * 3 * self.value_bytes()
     }
 
+    /// The pixels that were written, row by row, red, green and blue: the byte whose value is nearest.
+    pub fn pixels(&self, tensor: &[u8]) -> Vec<u8> {
+        let count = tensor.len() / (3 * self.value_bytes());
+        let mut rgb = vec![0; 3 * count];
+        for (at, value) in tensor.chunks_exact(self.value_bytes()).enumerate() {
+            let (pixel, place) = match self.layout {
+                Layout::Nchw => (at % count, at / count),
+                Layout::Nhwc => (at / 3, at % 3),
+            };
+            let colour = match self.colours {
+                Colours::Rgb => place,
+                Colours::Bgr => 2 - place,
+            };
+            rgb[3 * pixel + colour] = self.values.sample(colour, value);
+        }
+        rgb
+    }
+
     const fn value_bytes(&self) -> usize {
         match self.values {
             Values::Uint8 => 1,
@@ -114,6 +132,20 @@ impl Values {
             Self::Uint8 => values[..samples.len()].copy_from_slice(samples),
             Self::Fp16(normalize) => normalize.fp16(colour, samples, values),
             Self::Fp32(normalize) => normalize.fp32(colour, samples, values),
+        }
+    }
+
+    /// The byte of a colour whose value this is.
+    fn sample(&self, colour: usize, value: &[u8]) -> u8 {
+        match (self, value) {
+            (Self::Fp16(normalize), &[a, b]) => {
+                let value = ::half::f16::from_le_bytes([a, b]).to_f32();
+                normalize.sample(colour, value)
+            }
+            (Self::Fp32(normalize), &[a, b, c, d]) => {
+                normalize.sample(colour, f32::from_le_bytes([a, b, c, d]))
+            }
+            _ => value.first().copied().unwrap_or_default(),
         }
     }
 
@@ -271,6 +303,7 @@ mod tests {
                         let mut tensor = vec![0xAA; format.byte_len(size)];
                         image.write(size, &format, &mut resizer, &mut tensor);
                         assert_eq!(tensor, expected(&resized, size, &format), "{format:?}");
+                        assert_eq!(format.pixels(&tensor), resized, "{format:?}");
                         let mut behind = BytesMut::from(&b"before"[..]);
                         image.append(size, &format, &mut resizer, &mut behind);
                         assert_eq!(behind[6..], tensor);

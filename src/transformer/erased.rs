@@ -80,12 +80,13 @@ pub(crate) trait AnyRows: Send {
     /// The element of `predictions`; null for an image that failed.
     fn prediction(&self, index: usize) -> serde_json::Result<Box<RawValue>>;
 
-    /// The outputs over V2 and gRPC; images that failed have what stands for them.
+    /// The outputs over V2 and gRPC, behind them those `on_request` that are asked for; images that
+    /// failed have what stands for them.
     ///
     /// # Errors
     ///
     /// When they cannot be written; a defect.
-    fn outputs(self: Box<Self>) -> Result<Vec<Tensor>, Error>;
+    fn outputs(self: Box<Self>, on_request: &[String]) -> Result<Vec<Tensor>, Error>;
 }
 
 impl<R: Row> AnyRows for Rows<R> {
@@ -111,8 +112,8 @@ impl<R: Row> AnyRows for Rows<R> {
         }
     }
 
-    fn outputs(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
-        let mut columns = Columns::new(R::columns());
+    fn outputs(self: Box<Self>, on_request: &[String]) -> Result<Vec<Tensor>, Error> {
+        let mut columns = Columns::new(R::columns(), on_request);
         for (image, row) in self.iter().enumerate() {
             match row {
                 Ok(row) => row.write(image, &mut columns)?,

@@ -125,6 +125,13 @@ impl RowMut {
         }
     }
 
+    /// The pixels of an image that [`Self::encoded_image`] or [`Self::image`] has filled an input's row
+    /// with, from the very values that are sent: row by row, red, green and blue.
+    pub fn pixels(&self, input: usize, normalize: &Normalize) -> Vec<u8> {
+        let row = &self.inputs[input];
+        format(row.datatype, normalize).pixels(&row.values)
+    }
+
     /// That every input has as many bytes as its shape says.
     pub(super) fn check(&self) -> Result<(), Error> {
         for (index, row) in self.inputs.iter().enumerate() {

@@ -98,6 +98,7 @@ impl AnyTransformer for Passthrough {
             name: output.name.clone().into(),
             datatype: output.preferred(),
             row: output.row.clone(),
+            on_request: false,
         };
         outputs.map(column).collect()
     }
@@ -133,7 +134,7 @@ impl AnyRows for Outputs {
         to_raw_value(&())
     }
 
-    fn outputs(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
+    fn outputs(self: Box<Self>, _: &[String]) -> Result<Vec<Tensor>, Error> {
         Ok(self.0)
     }
 }

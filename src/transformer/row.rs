@@ -68,6 +68,8 @@ pub struct Column {
     pub datatype: DataType,
     /// The shape of one line.
     pub row: Vec<i64>,
+    /// Whether it is made only for callers who ask for it by its name.
+    pub on_request: bool,
 }
 
 impl Column {
@@ -77,6 +79,16 @@ impl Column {
             name: Cow::Borrowed(name),
             datatype,
             row: row.to_vec(),
+            on_request: false,
+        }
+    }
+
+    /// The same, made only for callers who ask for it: [`Cx::wants`](super::Cx::wants) tells. Metadata
+    /// does not show it, since generic clients ask for every output that is shown.
+    pub fn on_request(self) -> Self {
+        Self {
+            on_request: true,
+            ..self
         }
     }
 }
@@ -86,9 +98,20 @@ impl Column {
 pub struct Columns(Vec<(Column, BytesMut, usize)>);
 
 impl Columns {
-    pub(super) fn new(columns: Vec<Column>) -> Self {
-        let columns = columns.into_iter();
+    /// The outputs that are always made and, behind them, those `on_request` that are asked for.
+    pub(super) fn new(columns: Vec<Column>, on_request: &[String]) -> Self {
+        let (asked, always): (Vec<_>, Vec<_>) =
+            columns.into_iter().partition(|column| column.on_request);
+        let asked = asked
+            .into_iter()
+            .filter(|column| on_request.iter().any(|name| *name == column.name));
+        let columns = always.into_iter().chain(asked);
         Self(columns.map(|column| (column, BytesMut::new(), 0)).collect())
+    }
+
+    /// Whether an output is made for this caller.
+    pub fn wants(&self, name: &str) -> bool {
+        self.0.iter().any(|(column, ..)| column.name == name)
     }
 
     fn column(
@@ -126,6 +149,17 @@ impl Columns {
     pub fn int32(&mut self, name: &str, values: &[i32]) -> Result<(), Error> {
         let column = self.column(name, DataType::Int32, values.len())?;
         values.iter().for_each(|&value| column.put_i32_le(value));
+        Ok(())
+    }
+
+    /// Appends to a UINT8 output.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name.
+    pub fn uint8(&mut self, name: &str, values: &[u8]) -> Result<(), Error> {
+        let column = self.column(name, DataType::Uint8, values.len())?;
+        column.put_slice(values);
         Ok(())
     }
 

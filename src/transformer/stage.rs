@@ -110,6 +110,13 @@ impl<'a> Cx<'a> {
         self.request
     }
 
+    /// Whether the caller asks for this output, one of those that are made on request only
+    /// ([`Column::on_request`](super::Column::on_request)).
+    pub fn wants(&self, output: &str) -> bool {
+        let asked = &self.request.outputs_on_request;
+        asked.iter().any(|name| name == output)
+    }
+
     /// Keeps what a stage leaves for the next ones.
     pub fn keeper(&self) -> Keeper {
         Keeper::new(self.resources.bytes.clone())

@@ -217,14 +217,14 @@ fn rows_leave_as_json_and_as_tensors() {
     assert_eq!(rows.data(0).unwrap().get(), "[3]");
     assert_eq!(rows.prediction(0).unwrap().get(), "3");
     assert_eq!(AnyRows::error(&rows, 1).unwrap().text, "no");
-    let json = Box::new(rows).outputs().unwrap().remove(0);
+    let json = Box::new(rows).outputs(&[]).unwrap().remove(0);
     assert_eq!(
         (json.shape(), json.datatype()),
         (&[1, 1][..], DataType::Bytes)
     );
     assert_eq!(json.into_data(), &b"\x01\0\0\x003"[..]);
     let rows: Rows<Ragged> = vec![Ok(Ragged(2)), Err(no()), Ok(Ragged(0)), Ok(Ragged(1))];
-    let [value, index] = Box::new(rows).outputs().unwrap().try_into().unwrap();
+    let [value, index] = Box::new(rows).outputs(&[]).unwrap().try_into().unwrap();
     assert_eq!((value.shape(), index.shape()), (&[3, 2][..], &[3][..]));
     let values: Vec<_> = fp32(&value.into_data()).collect();
     assert_eq!(values, [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]);

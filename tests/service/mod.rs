@@ -2,6 +2,7 @@
 //! protocol.
 
 mod bad_input;
+mod crop;
 mod drain;
 mod errors;
 mod heads;

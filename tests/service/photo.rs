@@ -65,7 +65,7 @@ fn numbers<const N: usize>(value: &Value) -> [f64; N] {
 }
 
 /// The photo beside a blurred copy of itself.
-fn beside_a_blurred_copy() -> Vec<u8> {
+pub(super) fn beside_a_blurred_copy() -> Vec<u8> {
     let options = Options {
         max_pixels: 1 << 20,
         exif_orientation: ExifOrientation::Ignore,

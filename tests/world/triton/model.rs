@@ -128,6 +128,9 @@ impl State {
             observed
                 .batches
                 .push(input.shape.first().copied().unwrap_or_default());
+            observed
+                .inputs
+                .extend(request.raw_input_contents.first().cloned());
             observed.id.clone_from(&request.id);
             observed.parameters.clone_from(&request.parameters);
             observed.headers = headers;

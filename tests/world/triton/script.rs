@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use kserve_transformer::wire::tensor::DataType;
 use kserve_transformer::wire::triton::{InferParameter, ModelInferResponse};
@@ -125,6 +126,8 @@ pub(crate) struct Observed {
     pub(crate) canceled: usize,
     /// Rows of each inference.
     pub(crate) batches: Vec<i64>,
+    /// The input of each inference, as far as it came raw.
+    pub(crate) inputs: Vec<Bytes>,
     /// The id of the last inference.
     pub(crate) id: String,
     /// The parameters of the last inference.
