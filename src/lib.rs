@@ -8,7 +8,7 @@
 //! app → command service settings
 //! command → context engine error_chain faces front loadtest observe pixel predictor service settings shutdown transformer transformers wire
 //! testing → predictor service settings transformers wire
-//! service → admission engine error front item observe oip predictor settings shutdown transformer transformers transport workers
+//! service → admission engine error front item observe oip pixel predictor settings shutdown transformer transformers transport workers
 //! transformers → observe predictor quote settings transformer
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
 //! fuzzing → item recognise wire

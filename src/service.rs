@@ -16,6 +16,7 @@ use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::oip::{InferenceService, OpenInference};
+use crate::pixel::ExifOrientation;
 use crate::predictor;
 use crate::settings::{ConfigErrors, Settings};
 use crate::shutdown::{self, Phase, ShutdownHandle};
@@ -243,6 +244,9 @@ fn routes(
         stream_concurrency: settings.predictor.concurrency,
         forward_headers: settings.front.forward_headers.clone(),
         cors: front::Cors(settings.front.cors_allow_origin.clone()),
+        ui: settings.front.ui.then_some(front::Ui {
+            upright: settings.pixel.exif_orientation == ExifOrientation::Apply,
+        }),
         metrics,
     });
     let grpc = front::grpc_routes(&oip, Arc::clone(&shared))?;

@@ -120,6 +120,8 @@ pub async fn start(args: Args) -> anyhow::Result<Service> {
         format!("--grpc_port={}", args.grpc_port),
         format!("--predictor_max_batch={}", args.max_batch),
         format!("--pixel_threads={}", args.threads),
+        // It stands in for a Triton, which has none.
+        "--enable_ui=false".to_owned(),
     ];
     // Zeros need no model, and nobody is called.
     let nobody = args.null.then(|| "--predictor_host=127.0.0.1:9".to_owned());

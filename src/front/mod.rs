@@ -9,6 +9,7 @@ mod response;
 mod rest;
 #[cfg(test)]
 mod scripted;
+mod ui;
 mod v1;
 mod v2;
 
@@ -27,6 +28,7 @@ use tracing::Instrument;
 pub(crate) use self::cors::Cors;
 pub(crate) use self::grpc::{GrpcRoutes, routes as grpc_routes};
 use self::rest::RestRequest;
+pub(crate) use self::ui::Ui;
 use self::v1::V1Router;
 pub(crate) use self::v1::multi_response;
 use self::v2::V2Router;
@@ -53,6 +55,8 @@ pub(crate) struct Settings {
     pub forward_headers: Vec<HeaderPattern>,
     /// `--cors_allow_origin`.
     pub cors: Cors,
+    /// The page at `/ui`, unless `--enable_ui false`.
+    pub ui: Option<Ui>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -120,6 +124,9 @@ impl Router {
             .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
             .collect();
         let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
+        if let (["ui", rest @ ..], Some(ui)) = (segments.as_slice(), self.settings.ui) {
+            return ui.route(rest, &request.head);
+        }
         let metrics = &self.settings.metrics;
         match (segments.as_slice(), &self.engine) {
             ([""], Some(_)) => response::get(&method, || response::json(&v1::alive())),

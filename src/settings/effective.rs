@@ -51,6 +51,7 @@ impl Settings {
         let FrontSettings {
             http,
             grpc,
+            ui,
             tls,
             max_connection_age,
             forward_headers,
@@ -127,6 +128,7 @@ impl Settings {
             text("http_port", http.port()),
             some("grpc_port", grpc.as_ref().map(SocketAddr::port)),
             text("enable_grpc", grpc.is_some()),
+            text("enable_ui", ui),
             text("model_name", model_name),
             path("ssl_certfile", tls.map(|tls| tls.certificates.as_path())),
             path("ssl_keyfile", tls.map(|tls| tls.key.as_path())),

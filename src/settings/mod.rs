@@ -66,6 +66,8 @@ pub struct FrontSettings {
     pub http: SocketAddr,
     /// Address for gRPC only, unless `--enable_grpc false`.
     pub grpc: Option<SocketAddr>,
+    /// Whether the page at `/ui` is served.
+    pub ui: bool,
     /// TLS on both ports, if wanted.
     pub tls: Option<TlsFiles>,
     /// Age at which connections are closed.

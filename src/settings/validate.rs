@@ -239,6 +239,7 @@ fn front(args: &ServeArgs, problems: &mut Vec<String>) -> FrontSettings {
         grpc: args
             .enable_grpc
             .then(|| SocketAddr::new(args.host, args.grpc_port)),
+        ui: args.enable_ui,
         tls,
         max_connection_age: Some(durations.seconds_or_zero(
             "grpc_max_connection_age_seconds",

@@ -1,22 +1,15 @@
 """The load test's page as a browser shows it: Chromium without a window draws it, and the plots are there."""
 
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import browser
 import processes
 
 WIDTH, HEIGHT = 1300, 3600
-
-
-def browser():
-    """Absent, this fails: `.ci/run` installs it."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert found, "no Chromium is installed"
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +27,8 @@ def page(embedded, tmp_path_factory):
 def shown(page, folder):
     """The page's pixels."""
     image = folder / "page.png"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    flags += [f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={image}"]
-    subprocess.run([browser(), *flags, page.as_uri()], check=True, timeout=120, capture_output=True)
+    flags = [*browser.FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={image}"]
+    subprocess.run([browser.program(), *flags, page.as_uri()], check=True, timeout=120, capture_output=True)
     return np.asarray(Image.open(image).convert("RGB")).astype(int)
 
 

@@ -13,4 +13,5 @@ mod memory;
 mod photo;
 mod protocols;
 mod tls;
+mod ui;
 mod v1;

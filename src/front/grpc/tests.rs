@@ -76,6 +76,7 @@ fn settings(max_bytes: usize) -> Settings {
             .map(|name| HeaderPattern::parse(name).unwrap())
             .to_vec(),
         cors: Cors::default(),
+        ui: None,
         metrics,
     }
 }

@@ -66,6 +66,7 @@ async fn server(scripted: Scripted) -> Server {
         stream_concurrency: 8,
         forward_headers: vec![HeaderPattern::parse("x-request-id").unwrap()],
         cors: Cors(vec!["https://page.test".parse().unwrap()]),
+        ui: None,
         metrics,
     });
     let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
