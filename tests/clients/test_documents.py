@@ -60,7 +60,9 @@ def test_no_link_of_the_documents_is_broken():
     documents = [document for document in documents if "target" not in document.parts]
     broken = []
     for document in documents:
-        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", document.read_text()):
+        links = re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", document.read_text())
+        links += [(path, "") for path in re.findall(r'src(?:set)?="(?!http)([^"]+)"', document.read_text())]
+        for path, anchor in links:
             there = document.parent / path if path else document
             if not there.exists() or (anchor and anchor not in anchors(there)):
                 broken.append(f"{document.name}: {path}#{anchor}")
