@@ -1,5 +1,5 @@
 //! What all decoders share: the size of an image, the rows that are kept of it, the buffers it is
-//! written into, and the two conversions to RGB.
+//! written into, and the conversions to RGB.
 
 use super::error::Error;
 use super::options::Options;
@@ -120,6 +120,7 @@ impl KeptRows {
     /// Keeps all rows of an image, which needs no list.
     pub(super) fn keep_all(&mut self) {
         self.places.clear();
+        self.wanted.clear();
         self.kept = 0;
     }
 
@@ -171,54 +172,75 @@ pub(super) struct Decoded {
     pub(super) orientation: u8,
 }
 
-/// Repeats each of the first `pixels` grey bytes to RGB, in place.
+/// Repeats each grey byte to RGB. Four pixels at a time are three words, since single bytes would be stored
+/// one by one.
+pub(super) fn repeat_grey(grey: &[u8], rgb: &mut [u8]) {
+    debug_assert_eq!(rgb.len(), grey.len() * 3);
+    let (fours, rest) = grey.as_chunks::<4>();
+    let (words, rest_of_words) = rgb.as_chunks_mut::<12>();
+    for (words, four) in words.iter_mut().zip(fours) {
+        let [a, b, c, d] = four.map(u32::from);
+        put_words(
+            words,
+            [
+                (a * 0x01_0101) | b << 24,
+                (b * 0x0101) | (c * 0x0101_0000),
+                c | (d * 0x0101_0100),
+            ],
+        );
+    }
+    let pixels = rest_of_words.as_chunks_mut::<3>().0;
+    for (pixel, grey) in pixels.iter_mut().zip(rest) {
+        *pixel = [*grey; 3];
+    }
+}
+
+/// Drops the last byte of each pixel of four bytes: RGBA to RGB, by words as [`repeat_grey`].
+pub(super) fn without_alpha(rgba: &[u8], rgb: &mut [u8]) {
+    debug_assert_eq!(rgb.len() * 4, rgba.len() * 3);
+    let (fours, rest) = rgba.as_chunks::<4>().0.as_chunks::<4>();
+    let (words, rest_of_words) = rgb.as_chunks_mut::<12>();
+    for (words, four) in words.iter_mut().zip(fours) {
+        let [a, b, c, d] = four.map(|pixel| u32::from_le_bytes(pixel) & 0xFF_FFFF);
+        put_words(words, [a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8]);
+    }
+    let pixels = rest_of_words.as_chunks_mut::<3>().0;
+    for (pixel, [red, green, blue, _]) in pixels.iter_mut().zip(rest) {
+        *pixel = [*red, *green, *blue];
+    }
+}
+
+fn put_words(bytes: &mut [u8; 12], words: [u32; 3]) {
+    for (bytes, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
+}
+
+/// Pixels per step of the conversions in place, of which the bytes are read before any of them is
+/// written over.
+const STEP: usize = 64;
+
+/// [`repeat_grey`] of the first `pixels` bytes, in place and so from the end.
 pub(super) fn grey_to_rgb(buffer: &mut [u8], pixels: usize) {
-    debug_assert!(buffer.len() >= pixels * 3);
-    // From the end, in steps whose bytes are read before any of them is written over.
-    const STEP: usize = 64;
     let mut end = pixels;
-    while let Some(start) = end.checked_sub(STEP) {
+    while end > 0 {
+        let start = end.saturating_sub(STEP);
         let mut grey = [0; STEP];
+        let grey = &mut grey[..end - start];
         grey.copy_from_slice(&buffer[start..end]);
-        let rgb = buffer[start * 3..end * 3].as_chunks_mut::<3>().0;
-        for (rgb, grey) in rgb.iter_mut().zip(grey) {
-            *rgb = [grey; 3];
-        }
+        repeat_grey(grey, &mut buffer[start * 3..end * 3]);
         end = start;
     }
-    for at in (0..end).rev() {
-        let grey = buffer[at];
-        buffer[at * 3..][..3].fill(grey);
-    }
 }
 
-/// Keeps the higher byte of each of the first `samples` numbers of 16 bits (in the machine's order),
-/// in place.
-pub(super) fn high_bytes(buffer: &mut [u8], samples: usize) {
-    debug_assert!(buffer.len() >= samples * 2);
-    let high = usize::from(cfg!(target_endian = "little"));
-    for at in 0..samples {
-        buffer[at] = buffer[at * 2 + high];
-    }
-}
-
-/// Drops the last byte of each of the first `pixels` pixels of four bytes, in place: RGBA to RGB.
+/// [`without_alpha`] of the first `pixels` pixels, in place.
 pub(super) fn drop_alpha(buffer: &mut [u8], pixels: usize) {
-    debug_assert!(buffer.len() >= pixels * 4);
-    // From the start, in steps whose bytes are read before any of them is written over.
-    const STEP: usize = 64;
-    let mut start = 0;
-    while start + STEP <= pixels {
+    for start in (0..pixels).step_by(STEP) {
+        let end = pixels.min(start + STEP);
         let mut rgba = [0; STEP * 4];
-        rgba.copy_from_slice(&buffer[start * 4..][..STEP * 4]);
-        let rgb = buffer[start * 3..][..STEP * 3].as_chunks_mut::<3>().0;
-        for (rgb, [red, green, blue, _]) in rgb.iter_mut().zip(rgba.as_chunks::<4>().0) {
-            *rgb = [*red, *green, *blue];
-        }
-        start += STEP;
-    }
-    for at in start..pixels {
-        buffer.copy_within(at * 4..at * 4 + 3, at * 3);
+        let rgba = &mut rgba[..(end - start) * 4];
+        rgba.copy_from_slice(&buffer[start * 4..end * 4]);
+        without_alpha(rgba, &mut buffer[start * 3..end * 3]);
     }
 }
 
@@ -228,7 +250,7 @@ mod tests {
 
     #[test]
     fn conversions_in_place_are_those_of_single_pixels() {
-        for pixels in [0, 1, 63, 64, 65, 200] {
+        for pixels in [0, 1, 2, 3, 63, 64, 65, 200] {
             let bytes: Vec<u8> = (0..pixels * 4).map(|i| (i * 7 % 251) as u8).collect();
             let mut grey = bytes.clone();
             grey_to_rgb(&mut grey, pixels);

@@ -2,7 +2,7 @@
 //!
 //! The format is what the first bytes say; names and MIME types are not believed.
 
-use super::buffer::{Buffers, Decoded, Rows, Size, sized};
+use super::buffer::{Buffers, Decoded, Rows, Size};
 use super::error::Error;
 use super::format::{bmp, gif, png, pnm, tiff, webp};
 use super::formats::{self, Format};
@@ -39,15 +39,7 @@ pub(super) fn into_buffers<'a>(
     let decoded = by_first_bytes(image, options, rows, buffers, jpeg)?;
     let mut size = decoded.size;
     if options.turns(decoded.orientation) {
-        let bytes = size.pixels() * 3;
-        let upright = sized(&mut buffers.stage, bytes);
-        size = orientation::apply_orientation(
-            &buffers.pixels[..bytes],
-            size,
-            decoded.orientation,
-            upright,
-        );
-        std::mem::swap(&mut buffers.pixels, &mut buffers.stage);
+        size = orientation::turn(buffers, size, decoded.orientation);
     }
     let Size { width, height } = size;
     let places = buffers.rows.places();
@@ -80,7 +72,7 @@ fn by_first_bytes(
     }
     match format {
         Format::Jpeg => jpeg.decode(image, options, rows, buffers),
-        Format::Png => png::decode(image, options, buffers),
+        Format::Png => png::decode(image, options, rows, buffers),
         Format::WebP => webp::decode(image, options, buffers),
         Format::Bmp => bmp::decode(image, options, buffers),
         Format::Gif => gif::decode(image, options, buffers),

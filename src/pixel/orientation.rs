@@ -1,6 +1,6 @@
 //! EXIF orientation: reading it, and turning an image upright.
 
-use super::buffer::Size;
+use super::buffer::{Buffers, Size, sized};
 
 /// The TIFF tag that says how the image is to be turned.
 const ORIENTATION: u16 = 0x0112;
@@ -41,9 +41,18 @@ fn read(tiff: &[u8]) -> Option<u16> {
         .and_then(|(at, _)| u16_at(at + 8))
 }
 
+/// Turns the image in `buffers.pixels` upright, all of whose rows are there, and returns its size then.
+pub(super) fn turn(buffers: &mut Buffers, size: Size, orientation: u8) -> Size {
+    let bytes = size.pixels() * 3;
+    let upright = sized(&mut buffers.stage, bytes);
+    let size = apply_orientation(&buffers.pixels[..bytes], size, orientation, upright);
+    std::mem::swap(&mut buffers.pixels, &mut buffers.stage);
+    size
+}
+
 /// Writes the RGB pixels `from` upright to `to`, which has the same length, and returns the size
 /// of the result.
-pub(super) fn apply_orientation(from: &[u8], size: Size, orientation: u8, to: &mut [u8]) -> Size {
+fn apply_orientation(from: &[u8], size: Size, orientation: u8, to: &mut [u8]) -> Size {
     let Size { width, height } = size;
     let sideways = orientation >= 5;
     let turned = if sideways {

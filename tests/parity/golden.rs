@@ -104,6 +104,11 @@ fn compare(folder: &Path, file: impl Fn(&str) -> Vec<u8>) {
                 faults.push(format!("{name}: taken, and OpenCV refuses it"));
                 continue;
             }
+            // Of a kind that may be refused (`rare_formats.py`).
+            (Err(_), None) if name.starts_with("either") => {
+                *exact.entry("refused here alone").or_default() += 1;
+                continue;
+            }
             (Err(error), None) => {
                 faults.push(format!("{name}: {error}"));
                 continue;
@@ -112,7 +117,6 @@ fn compare(folder: &Path, file: impl Fn(&str) -> Vec<u8>) {
         if ours.size != (oracle.width, oracle.height) {
             faults.push(format!("{name}: its size is {:?}", ours.size));
         }
-        let is_jpeg = file.starts_with(&[0xFF, 0xD8]);
         if ours.decoded == oracle.decoded_rgb_sha256 {
             if sha256(&ours.resized) != oracle.resized_rgb_sha256 {
                 faults.push(format!("{name}: resized otherwise"));
@@ -120,7 +124,7 @@ fn compare(folder: &Path, file: impl Fn(&str) -> Vec<u8>) {
             if ours.tensor != oracle.tensor_sha256 {
                 faults.push(format!("{name}: another tensor"));
             }
-            let format = if is_jpeg { "jpeg" } else { "lossless and webp" };
+            let format = name.rsplit('.').next().unwrap_or_default();
             *exact.entry(format).or_default() += 1;
         } else {
             faults.push(format!("{name}: decoded otherwise"));

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 import encoders
+import rare_formats
 
 HERE = pathlib.Path(__file__).resolve().parent
 PHOTOGRAPHS = HERE.parent.parent / "data" / "images"
@@ -242,6 +243,8 @@ def main():
     maker = Maker(args.out, seed, args.small)
     for make in (maker.png, maker.webp, maker.bmp, maker.jpeg, maker.damaged):
         make()
+    for make in (rare_formats.gif, rare_formats.pnm, rare_formats.tiff):
+        make(maker)
     print(f"{len(maker.names)} images, --seed {seed}, OpenCV {cv2.__version__}")
     files = [str(args.out / name) for name in maker.names]
     oracle = [sys.executable, HERE / "tensor_oracle.py", "--manifest-only", "--out", args.out]

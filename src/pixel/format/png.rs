@@ -4,20 +4,30 @@ use std::io::{Cursor, ErrorKind};
 
 use png::{ColorType, DecodeOptions, DecodingError, Transformations};
 
-use crate::pixel::buffer::{Buffers, Decoded, Size, drop_alpha, grey_to_rgb, sized};
+use crate::pixel::buffer::{
+    Buffers, Decoded, Rows, Size, drop_alpha, grey_to_rgb, repeat_grey, sized, without_alpha,
+};
 use crate::pixel::error::Error;
-use crate::pixel::options::Options;
+use crate::pixel::options::{ExifOrientation, Options};
 use crate::pixel::orientation;
 
 const FORMAT: &str = "PNG";
 
-/// Decodes into `buffers.pixels`.
+/// Rows of an image of which some may be left out.
+const MAX_LISTED_ROWS: usize = 1 << 16;
+
+/// Decodes into `buffers.pixels`; unless it is interlaced only those of `rows`.
 pub(in crate::pixel) fn decode(
     image: &[u8],
     options: &Options,
+    rows: Rows,
     buffers: &mut Buffers,
 ) -> Result<Decoded, Error> {
-    let Buffers { pixels, stage, .. } = buffers;
+    let Buffers {
+        pixels,
+        stage,
+        rows: kept,
+    } = buffers;
     prepare(image, stage)?;
     let mut checks = DecodeOptions::default();
     checks.set_ignore_adler32(false);
@@ -30,44 +40,85 @@ pub(in crate::pixel) fn decode(
     let header = decoder.read_header_info().map_err(refusal)?;
     let size = Size::check(FORMAT, header.width.into(), header.height.into(), options)?;
     let mut reader = decoder.read_info().map_err(refusal)?;
-    let bytes = reader.output_buffer_size().ok_or(Error::Damaged {
-        format: FORMAT,
-        what: "its size overflows",
-    })?;
-    let count = size.pixels();
-    let buffer = sized(pixels, bytes.max(count * 3));
-    let frame = reader.next_frame(&mut buffer[..bytes]).map_err(refusal)?;
-    if (frame.width as usize, frame.height as usize) != (size.width, size.height) {
-        return Err(Error::Damaged {
-            format: FORMAT,
-            what: "its first frame is smaller than the image",
-        });
+    let first_frame = reader.info().frame_control();
+    if first_frame.is_some_and(|frame| (frame.width, frame.height) != reader.info().size()) {
+        return Err(damaged("its first frame is smaller than the image"));
+    }
+    let colours = reader.output_color_type().0;
+    if reader.info().interlaced {
+        let bytes = reader.output_buffer_size();
+        let bytes = bytes.ok_or(damaged("its size overflows"))?;
+        let buffer = sized(pixels, bytes.max(size.pixels() * 3));
+        reader.next_frame(&mut buffer[..bytes]).map_err(refusal)?;
+        match colours {
+            ColorType::Rgb => {}
+            ColorType::Rgba => drop_alpha(buffer, size.pixels()),
+            ColorType::Grayscale => grey_to_rgb(buffer, size.pixels()),
+            ColorType::GrayscaleAlpha => {
+                for at in 0..size.pixels() {
+                    buffer[at] = buffer[at * 2];
+                }
+                grey_to_rgb(buffer, size.pixels());
+            }
+            ColorType::Indexed => return Err(NO_PALETTE),
+        }
+    } else {
+        // Where the image is to be turned, which may be said behind its pixels, all are needed; and a list of
+        // very many rows takes more than they.
+        let turns = options.exif_orientation == ExifOrientation::Apply;
+        if !turns && size.height <= MAX_LISTED_ROWS {
+            kept.keep(size, rows);
+        }
+        let wanted = kept.wanted();
+        let count = if wanted.is_empty() {
+            size.height
+        } else {
+            kept.kept()
+        };
+        let mut out = sized(pixels, count * size.width * 3).chunks_exact_mut(size.width * 3);
+        for y in 0..size.height {
+            let row = reader.next_row().map_err(refusal)?;
+            let row = row.ok_or(Error::Truncated { format: FORMAT })?;
+            if wanted.get(y).is_none_or(|wanted| *wanted)
+                && let Some(out) = out.next()
+            {
+                to_rgb(row.data(), colours, out)?;
+            }
+        }
     }
     // A file without its last chunk is truncated, even if all pixels are there.
     reader.finish().map_err(refusal)?;
-    match frame.color_type {
-        ColorType::Rgb => {}
-        ColorType::Rgba => drop_alpha(buffer, count),
-        ColorType::Grayscale => grey_to_rgb(buffer, count),
-        ColorType::GrayscaleAlpha => {
-            for at in 0..count {
-                buffer[at] = buffer[at * 2];
-            }
-            grey_to_rgb(buffer, count);
-        }
-        ColorType::Indexed => {
-            let what = "its palette is missing";
-            return Err(Error::Damaged {
-                format: FORMAT,
-                what,
-            });
-        }
-    }
     let exif = reader.info().exif_metadata.as_deref();
     Ok(Decoded {
         size,
         orientation: exif.map_or(1, orientation::orientation),
     })
+}
+
+/// Converts a row of 8 bits per sample.
+fn to_rgb(row: &[u8], colours: ColorType, rgb: &mut [u8]) -> Result<(), Error> {
+    match colours {
+        ColorType::Rgb => rgb.copy_from_slice(row),
+        ColorType::Rgba => without_alpha(row, rgb),
+        ColorType::Grayscale => repeat_grey(row, rgb),
+        ColorType::GrayscaleAlpha => {
+            let pixels = rgb.as_chunks_mut::<3>().0.iter_mut();
+            for (pixel, [grey, _]) in pixels.zip(row.as_chunks::<2>().0) {
+                *pixel = [*grey; 3];
+            }
+        }
+        ColorType::Indexed => return Err(NO_PALETTE),
+    }
+    Ok(())
+}
+
+const NO_PALETTE: Error = damaged("its palette is missing");
+
+const fn damaged(what: &'static str) -> Error {
+    Error::Damaged {
+        format: FORMAT,
+        what,
+    }
 }
 
 /// Put behind the pixels. To a zlib stream that has ended these are spare bytes, which are passed over;
@@ -92,10 +143,7 @@ fn prepare(image: &[u8], prepared: &mut Vec<u8>) -> Result<(), Error> {
         match &name {
             // The decoder panics where such a palette is used.
             b"PLTE" if length == 0 || !length.is_multiple_of(3) => {
-                return Err(Error::Damaged {
-                    format: FORMAT,
-                    what: "its palette has an invalid length",
-                });
+                return Err(damaged("its palette has an invalid length"));
             }
             b"IDAT" => pixels = Some((at, length)),
             _ if pixels.is_some() => break,
@@ -142,18 +190,11 @@ fn crc_of_more(of_chunk: u32) -> u32 {
 }
 
 fn refusal(error: DecodingError) -> Error {
-    let format = FORMAT;
     match error {
         DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            Error::Truncated { format }
+            Error::Truncated { format: FORMAT }
         }
-        DecodingError::LimitsExceeded => Error::Damaged {
-            format,
-            what: "a chunk is too large",
-        },
-        _ => Error::Damaged {
-            format,
-            what: "a chunk or the compressed pixels are not as they must be",
-        },
+        DecodingError::LimitsExceeded => damaged("a chunk is too large"),
+        _ => damaged("a chunk or the compressed pixels are not as they must be"),
     }
 }

@@ -304,8 +304,8 @@ fn cases() -> Vec<Case> {
             4.0,
         ),
         case("PNG 1 pixel high", png(line, 1, 8, 2, false), 200, 13.0),
-        case("PNG", png(side, side, 8, 2, false), 200, 4.0),
-        case("grey PNG", png(side, side, 8, 0, false), 200, 4.0),
+        case("PNG", png(side, side, 8, 2, false), 200, 1.0),
+        case("grey PNG", png(side, side, 8, 0, false), 200, 1.0),
         case("interlaced PNG", png(side, side, 8, 2, true), 200, 4.0),
         case(
             "PNG of 16 bits with alpha",
