@@ -33,6 +33,33 @@ const OPTIONS: Options = Options {
     formats: Formats::ALL,
 };
 
+/// The instructions that this processor runs the vectorised loops with: of the sets that they are compiled
+/// for, the first one that it has.
+fn instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        match (has!("avx512bw") && has!("avx512vl"), has!("avx2")) {
+            (true, _) => "AVX-512",
+            (_, true) => "AVX2",
+            _ => "plain",
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::env::consts::ARCH
+    }
+}
+
+/// So that whoever runs the tests on another processor, or an emulated one, knows that he does.
+#[test]
+fn the_processor_is_the_one_that_is_meant() {
+    println!("instructions: {}", instructions());
+    if let Ok(meant) = std::env::var("FACEQUALITY_INSTRUCTIONS") {
+        assert_eq!(instructions(), meant, "FACEQUALITY_INSTRUCTIONS");
+    }
+}
+
 /// A seed that is new on every run, or the one in `FACEQUALITY_SEED`; it is printed.
 fn seed() -> u64 {
     let given = std::env::var("FACEQUALITY_SEED").ok();
