@@ -37,7 +37,7 @@ pub struct App {
 }
 
 impl App {
-    /// A program of this name, which serves what `build` gives.
+    /// A program of this name, which serves what `build` gives. The names of its metrics begin with it.
     pub fn new(name: &'static str, build: Build) -> Self {
         Self { name, build }
     }

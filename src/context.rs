@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use tracing::Span;
 
+use crate::observe::facts::Facts;
 use crate::observe::timing::{Deadline, Timings};
+use crate::observe::trace::Trace;
 
 /// Made once where a request arrives and passed down by reference; nothing below copies its parts.
 #[derive(Clone, Debug)]
@@ -25,6 +27,10 @@ pub struct RequestContext {
     pub deadline: Deadline,
     /// Where its time goes.
     pub timings: Arc<Timings>,
+    /// What else is known of it when it ends.
+    pub(crate) facts: Arc<Facts>,
+    /// The caller's trace.
+    pub(crate) trace: Option<Trace>,
     /// The span of its log lines, for tasks that outlive the call.
     pub span: Span,
 }
@@ -40,6 +46,8 @@ impl RequestContext {
             outputs_on_request: Vec::new(),
             deadline,
             timings: Arc::new(Timings::start()),
+            facts: Arc::default(),
+            trace: None,
             span: Span::current(),
         }
     }
@@ -52,11 +60,12 @@ impl RequestContext {
         }
     }
 
-    /// The context of one message of a streaming call, whose time is measured apart.
+    /// The context of one message of a streaming call, which is observed apart.
     pub fn for_message(&self, deadline: Deadline) -> Self {
         Self {
             deadline,
             timings: Arc::new(Timings::start()),
+            facts: Arc::default(),
             ..self.clone()
         }
     }

@@ -6,6 +6,7 @@
 use http::StatusCode;
 use tonic::Code;
 
+use crate::observe::reason::{Origin, Reason};
 use crate::quote::{quote, truncate};
 use crate::wire::v1::response::Failed;
 use crate::{admission, item, pixel, predictor, transport, wire, workers};
@@ -47,7 +48,6 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 15] = [
         Self::Invalid,
         Self::NotFound,
@@ -102,46 +102,24 @@ impl Kind {
         matches!(self, Self::Overloaded | Self::Unavailable).then_some(1)
     }
 
-    /// Where failures of this kind come from, unless the error knows better.
-    fn origin(self) -> Origin {
+    /// Why requests fail with this kind, unless the error knows better.
+    fn reason(self) -> Reason {
         match self {
-            Self::Unauthenticated | Self::PermissionDenied | Self::BadGateway => Origin::Predictor,
-            Self::ItemUnreachable => Origin::Item,
-            Self::Overloaded | Self::Unavailable | Self::Deadline | Self::Internal => {
-                Origin::Internal
-            }
-            Self::Invalid
-            | Self::NotFound
-            | Self::WrongMethod(_)
-            | Self::TooLarge
-            | Self::SlowBody
-            | Self::UnsupportedEncoding
-            | Self::Unimplemented => Origin::Caller,
-        }
-    }
-}
-
-/// Where a failure comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The caller.
-    Caller,
-    /// The host of an item's URL.
-    Item,
-    /// The predictor.
-    Predictor,
-    /// This service.
-    Internal,
-}
-
-impl Origin {
-    /// Its name in log lines and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::Item => "item",
-            Self::Predictor => "predictor",
-            Self::Internal => "internal",
+            Self::Invalid => Reason::Invalid,
+            Self::NotFound => Reason::NotFound,
+            Self::WrongMethod(_) => Reason::WrongMethod,
+            Self::TooLarge => Reason::TooLarge,
+            Self::SlowBody => Reason::SlowBody,
+            Self::UnsupportedEncoding => Reason::UnsupportedEncoding,
+            Self::Overloaded => Reason::QueueFull,
+            Self::Unauthenticated => Reason::Unauthenticated,
+            Self::PermissionDenied => Reason::PermissionDenied,
+            Self::BadGateway => Reason::PredictorError,
+            Self::ItemUnreachable => Reason::ItemUnreachable,
+            Self::Unavailable => Reason::Draining,
+            Self::Deadline => Reason::Deadline,
+            Self::Unimplemented => Reason::Unimplemented,
+            Self::Internal => Reason::Internal,
         }
     }
 }
@@ -152,8 +130,8 @@ impl Origin {
 pub struct Error {
     /// What kind.
     pub kind: Kind,
-    /// Where it comes from.
-    pub origin: Origin,
+    /// Why, for metrics and log.
+    pub reason: Reason,
     /// What, where, and what to do.
     pub text: String,
     /// The image of the request that it is about, from 0.
@@ -163,11 +141,11 @@ pub struct Error {
 }
 
 impl Error {
-    /// A failure of this kind, with the kind's origin.
+    /// A failure of this kind, for the kind's reason.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
         Self {
             kind,
-            origin: kind.origin(),
+            reason: kind.reason(),
             text: truncate(text.into()),
             image: None,
             retry_after: kind.retry_after(),
@@ -177,6 +155,16 @@ impl Error {
     /// A defect of this service.
     pub fn internal(what: impl std::fmt::Display) -> Self {
         Self::new(Kind::Internal, format!("internal error: {what}"))
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.reason.origin()
+    }
+
+    /// The same, for another reason than its kind's.
+    pub fn with_reason(self, reason: Reason) -> Self {
+        Self { reason, ..self }
     }
 
     /// The same, about an image of the request.
@@ -213,8 +201,8 @@ impl From<&Error> for Failed {
 trait Classify: std::error::Error {
     fn kind(&self) -> Kind;
 
-    fn origin(&self) -> Origin {
-        self.kind().origin()
+    fn reason(&self) -> Reason {
+        self.kind().reason()
     }
 
     fn retry_after(&self) -> Option<u32> {
@@ -226,7 +214,7 @@ impl<E: Classify> From<E> for Error {
     fn from(error: E) -> Self {
         Self {
             kind: error.kind(),
-            origin: error.origin(),
+            reason: error.reason(),
             text: truncate(error.to_string()),
             image: None,
             retry_after: error.retry_after(),
@@ -268,6 +256,15 @@ impl Classify for admission::Refusal {
         Kind::Overloaded
     }
 
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Full { .. } => Reason::QueueFull,
+            Self::NoBytes { .. } => Reason::NoBytes,
+            Self::NoPixels { .. } => Reason::NoPixels,
+            Self::TooLate { .. } | Self::Waited { .. } => Reason::QueueWait,
+        }
+    }
+
     fn retry_after(&self) -> Option<u32> {
         let seconds = admission::Refusal::retry_after(self).as_secs_f64().ceil();
         Some(seconds as u32)
@@ -284,6 +281,13 @@ impl Classify for transport::BodyError {
             Self::UnsupportedEncoding => Kind::UnsupportedEncoding,
             Self::Refused(refusal) => refusal.kind(),
             Self::Panicked(panicked) => panicked.kind(),
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(refusal) => refusal.reason(),
+            _ => self.kind().reason(),
         }
     }
 
@@ -314,10 +318,15 @@ impl Classify for predictor::Error {
         }
     }
 
-    fn origin(&self) -> Origin {
+    fn reason(&self) -> Reason {
         match self {
-            Self::NoPermit | Self::Internal(_) => Origin::Internal,
-            _ => Origin::Predictor,
+            Self::NotReady(_) | Self::Unreachable(_) | Self::Unavailable(_) => {
+                Reason::PredictorUnavailable
+            }
+            Self::Overloaded { .. } => Reason::PredictorOverloaded,
+            Self::NoPermit => Reason::NoPermit,
+            Self::Deadline | Self::DeadlineAfterWait(_) => Reason::PredictorDeadline,
+            _ => self.kind().reason(),
         }
     }
 
@@ -372,6 +381,6 @@ mod tests {
     fn the_location_comes_first() {
         let error = Error::new(Kind::Invalid, "not an image").with_location("data.item");
         assert_eq!(error.to_string(), "data.item: not an image");
-        assert_eq!(error.origin, Origin::Caller);
+        assert_eq!(error.origin(), Origin::Caller);
     }
 }

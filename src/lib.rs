@@ -12,23 +12,24 @@
 //! transformers → observe predictor quote settings transformer
 //! settings → admission engine faces item observe pixel predictor quote transformer transport
 //! fuzzing → item recognise wire
-//! loadtest → pem wire
+//! loadtest → pem procfs wire
 //! front → context engine error observe oip predictor quote recognise transformer transport wire
 //! oip → context engine error observe predictor quote recognise transformer wire workers
 //! engine → admission context error observe predictor transformer
 //! faces → error pixel predictor transformer wire
 //! transformer → admission context error item observe pixel predictor recognise wire workers
-//! error → admission item pixel predictor quote transport wire workers
-//! transport → admission pem reload shutdown wire workers
+//! error → admission item observe pixel predictor quote transport wire workers
+//! transport → admission observe pem reload shutdown wire workers
 //! predictor → context error_chain observe pem reload wire workers
 //! context → observe
 //! admission → observe
-//! item → error_chain quote recognise
-//! observe
+//! item → error_chain observe quote recognise
+//! observe → procfs
 //! recognise
 //! quote
 //! pem
 //! pixel
+//! procfs
 //! wire
 //! workers
 //! shutdown
@@ -59,6 +60,7 @@ mod oip;
 mod pem;
 pub mod pixel;
 pub mod predictor;
+mod procfs;
 mod quote;
 mod recognise;
 mod reload;
@@ -74,10 +76,11 @@ mod workers;
 
 pub use app::App;
 pub use context::RequestContext;
-pub use error::{Error, Kind, Origin};
+pub use error::{Error, Kind};
 pub use item::data_uri;
 pub use observe::log;
 pub use observe::metrics::Metrics;
+pub use observe::reason::{Origin, Reason};
 pub use observe::timing::{Deadline, Stage, Timings};
 pub use service::{Build, Service};
 pub use settings::{ConfigErrors, ServeArgs, Settings};

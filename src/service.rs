@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
+use crate::observe::observer::Observer;
 use crate::oip::{InferenceService, OpenInference};
 use crate::pixel::ExifOrientation;
 use crate::predictor;
@@ -67,10 +68,27 @@ pub(crate) fn engine(
         settings.pixel_threads * JOBS_PER_THREAD,
         WorkerScratch::default,
     );
-    let fetcher = Fetcher::new(settings.item.clone()).map_err(ConfigErrors::from_one)?;
+    let fetcher =
+        Fetcher::new(settings.item.clone(), Arc::clone(metrics)).map_err(ConfigErrors::from_one)?;
     let admission = Admission::new(settings.admission, metrics);
+    let pixels = Arc::new(pixels.context("cannot start the pixel threads")?);
+    let (waiting, busy) = (Arc::downgrade(&pixels), Arc::downgrade(&pixels));
+    metrics.scraped_value(
+        "pixel_jobs_waiting",
+        "images in the queue of the pixel threads",
+        move || {
+            waiting
+                .upgrade()
+                .map_or(0.0, |pixels| pixels.waiting() as f64)
+        },
+    );
+    metrics.scraped_value(
+        "pixel_threads_busy",
+        "pixel threads that are at work",
+        move || busy.upgrade().map_or(0.0, |pixels| pixels.busy() as f64),
+    );
     let resources = Resources {
-        pixels: Arc::new(pixels.context("cannot start the pixel threads")?),
+        pixels,
         fetcher: Arc::new(fetcher),
         pixel_budget: PixelBudget::new(
             settings.pixel.max_pixels,
@@ -86,7 +104,7 @@ pub(crate) fn engine(
         resources,
         admission,
         settings.engine,
-        Arc::clone(metrics),
+        metrics,
     )))
 }
 
@@ -110,12 +128,8 @@ pub(crate) async fn wait_ready(
 }
 
 /// The metrics of the settings.
-///
-/// # Errors
-///
-/// When two metrics have one name: a defect.
-pub(crate) fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
-    Ok(Arc::new(Metrics::new(&settings.limits())?))
+pub(crate) fn metrics(settings: &Settings) -> Arc<Metrics> {
+    Arc::new(Metrics::new(settings.name, &settings.limits()))
 }
 
 /// Opens what the settings name, as [`Service::start`] does, but no port.
@@ -125,7 +139,7 @@ pub(crate) fn metrics(settings: &Settings) -> anyhow::Result<Arc<Metrics>> {
 /// When a folder, a certificate or a model cannot be used.
 pub(crate) fn check(settings: &Settings, build: Build) -> anyhow::Result<()> {
     server_tls(settings)?;
-    engine(settings, build, &metrics(settings)?)?;
+    engine(settings, build, &metrics(settings))?;
     Ok(())
 }
 
@@ -146,9 +160,9 @@ impl Service {
         settings: Settings,
         build: impl Fn(&mut Transformers<'_>) -> Result<(), ConfigErrors>,
     ) -> anyhow::Result<Self> {
-        let metrics = metrics(&settings)?;
+        let metrics = metrics(&settings);
         let engine = engine(&settings, build, &metrics)?;
-        let (router, grpc_routes) = routes(&settings, &engine, metrics)?;
+        let (router, grpc_routes) = routes(&settings, &engine, &metrics)?;
         let tls = server_tls(&settings)?;
         let front = settings.front;
         let http = listen(front.http).await?;
@@ -158,14 +172,29 @@ impl Service {
         };
         let http_address = http.local_addr()?;
         let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        let permits = Arc::new(Semaphore::new(front.max_connections));
+        let (free, most) = (Arc::clone(&permits), front.max_connections);
+        metrics.scraped_value("connections_open", "connections that are open", move || {
+            (most - free.available_permits().min(most)) as f64
+        });
         let connections = ConnectionSettings {
-            permits: Arc::new(Semaphore::new(front.max_connections)),
+            permits,
             header_read_timeout: front.header_read_timeout,
             idle_timeout: front.idle_timeout,
             max_header_bytes: front.max_header_bytes,
             max_age: front.max_connection_age,
             tls,
         };
+        if let Some(tls) = connections.tls.clone() {
+            metrics.scraped(
+                "tls_certificate_not_after_seconds",
+                "when the service's certificate ends, in seconds since 1970",
+                move || {
+                    let end = tls.not_after().into_iter();
+                    end.map(|end| (Vec::new(), end as f64)).collect()
+                },
+            );
+        }
         let (shutdown_handle, shutdown) = shutdown::channel();
         let mut servers = JoinSet::new();
         if let Some(listener) = grpc {
@@ -227,11 +256,11 @@ impl Service {
 fn routes(
     settings: &Settings,
     engine: &Arc<Engine>,
-    metrics: Arc<Metrics>,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Router, GrpcRoutes)> {
     let pool = CpuPool::start(settings.pixel_threads).context("cannot start the byte threads")?;
     let service = Arc::clone(engine) as Arc<dyn InferenceService>;
-    let oip = OpenInference::new(service, pool.clone());
+    let oip = OpenInference::new(service, pool.clone()).with_log_settable(settings.log.settable);
     let shared = Arc::new(front::Settings {
         body: BodyLimits {
             max_bytes: settings.front.max_body_bytes,
@@ -247,8 +276,9 @@ fn routes(
         ui: settings.front.ui.then_some(front::Ui {
             upright: settings.pixel.exif_orientation == ExifOrientation::Apply,
         }),
-        metrics,
+        observer: Arc::new(Observer::new(Arc::clone(metrics), settings.log.predictions)),
     });
+    shared.count_from_zero();
     let grpc = front::grpc_routes(&oip, Arc::clone(&shared))?;
     let router = Router::new(Some(Arc::clone(engine)), oip, grpc.clone(), shared);
     Ok((router, grpc))

@@ -239,7 +239,7 @@ mod tests {
         ];
         let args = ServeArgs::from_flags(&flags.map(str::to_owned)).unwrap();
         let settings = Settings::new(&args).unwrap();
-        let metrics = Metrics::new(&[]).unwrap();
+        let metrics = Metrics::default();
         let signature = |model: &str| Signature {
             model: model.to_owned(),
             inputs: Vec::new(),

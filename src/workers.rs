@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -25,6 +26,7 @@ pub(crate) struct Panicked;
 pub(crate) struct Workers<S> {
     queue: async_channel::Sender<Job<S>>,
     threads: usize,
+    busy: Arc<AtomicUsize>,
 }
 
 impl<S: 'static> Workers<S> {
@@ -41,26 +43,43 @@ impl<S: 'static> Workers<S> {
         state: impl Fn() -> S + Clone + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, jobs) = async_channel::bounded::<Job<S>>(capacity);
+        let busy = Arc::new(AtomicUsize::new(0));
         for _ in 0..threads {
-            let (jobs, state) = (jobs.clone(), state.clone());
+            let (jobs, state, busy) = (jobs.clone(), state.clone(), Arc::clone(&busy));
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || {
                     let mut own = state();
                     while let Ok(job) = jobs.recv_blocking() {
+                        busy.fetch_add(1, Relaxed);
                         if catch_unwind(AssertUnwindSafe(|| job(&mut own))).is_err() {
                             // What the job left behind cannot be trusted.
                             own = state();
                         }
+                        busy.fetch_sub(1, Relaxed);
                     }
                 })?;
         }
-        Ok(Self { queue, threads })
+        Ok(Self {
+            queue,
+            threads,
+            busy,
+        })
     }
 
     /// How many threads there are.
     pub(crate) fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Jobs that wait in the queue.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Threads that have a job.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy.load(Relaxed)
     }
 
     /// Runs `work` on one of the threads. Waits for a place in the queue; work whose caller has

@@ -58,7 +58,7 @@ pub(crate) async fn predictor(threads: usize, period: Duration) -> Cost {
         inputs: vec![TensorSpec::fp32(INPUT, &[3, side, side])],
         outputs: vec![TensorSpec::fp32(OUTPUT, &[1])],
     };
-    let metrics = Metrics::new(&[]).expect("metrics");
+    let metrics = Metrics::default();
     let settings = LocalSettings {
         concurrency: 100,
         max_batch: 32,

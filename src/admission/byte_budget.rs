@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prometheus::IntGauge;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::Refusal;
 use super::fair_budget::{FairBudget, FairPermit, Grants};
@@ -15,7 +15,7 @@ use crate::observe::metrics::Metrics;
 pub(crate) struct ByteBudget {
     budget: Arc<FairBudget>,
     timeout: Duration,
-    gauge: IntGauge,
+    gauge: Gauge,
 }
 
 impl ByteBudget {
@@ -69,7 +69,7 @@ impl ByteBudget {
     }
 
     fn reservation(&self, permit: FairPermit) -> ByteReservation {
-        self.gauge.add(signed(permit.amount()));
+        self.gauge.inc_by(signed(permit.amount()));
         ByteReservation {
             permit,
             gauge: self.gauge.clone(),
@@ -93,7 +93,7 @@ fn signed(bytes: usize) -> i64 {
 #[derive(Debug)]
 pub(crate) struct ByteReservation {
     permit: FairPermit,
-    gauge: IntGauge,
+    gauge: Gauge,
 }
 
 impl ByteReservation {
@@ -101,7 +101,7 @@ impl ByteReservation {
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         let before = self.permit.amount();
         self.permit.shrink_to(bytes);
-        self.gauge.sub(signed(before - self.permit.amount()));
+        self.gauge.dec_by(signed(before - self.permit.amount()));
     }
 
     /// These bytes, reserved for as long as they or a clone of them live.
@@ -126,7 +126,7 @@ impl AsRef<[u8]> for Held {
 
 impl Drop for ByteReservation {
     fn drop(&mut self) {
-        self.gauge.sub(signed(self.permit.amount()));
+        self.gauge.dec_by(signed(self.permit.amount()));
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bytes_are_waited_for_and_refused_in_the_end() {
-        let metrics = Metrics::new(&[]).unwrap();
+        let metrics = Metrics::default();
         let budget = ByteBudget::new(1000, Duration::from_millis(20), &metrics);
         let mut half = budget.reserve(500).await.unwrap();
         let refusal = budget.reserve(600).await.unwrap_err().to_string();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use prometheus::IntGauge;
+use prometheus_client::metrics::gauge::Gauge;
 
 pub(crate) use self::byte_budget::{ByteBudget, ByteReservation};
 pub(crate) use self::fair_budget::{FairBudget, FairPermit, Grants};
@@ -118,7 +118,7 @@ impl Refusal {
 pub(crate) struct Admission {
     limits: Limits,
     in_flight: Arc<AtomicUsize>,
-    gauge: IntGauge,
+    gauge: Gauge,
     bytes: ByteBudget,
 }
 
@@ -223,7 +223,7 @@ mod tests {
             bytes: 1000,
             queue_timeout: Duration::from_millis(20),
         };
-        let admission = Admission::new(limits, &Metrics::new(&[]).unwrap());
+        let admission = Admission::new(limits, &Metrics::default());
         let soon = Duration::ZERO;
         let large = admission.try_admit(9, soon).unwrap();
         let refusal = admission.try_admit(1, soon).unwrap_err().to_string();

@@ -106,6 +106,8 @@ impl Task {
         let log = LogSettings {
             filter: "warn".to_owned(),
             format: LogFormat::Text,
+            predictions: false,
+            settable: false,
         };
         Self { log, run }
     }

@@ -222,11 +222,7 @@ impl Scorer {
                 .map(|host| format!("--predictor_host={host}")),
         );
         let settings = Settings::new(&ServeArgs::from_flags(&flags)?)?;
-        let engine = service::engine(
-            &settings,
-            super::transformers,
-            &service::metrics(&settings)?,
-        )?;
+        let engine = service::engine(&settings, super::transformers, &service::metrics(&settings))?;
         service::wait_ready(&*engine, TIMEOUT).await?;
         Ok(Self::InProcess {
             engine,

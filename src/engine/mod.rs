@@ -3,7 +3,6 @@
 
 mod models;
 mod queue;
-pub(crate) mod statistics;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -16,12 +15,11 @@ use tokio::time::timeout_at;
 
 use self::models::{Entry, Models};
 use self::queue::Queue;
-use self::statistics::Snapshot;
 use crate::admission::{Admission, ByteBudget};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
-use crate::observe::metrics::Metrics;
-use crate::observe::timing::Deadline;
+use crate::observe::metrics::{Metrics, ModelMetrics};
+use crate::observe::timing::{Deadline, Stage};
 use crate::predictor::Readiness;
 use crate::transformer::{
     AnyRows, AnyTransformer, Column, Cx, ImageErrors, Input, Model, Resources,
@@ -61,7 +59,6 @@ pub(crate) struct Engine {
     resources: Resources,
     admission: Admission,
     limits: Limits,
-    metrics: Arc<Metrics>,
     draining: AtomicBool,
 }
 
@@ -81,16 +78,27 @@ impl Engine {
         resources: Resources,
         admission: Admission,
         limits: Limits,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
+        let queue = || Queue::new(limits.slots(), admission.queue_timeout());
+        let models = Models::new(transformers, queue, metrics);
+        let queues = models.queues();
+        metrics.scraped(
+            "queue_waiting",
+            "calls that wait to begin, in front of each model",
+            move || {
+                let sample = |(name, queue): &(String, Arc<Queue>)| {
+                    let labels = vec![("model_name", name.clone())];
+                    (labels, queue.waiting() as f64)
+                };
+                queues.iter().map(sample).collect()
+            },
+        );
         Self {
-            models: Models::new(transformers, || {
-                Queue::new(limits.slots(), admission.queue_timeout())
-            }),
+            models,
             resources,
             admission,
             limits,
-            metrics,
             draining: AtomicBool::new(false),
         }
     }
@@ -124,8 +132,10 @@ impl Engine {
         context: &RequestContext,
     ) -> Result<Box<dyn AnyRows>, Error> {
         let entry = self.models.get(&context.model)?;
+        context.facts.set_model(&entry.metrics);
         entry.check_input(&context.model, &input)?;
         let count = input.count();
+        context.facts.set_images(count);
         if count > self.limits.max_images {
             return Err(Error::new(
                 Kind::Invalid,
@@ -138,29 +148,23 @@ impl Engine {
         entry.queue.check(context.deadline)?;
         let expected = entry.queue.expected_wait();
         let _permit = self.admission.try_admit(count, expected)?;
-        let begin = entry.queue.begin(entry.calls(count));
-        let _in_work = timeout_at(context.deadline.instant().into(), begin)
-            .await
-            .map_err(|_| too_late())??;
+        let _in_work = {
+            let _timer = context.timings.stage(Stage::QueueWait);
+            let begin = entry.queue.begin(entry.calls(count));
+            timeout_at(context.deadline.instant().into(), begin)
+                .await
+                .map_err(|_| too_late())??
+        };
         let image_errors = image_errors.unwrap_or(self.limits.image_errors);
         let several_models = entry.models.len() > 1;
         let cx = Cx::new(&self.resources, context, image_errors).naming_models(several_models);
         let rows = entry.transformer.run(input, &cx).await;
         let rows = rows.and_then(|rows| complete(rows, count, image_errors));
-        self.metrics.observe(&context.model, &context.timings);
-        entry
-            .statistics
-            .record(&context.timings, count, rows.is_ok());
         if let Ok(rows) = &rows {
             let failed = (0..count).filter(|&index| rows.error(index).is_some());
             let failed = failed.count();
-            let images = |outcome, count: usize| {
-                let labels = [context.model.as_str(), outcome];
-                let counter = self.metrics.images.with_label_values(&labels);
-                counter.inc_by(count as u64);
-            };
-            images("score", count - failed);
-            images("error", failed);
+            entry.metrics.scores.inc_by((count - failed) as u64);
+            entry.metrics.image_errors.inc_by(failed as u64);
         }
         rows
     }
@@ -224,13 +228,13 @@ impl Engine {
         Ok(self.models.get(name)?.transformer.source())
     }
 
-    /// What a model did since the start.
+    /// Where a model's predictions are counted.
     ///
     /// # Errors
     ///
     /// When the model is unknown.
-    pub(crate) fn statistics(&self, name: &str) -> Result<Snapshot, Error> {
-        Ok(self.models.get(name)?.statistics.snapshot())
+    pub(crate) fn metrics(&self, name: &str) -> Result<&Arc<ModelMetrics>, Error> {
+        Ok(&self.models.get(name)?.metrics)
     }
 
     /// Whether a model takes requests.

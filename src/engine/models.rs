@@ -1,18 +1,18 @@
-//! The transformers by their public names, and what each did since the start.
+//! The transformers by their public names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::queue::Queue;
-use super::statistics::Statistics;
 use crate::error::{Error, Kind};
+use crate::observe::metrics::{Metrics, ModelMetrics};
 use crate::predictor::Readiness;
 use crate::transformer::{AnyTransformer, Input, Model};
 
 /// What a public model's name ends with that takes ready-made tensors.
 const TENSOR_SUFFIX: &str = "-tensor";
 
-/// A public model: a transformer, the queue in front of it, and its statistics.
+/// A public model: a transformer, the queue in front of it, and where its predictions are counted.
 pub(super) struct Entry {
     pub(super) transformer: Arc<dyn AnyTransformer>,
     /// Those that it calls.
@@ -20,7 +20,7 @@ pub(super) struct Entry {
     /// Whether it takes the inputs of the transformer's model in place of images.
     pub(super) tensors: bool,
     pub(super) queue: Arc<Queue>,
-    pub(super) statistics: Statistics,
+    pub(super) metrics: Arc<ModelMetrics>,
 }
 
 impl Entry {
@@ -80,25 +80,30 @@ impl Models {
     pub(super) fn new(
         transformers: BTreeMap<String, Arc<dyn AnyTransformer>>,
         queue: impl Fn() -> Queue,
+        metrics: &Metrics,
     ) -> Self {
         let mut entries = BTreeMap::new();
         for (name, transformer) in transformers {
             let queue = Arc::new(queue());
-            let entry = |tensors| Entry {
+            let entry = |name: &str, tensors| Entry {
                 transformer: Arc::clone(&transformer),
                 models: transformer.models(),
                 tensors,
                 queue: Arc::clone(&queue),
-                statistics: Statistics::default(),
+                metrics: Arc::new(metrics.model(name)),
             };
             if !transformer.takes_images() {
-                entries.insert(name, entry(true));
+                let served = entry(&name, true);
+                entries.insert(name, served);
                 continue;
             }
             if transformer.tensor_input().is_some() {
-                entries.insert(format!("{name}{TENSOR_SUFFIX}"), entry(true));
+                let tensors = format!("{name}{TENSOR_SUFFIX}");
+                let served = entry(&tensors, true);
+                entries.insert(tensors, served);
             }
-            entries.insert(name, entry(false));
+            let served = entry(&name, false);
+            entries.insert(name, served);
         }
         Self(entries)
     }
@@ -117,6 +122,14 @@ impl Models {
     /// All of them.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
+    }
+
+    /// The queues with the public names of the models behind them, each once.
+    pub(super) fn queues(&self) -> Vec<(String, Arc<Queue>)> {
+        let images = self.0.iter().filter(|(_, entry)| !entry.tensors);
+        images
+            .map(|(name, entry)| (name.clone(), Arc::clone(&entry.queue)))
+            .collect()
     }
 
     /// The model of this name.

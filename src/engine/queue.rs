@@ -122,7 +122,8 @@ impl Queue {
         })
     }
 
-    fn waiting(&self) -> usize {
+    /// Calls that wait to begin.
+    pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 

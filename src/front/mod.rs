@@ -3,6 +3,8 @@
 
 mod cloud_events;
 mod cors;
+mod endpoint;
+mod failure;
 mod grpc;
 mod probes;
 mod response;
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
+use tonic::Code;
 use tracing::Instrument;
 
 pub(crate) use self::cors::Cors;
@@ -35,12 +38,14 @@ use self::v2::V2Router;
 use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
-use crate::observe::metrics::Metrics;
+use crate::observe::endpoint::{Endpoint, Protocol, Route};
+use crate::observe::observer::{Observation, Observer};
 use crate::observe::timing::Deadline;
+use crate::observe::trace::Trace;
 use crate::oip::OpenInference;
 use crate::transport::headers::{self, REQUEST_ID};
 use crate::transport::{Body, BodyLimits, Handler, HeaderPattern};
-use crate::wire::error_body;
+use crate::wire::{error_body, grpc as wire_grpc};
 
 /// What all protocols need to know.
 #[derive(Clone, Debug)]
@@ -57,18 +62,55 @@ pub(crate) struct Settings {
     pub cors: Cors,
     /// The page at `/ui`, unless `--enable_ui false`.
     pub ui: Option<Ui>,
-    /// Where requests are counted.
-    pub metrics: Arc<Metrics>,
+    /// Where requests are counted and told.
+    pub observer: Arc<Observer>,
 }
 
 impl Settings {
+    /// Makes the counters of predictions' codes, so that they stand at 0 from the start.
+    pub(crate) fn count_from_zero(&self) {
+        let metrics = &self.observer.metrics;
+        for endpoint in Endpoint::PREDICTIONS {
+            if endpoint.protocol == Protocol::Grpc {
+                metrics.responses(endpoint, wire_grpc::code_name(Code::Ok));
+                for kind in Kind::ALL {
+                    metrics.responses(endpoint, wire_grpc::code_name(kind.grpc_code()));
+                }
+            } else {
+                metrics.responses(endpoint, StatusCode::OK.as_str());
+                for kind in Kind::ALL {
+                    metrics.responses(endpoint, kind.http_status().as_str());
+                }
+            }
+        }
+    }
+
     /// The body of the response to a head that HTTP itself does not take, and its count.
     fn refuse_head(&self, status: StatusCode) -> Bytes {
         let text = response::head_text(status);
         tracing::debug!(status = status.as_u16(), error = text, "request refused");
-        let labels = ["http", status.as_str()];
-        self.metrics.requests.with_label_values(&labels).inc();
+        self.count_other(status);
         error_body::to_json(text).into()
+    }
+
+    /// Counts a response to what is no request of any protocol.
+    fn count_other(&self, status: StatusCode) {
+        let endpoint = Endpoint::new(Protocol::Http, Route::Other);
+        let metrics = &self.observer.metrics;
+        metrics.responses(endpoint, status.as_str()).inc();
+    }
+
+    /// A request that is observed from now on.
+    fn observe(&self, endpoint: Endpoint, context: &RequestContext) -> Observation {
+        Observation {
+            observer: Arc::clone(&self.observer),
+            endpoint,
+            id: context.id.clone(),
+            timings: Arc::clone(&context.timings),
+            facts: Arc::clone(&context.facts),
+            trace: context.trace,
+            code: None,
+        }
     }
 
     /// The context of a request whose head has just been read.
@@ -87,6 +129,7 @@ impl Settings {
         }
         let mut context = RequestContext::new(id, Deadline::after(self.timeout));
         context.headers = forwarded;
+        context.trace = Trace::of(headers);
         context
     }
 }
@@ -115,22 +158,20 @@ impl Router {
         }
     }
 
-    async fn route(&self, request: &mut RestRequest) -> Result<Response<Body>, Error> {
-        let method = request.head.method.clone();
-        let path = request.head.uri.path().to_owned();
-        let decoded: Vec<Cow<'_, str>> = path
-            .trim_matches('/')
-            .split('/')
-            .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
-            .collect();
-        let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
-        if let (["ui", rest @ ..], Some(ui)) = (segments.as_slice(), self.settings.ui) {
-            return ui.route(rest, &request.head);
+    async fn route(
+        &self,
+        segments: &[&str],
+        request: &mut RestRequest,
+    ) -> Result<Response<Body>, Error> {
+        let RestRequest { head, .. } = &request;
+        if let (["ui", rest @ ..], Some(ui)) = (segments, self.settings.ui) {
+            return ui.route(rest, head);
         }
-        let metrics = &self.settings.metrics;
-        match (segments.as_slice(), &self.engine) {
-            ([""], Some(_)) => response::get(&method, || response::json(&v1::alive())),
-            (["metrics"], _) => response::get(&method, || probes::metrics(metrics)),
+        match (segments, &self.engine) {
+            ([""], Some(_)) => response::get(&head.method, || response::json(&v1::alive())),
+            (["metrics"], _) => response::get(&head.method, || {
+                probes::metrics(&self.settings.observer.metrics, &head.headers)
+            }),
             (["v1", rest @ ..], Some(engine)) => {
                 let v1 = V1Router {
                     engine,
@@ -150,24 +191,17 @@ impl Router {
         }
     }
 
-    /// Counts the response, and adds what every response carries.
+    /// The response to the result, with what every response carries.
     fn complete(
         &self,
         result: Result<Response<Body>, Error>,
         request_id: &str,
         request: &RestRequest,
     ) -> Response<Body> {
-        let mut response = result.unwrap_or_else(|error| {
-            response::log(&error);
-            response::error(&error)
-        });
+        let mut response = result.unwrap_or_else(|error| response::error(&error));
         let code = response.status();
-        let labels = ["http", code.as_str()];
-        self.settings
-            .metrics
-            .requests
-            .with_label_values(&labels)
-            .inc();
+        let length = response.body().size_hint().exact().unwrap_or_default();
+        request.context.facts.set_response_bytes(length as usize);
         let timings = &request.context.timings;
         tracing::debug!(
             code = code.as_u16(),
@@ -175,7 +209,6 @@ impl Router {
             "response sent"
         );
         if request.head.method == Method::HEAD {
-            let length = response.body().size_hint().exact().unwrap_or_default();
             *response.body_mut() = Either::Left(Full::default());
             response
                 .headers_mut()
@@ -205,6 +238,7 @@ impl Handler for Router {
             self.settings
                 .cors
                 .mark(&head.headers, response.headers_mut());
+            self.settings.count_other(response.status());
             return response;
         }
         let mut context = self.settings.context(&head.headers);
@@ -220,14 +254,26 @@ impl Handler for Router {
             body,
             context,
         };
+        let path = request.head.uri.path().to_owned();
+        let decoded: Vec<Cow<'_, str>> = path
+            .trim_matches('/')
+            .split('/')
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
+            .collect();
+        let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
+        let endpoint = endpoint::rest(&segments);
+        let observation = self.settings.observe(endpoint, &request.context);
         async {
-            let result = self.route(&mut request).await;
-            if let Err(error) = &result
-                && error.kind != Kind::SlowBody
-            {
-                request.discard_body().await;
+            let result = self.route(&segments, &mut request).await;
+            if let Err(error) = &result {
+                failure::note(error, &request.context.facts, &self.settings.observer);
+                if error.kind != Kind::SlowBody {
+                    request.discard_body().await;
+                }
             }
-            self.complete(result, &id, &request)
+            let response = self.complete(result, &id, &request);
+            observation.end(response.status().as_str());
+            response
         }
         .instrument(span)
         .await

@@ -1,6 +1,7 @@
 //! Health and metrics.
 
-use http::{Response, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
 use super::response;
@@ -8,6 +9,9 @@ use crate::error::Error;
 use crate::observe::metrics::Metrics;
 use crate::oip::InferenceService;
 use crate::transport::Body;
+
+/// The media type that stands in `Accept` of those who take OpenMetrics.
+const OPENMETRICS: &str = "application/openmetrics-text";
 
 #[derive(Serialize)]
 struct Live {
@@ -43,12 +47,16 @@ pub(super) fn ready(service: &dyn InferenceService) -> Result<Response<Body>, Er
     )
 }
 
-/// `/metrics` in Prometheus' text format.
-pub(super) fn metrics(metrics: &Metrics) -> Result<Response<Body>, Error> {
-    let text = metrics.text().map_err(Error::internal)?;
-    Ok(response::bytes(
-        StatusCode::OK,
-        "text/plain; version=0.0.4",
-        text,
-    ))
+/// `/metrics`: OpenMetrics for those who ask for it, as Prometheus does when it wants exemplars; else
+/// Prometheus' text format.
+pub(super) fn metrics(metrics: &Metrics, headers: &HeaderMap) -> Result<Response<Body>, Error> {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let (content_type, text) = if accept.is_some_and(|accept| accept.contains(OPENMETRICS)) {
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        (content_type, metrics.openmetrics())
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", metrics.text())
+    };
+    let text = text.map_err(Error::internal)?;
+    Ok(response::bytes(StatusCode::OK, content_type, text))
 }

@@ -100,25 +100,3 @@ pub(super) fn error(error: &Error) -> Response<Body> {
     }
     response
 }
-
-/// Writes a failure to the log: the service's and the predictor's as warnings. What a caller did wrong
-/// is for debugging only: any caller could fill the log with it, and the metrics count it.
-pub(super) fn log(error: &Error) {
-    let status = error.kind.http_status();
-    let origin = error.origin.name();
-    if status.is_server_error() {
-        tracing::warn!(
-            status = status.as_u16(),
-            origin,
-            error = error.text,
-            "request failed"
-        );
-    } else {
-        tracing::debug!(
-            status = status.as_u16(),
-            origin,
-            error = error.text,
-            "request refused"
-        );
-    }
-}

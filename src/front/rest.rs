@@ -1,5 +1,7 @@
 //! A REST request on its way.
 
+use std::sync::Arc;
+
 use http::Version;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -20,9 +22,18 @@ pub(super) struct RestRequest {
 impl RestRequest {
     /// Reads the body within its limits.
     pub(super) async fn read_body(&mut self, limits: &BodyLimits) -> Result<ReadBody, Error> {
-        let _timer = self.context.timings.stage(Stage::Read);
-        let deadline = self.context.deadline.instant().into();
-        Ok(http_body::read(&self.head.headers, &mut self.body, limits, deadline).await?)
+        let timings = Arc::clone(&self.context.timings);
+        let _timer = timings.stage(Stage::Read);
+        let RestRequest {
+            head,
+            body,
+            context,
+        } = self;
+        let deadline = context.deadline.instant().into();
+        let read = http_body::read(&head.headers, body, limits, deadline, &context.timings);
+        let body = read.await?;
+        context.facts.set_request_bytes(body.sent_bytes);
+        Ok(body)
     }
 
     /// Reads over the rest of the body of a request that is refused. Streams of HTTP/2 need no such

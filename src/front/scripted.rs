@@ -3,7 +3,7 @@
 //! value.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::{BufMut, BytesMut};
@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use crate::context::RequestContext;
-use crate::engine::statistics::Snapshot;
 use crate::error::{Error, Kind};
+use crate::observe::metrics::{Metrics, ModelMetrics};
 use crate::oip::{InferenceService, ModelDescription, TensorSpec};
 use crate::predictor::Readiness;
 use crate::transformer::{Image, Input};
@@ -33,6 +33,8 @@ pub(crate) struct Scripted {
     pub(crate) most_in_flight: AtomicUsize,
     /// Of each run: its input, as `Debug` shows it, and its context.
     pub(crate) runs: Mutex<Vec<(String, RequestContext)>>,
+    /// Where its predictions are counted.
+    pub(crate) metrics: OnceLock<Arc<ModelMetrics>>,
     /// max_batch_size; 0 as the engine has it.
     pub(crate) max_batch: usize,
 }
@@ -96,14 +98,10 @@ impl InferenceService for Scripted {
         self.draining.load(Ordering::SeqCst)
     }
 
-    fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
+    fn metrics(&self, model: &str) -> Result<&Arc<ModelMetrics>, Error> {
         self.check_name(model)?;
-        Ok(Snapshot {
-            success: 2,
-            images: 6,
-            success_ns: 1000,
-            ..Default::default()
-        })
+        let made = || Arc::new(Metrics::default().model(model));
+        Ok(self.metrics.get_or_init(made))
     }
 
     async fn run(

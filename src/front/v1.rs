@@ -97,6 +97,8 @@ impl V1Router<'_> {
         model: &str,
         request: &mut RestRequest,
     ) -> Result<Response<Body>, Error> {
+        let metrics = self.engine.metrics(model)?;
+        request.context.facts.set_model(metrics);
         // Known before the body is read.
         self.engine
             .check_load(Some(model), request.context.deadline)?;

@@ -13,8 +13,8 @@ use crate::quote::quote;
 use crate::transport::Body;
 use crate::transport::compression::Encoding;
 use crate::wire::triton::{
-    ModelConfigRequest, ModelInferResponse, ModelMetadataRequest, ModelStatisticsRequest,
-    RepositoryIndexRequest,
+    LogSettingsRequest, ModelConfigRequest, ModelInferResponse, ModelMetadataRequest,
+    ModelStatisticsRequest, RepositoryIndexRequest,
 };
 use crate::wire::v1::{ModelStatus, Models};
 use crate::wire::v2;
@@ -67,9 +67,11 @@ impl V2Router<'_> {
                 unimplemented("shared memory is not built in; send the values in the request")
             }
             ["trace", "setting"] => unimplemented("trace settings are not built in"),
-            ["logging"] => unimplemented(
-                "log settings cannot be changed while the service runs; see --log_level",
-            ),
+            ["logging"] if *method == Method::POST => self.set_log(request).await,
+            ["logging"] => response::get(method, || {
+                let settings = self.oip.log_settings(&LogSettingsRequest::default())?;
+                response::json(&v2::log_settings(&settings))
+            }),
             _ => Err(unknown_route()),
         }
     }
@@ -138,6 +140,13 @@ impl V2Router<'_> {
         response::json(&v2::statistics(&statistics))
     }
 
+    async fn set_log(&self, request: &mut RestRequest) -> Result<Response<Body>, Error> {
+        let body = request.read_body(&self.settings.body).await?;
+        let settings = v2::parse_log_settings(&body.bytes)?;
+        let settings = self.oip.log_settings(&settings)?;
+        response::json(&v2::log_settings(&settings))
+    }
+
     async fn index(&self, request: &mut RestRequest) -> Result<Response<Body>, Error> {
         let body = request.read_body(&self.settings.body).await?;
         let filter = v2::index_filter(&body.bytes)?;
@@ -155,6 +164,7 @@ impl V2Router<'_> {
     ) -> Result<Response<Body>, Error> {
         // Known before the body is read.
         self.oip.check_model(model.name, model.version)?;
+        self.oip.note_model(model.name, &request.context);
         let deadline = request.context.deadline;
         self.oip.service().check_load(Some(model.name), deadline)?;
         let json_length = v2::json_length(&request.head.headers)?;

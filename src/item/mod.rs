@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::observe::metrics::Metrics;
 use crate::recognise::{Place, recognise};
 
 pub(crate) use allow::AllowRule;
@@ -156,6 +157,32 @@ pub(crate) struct Fetcher {
     urls: url::UrlFetcher,
     /// In units of [`BUDGET_UNIT`] bytes.
     byte_budget: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+/// Counts a fetch when it ends; one that is given up, too.
+struct FetchCount<'a> {
+    metrics: &'a Metrics,
+    source: &'static str,
+    outcome: &'static str,
+}
+
+impl Drop for FetchCount<'_> {
+    fn drop(&mut self) {
+        self.metrics.fetches(self.source, self.outcome).inc();
+    }
+}
+
+impl ErrorKind {
+    /// The value of the metrics' label `outcome`.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::Unreachable => "unreachable",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// The permits of one request: at most eight of its fetched items are held at once.
@@ -187,7 +214,7 @@ impl Fetcher {
     /// # Errors
     ///
     /// When a setting cannot be used, such as a data folder that does not exist.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Self, Error> {
         let data_dir = settings.data_dir.as_deref().map(file::DataDir::new);
         let budget = settings.max_bytes.max(settings.max_item_bytes);
         let units = units(budget).min(u32::MAX as usize);
@@ -200,6 +227,7 @@ impl Fetcher {
                 settings.url_timeout,
             )?,
             byte_budget: Arc::new(Semaphore::new(units)),
+            metrics,
         })
     }
 
@@ -217,6 +245,27 @@ impl Fetcher {
     ///
     /// When it is refused or cannot be read.
     pub(crate) async fn fetch(
+        &self,
+        item: Item<'_>,
+        permits: &FetchPermits,
+    ) -> Result<Bytes, Error> {
+        let mut count = FetchCount {
+            metrics: &self.metrics,
+            source: match item {
+                Item::Url(_) => "url",
+                Item::Path(_) | Item::Data(_) => "path",
+            },
+            outcome: "canceled",
+        };
+        let fetched = self.fetch_uncounted(item, permits).await;
+        count.outcome = match &fetched {
+            Ok(_) => "ok",
+            Err(error) => error.kind.outcome(),
+        };
+        fetched
+    }
+
+    async fn fetch_uncounted(
         &self,
         item: Item<'_>,
         permits: &FetchPermits,
@@ -313,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_folder_paths_are_refused() {
-        let fetcher = Fetcher::new(Settings::default()).unwrap();
+        let fetcher = Fetcher::new(Settings::default(), Arc::default()).unwrap();
         let refused = fetcher
             .fetch(Item::Path("face.jpg"), &FetchPermits::default())
             .await;
@@ -324,13 +373,13 @@ mod tests {
     async fn permits_and_budget_come_back_with_the_bytes() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("face"), vec![7; 2 * BUDGET_UNIT]).unwrap();
-        let fetcher = Fetcher::new(Settings {
+        let settings = Settings {
             max_item_bytes: 3 * BUDGET_UNIT,
             max_bytes: 0,
             data_dir: Some(dir.path().to_owned()),
             ..Settings::default()
-        })
-        .unwrap();
+        };
+        let fetcher = Fetcher::new(settings, Arc::default()).unwrap();
         let permits = FetchPermits::default();
         let first = fetcher.fetch(Item::Path("face"), &permits).await.unwrap();
         assert_eq!(permits.0.available_permits(), FETCHES_PER_REQUEST - 1);

@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::loadtest::compare;
 use crate::loadtest::error::Error;
 use crate::loadtest::give_up::GiveUp;
-use crate::loadtest::measure::procfs;
 use crate::loadtest::measure::series::{CAPACITY_EXCEEDED, CAPACITY_FAR_EXCEEDED};
 use crate::loadtest::measure::summary::Summary;
 use crate::loadtest::provenance;
@@ -19,6 +18,7 @@ use crate::loadtest::target::Target;
 use crate::loadtest::verdicts;
 use crate::loadtest::verify::Verifier;
 use crate::loadtest::workload::Workload;
+use crate::procfs;
 
 /// The requests of a gRPC target share at most this many connections.
 const GRPC_CONNECTIONS: usize = 8;

@@ -8,12 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
 use crate::loadtest::measure::notes::notes;
-use crate::loadtest::measure::procfs;
 use crate::loadtest::measure::record::Recorder;
 use crate::loadtest::measure::scrape;
 use crate::loadtest::measure::summary::{ConnectionUse, RunInfo, Summary};
 use crate::loadtest::show::progress::Progress;
 use crate::loadtest::target::Target;
+use crate::procfs;
 
 /// A run that is being measured.
 pub(crate) struct Measurement {

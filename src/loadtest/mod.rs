@@ -37,11 +37,11 @@ mod verdicts;
 mod verify;
 mod workload;
 
+pub use crate::procfs::{cpu_time, memory};
 pub use compare::median;
 pub use error::Error;
 pub use execute::execute;
 pub use failure::FailureKind;
-pub use measure::procfs::{cpu_time, memory};
 pub use measure::slo::Slo;
 pub use measure::summary::Summary;
 pub use protocol::Protocol;

@@ -5,17 +5,35 @@
 //! log would stop.
 
 use std::io::{IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// What the targets of this service's log lines begin with.
 const TARGET: &str = env!("CARGO_CRATE_NAME");
 
 /// Lines that wait to be written, at most: some MiB.
 const QUEUED_LINES: usize = 8192;
+
+/// What puts another filter in the place of the log's.
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+/// Which lines are written, since the log was started.
+struct Filter {
+    level: Mutex<LevelFilter>,
+    reload: Reload,
+}
+
+impl Filter {
+    fn lock(&self) -> MutexGuard<'_, LevelFilter> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+static FILTER: OnceLock<Filter> = OnceLock::new();
 
 /// Counts the lines that were dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
@@ -43,21 +61,72 @@ pub struct LogGuard(#[expect(dead_code, reason = "it acts when it is dropped")] 
 ///
 /// When the filter is invalid, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> Result<LogGuard, String> {
-    let filter = parse_filter(filter)?;
+    let parsed = parse_filter(filter)?;
     let (writer, guard) = queued(std::io::stderr());
     let dropped = writer.error_counter();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(parsed)
         // No colours in a file or a pipe.
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(writer);
-    let started = match format {
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-        LogFormat::Text => log.try_init(),
+    let (started, reload): (_, Reload) = match format {
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            (
+                log.try_init(),
+                Box::new(move |filter| handle.reload(filter)),
+            )
+        }
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            (
+                log.try_init(),
+                Box::new(move |filter| handle.reload(filter)),
+            )
+        }
     };
     started.map_err(|error| format!("cannot start logging: {error}"))?;
     DROPPED.get_or_init(|| dropped);
+    FILTER.get_or_init(|| Filter {
+        level: Mutex::new(level_of(filter)),
+        reload,
+    });
     Ok(guard)
+}
+
+/// The level of the lines of this service, but for parts of it that have one of their own.
+pub(crate) fn level() -> LevelFilter {
+    FILTER
+        .get()
+        .map_or(LevelFilter::OFF, |filter| *filter.lock())
+}
+
+/// Another level from now on, for all parts of this service. The libraries stay held at `warn`.
+///
+/// # Errors
+///
+/// When the log is not this program's.
+pub(crate) fn set_level(level: LevelFilter) -> Result<(), String> {
+    let Some(filter) = FILTER.get() else {
+        return Err("the log was started by somebody else".to_owned());
+    };
+    let mut current = filter.lock();
+    let parsed = parse_filter(&level.to_string())?;
+    (filter.reload)(parsed).map_err(|error| format!("cannot change the log level: {error}"))?;
+    *current = level;
+    Ok(())
+}
+
+/// The level of a filter that [`parse_filter`] takes: the last that is for no part alone.
+fn level_of(filter: &str) -> LevelFilter {
+    let mut levels = filter.split(',').map(str::trim);
+    let level = levels.rfind(|directive| !directive.contains('='));
+    // What no directive is for is held at this.
+    level.map_or(LevelFilter::WARN, |level| {
+        level.parse().unwrap_or(LevelFilter::INFO)
+    })
 }
 
 /// Lines of the log that were dropped since the start.
@@ -132,6 +201,21 @@ mod tests {
         assert!(dropped + 1 >= 2 * QUEUED_LINES, "{dropped}");
         drop(read);
         drop(guard);
+    }
+
+    #[test]
+    fn the_level_of_a_filter_is_the_one_for_no_part_alone() {
+        assert_eq!(level_of("info"), LevelFilter::INFO);
+        let parts = "debug, kserve_transformer::predictor=trace";
+        assert_eq!(level_of(parts), LevelFilter::DEBUG);
+        assert_eq!(
+            level_of("kserve_transformer::front=trace"),
+            LevelFilter::WARN
+        );
+        assert_eq!(level_of("off"), LevelFilter::OFF);
+        // What is set is a filter again.
+        let level = directives(&LevelFilter::DEBUG.to_string()).unwrap();
+        assert_eq!(level, "warn,kserve_transformer=debug");
     }
 
     #[test]

@@ -1,5 +1,12 @@
 //! What an operator sees of the service: log, metrics, timings.
 
+pub(crate) mod endpoint;
+pub(crate) mod facts;
 pub mod log;
 pub(crate) mod metrics;
+pub(crate) mod observer;
+pub(crate) mod reason;
+pub(crate) mod sampler;
+pub(crate) mod statistics;
 pub(crate) mod timing;
+pub(crate) mod trace;

@@ -1,46 +1,71 @@
 //! Where a request's time went, and how much it has left. The stage names here are those of the
-//! metrics and of the `server-timing` header.
+//! metrics, of the `server-timing` header and of the log line.
 
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A step in the handling of a request.
+/// A step in the handling of a request. Some are parts of others: `ByteWait` of `Read`; `Fetch`,
+/// `PixelWait`, `Decode` and `Resize` of `Preprocess`; `PermitWait` of `Predict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Reading the body from the connection.
     Read,
-    /// JSON to item texts.
+    /// Waiting for the body's bytes (`--max_bytes_in_flight`).
+    ByteWait,
+    /// The body to images or tensors.
     Parse,
+    /// Waiting behind other requests to begin.
+    QueueWait,
     /// Items to tensors: fetching, base64, decoding, resizing, normalising.
     Preprocess,
-    /// Waiting for one of the `--concurrency` permits; a part of `Predict`.
-    Permit,
+    /// Fetching items by URL or from a file.
+    Fetch,
+    /// Waiting for a pixel thread, added up over the images.
+    PixelWait,
+    /// Image bytes to pixels, added up over the images.
+    Decode,
+    /// Pixels to the tensor: resizing and normalising, added up over the images.
+    Resize,
     /// Tensors to model outputs.
     Predict,
+    /// Waiting for one of the `--concurrency` permits.
+    PermitWait,
     /// Model outputs to rows.
     Postprocess,
 }
 
 impl Stage {
     /// All stages in the order in which a request passes them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
+        Self::ByteWait,
         Self::Parse,
+        Self::QueueWait,
         Self::Preprocess,
-        Self::Permit,
+        Self::Fetch,
+        Self::PixelWait,
+        Self::Decode,
+        Self::Resize,
         Self::Predict,
+        Self::PermitWait,
         Self::Postprocess,
     ];
 
-    /// The name in metrics and headers.
+    /// The name in metrics, headers and log lines.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::ByteWait => "byte_wait",
             Self::Parse => "parse",
+            Self::QueueWait => "queue_wait",
             Self::Preprocess => "preprocess",
-            Self::Permit => "permit",
+            Self::Fetch => "fetch",
+            Self::PixelWait => "pixel_wait",
+            Self::Decode => "decode",
+            Self::Resize => "resize",
             Self::Predict => "predict",
+            Self::PermitWait => "permit_wait",
             Self::Postprocess => "postprocess",
         }
     }
@@ -88,6 +113,16 @@ impl Timings {
         }
     }
 
+    /// Adds to a stage what was measured elsewhere, such as on a pixel thread.
+    pub fn add(&self, stage: Stage, duration: Duration) {
+        *self.stages()[stage as usize].total.get_or_insert_default() += duration;
+    }
+
+    /// The durations of all stages that were left, by their place in [`Stage::ALL`].
+    pub(crate) fn all(&self) -> [Option<Duration>; Stage::ALL.len()] {
+        self.stages().map(|time| time.total)
+    }
+
     /// The duration of a stage, if it was left.
     pub fn get(&self, stage: Stage) -> Option<Duration> {
         self.stages()[stage as usize].total
@@ -100,9 +135,9 @@ impl Timings {
 
     /// The value of a `server-timing` header, in milliseconds.
     pub fn header(&self) -> String {
-        let mut text = String::with_capacity(160);
-        for stage in Stage::ALL {
-            if let Some(duration) = self.get(stage) {
+        let mut text = String::with_capacity(256);
+        for (stage, duration) in Stage::ALL.into_iter().zip(self.all()) {
+            if let Some(duration) = duration {
                 let _ = write!(text, "{};dur={:.3}, ", stage.name(), milliseconds(duration));
             }
         }
@@ -111,7 +146,8 @@ impl Timings {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// As headers and log lines give durations.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 

@@ -3,20 +3,26 @@
 use super::OpenInference;
 use super::service::{ModelDescription, TensorSpec};
 use super::validate::{VERSION, check_version};
-use crate::engine::statistics::Snapshot;
 use crate::error::Error;
+use crate::observe::statistics::{Snapshot, Total};
 use crate::wire::triton::{
-    DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigRequest,
-    ModelConfigResponse, ModelInput, ModelMetadataRequest, ModelMetadataResponse, ModelOutput,
-    ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse, RepositoryIndexRequest,
-    RepositoryIndexResponse, ServerMetadataResponse, StatisticDuration,
-    model_metadata_response::TensorMetadata, repository_index_response::ModelIndex,
+    DataType, InferBatchStatistics, InferResponseStatistics, InferStatistics, ModelConfig,
+    ModelConfigRequest, ModelConfigResponse, ModelInput, ModelMetadataRequest,
+    ModelMetadataResponse, ModelOutput, ModelStatistics, ModelStatisticsRequest,
+    ModelStatisticsResponse, RepositoryIndexRequest, RepositoryIndexResponse,
+    ServerMetadataResponse, StatisticDuration, model_metadata_response::TensorMetadata,
+    repository_index_response::ModelIndex,
 };
 
 impl OpenInference {
     /// Name, version and extensions of this server.
     pub(crate) fn server_metadata(&self) -> ServerMetadataResponse {
-        let extensions = ["binary_tensor_data", "model_configuration", "statistics"];
+        let extensions = [
+            "binary_tensor_data",
+            "logging",
+            "model_configuration",
+            "statistics",
+        ];
         ServerMetadataResponse {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -110,7 +116,7 @@ impl OpenInference {
         };
         let mut model_stats = Vec::with_capacity(names.len());
         for name in names {
-            let snapshot = self.service.statistics(&name)?;
+            let snapshot = self.service.metrics(&name)?.statistics.snapshot();
             model_stats.push(statistics_message(name, &snapshot));
         }
         Ok(ModelStatisticsResponse { model_stats })
@@ -153,31 +159,50 @@ fn image_shape(model: &ModelDescription) -> Vec<i64> {
 }
 
 fn statistics_message(name: String, snapshot: &Snapshot) -> ModelStatistics {
-    let of = |count, ns| Some(StatisticDuration { count, ns });
-    let stage = |ns| of(snapshot.success, ns);
-    let batches = (snapshot.success > 0).then(|| InferBatchStatistics {
-        batch_size: snapshot.images / snapshot.success,
-        compute_input: stage(snapshot.input_ns),
-        compute_infer: stage(snapshot.infer_ns),
-        compute_output: stage(snapshot.output_ns),
-    });
+    let of = |total: Total| {
+        Some(StatisticDuration {
+            count: total.count,
+            ns: total.nanoseconds,
+        })
+    };
+    let none = || of(Total::default());
+    // What fills a call's rows and reads its outputs is not measured call by call.
+    let batches = snapshot
+        .calls
+        .iter()
+        .map(|(&rows, &took)| InferBatchStatistics {
+            batch_size: rows as u64,
+            compute_input: none(),
+            compute_infer: of(took),
+            compute_output: none(),
+        });
+    let responses = InferResponseStatistics {
+        compute_infer: of(snapshot.infer),
+        compute_output: of(snapshot.output),
+        success: of(snapshot.success),
+        fail: of(snapshot.fail),
+        empty_response: none(),
+        cancel: of(snapshot.cancel),
+    };
     ModelStatistics {
         name,
         version: VERSION.to_owned(),
         last_inference: snapshot.last_milliseconds,
         inference_count: snapshot.images,
-        execution_count: snapshot.success,
+        execution_count: snapshot.calls.values().map(|calls| calls.count).sum(),
         inference_stats: Some(InferStatistics {
-            success: of(snapshot.success, snapshot.success_ns),
-            fail: of(snapshot.fail, snapshot.fail_ns),
-            queue: stage(snapshot.queue_ns),
-            compute_input: stage(snapshot.input_ns),
-            compute_infer: stage(snapshot.infer_ns),
-            compute_output: stage(snapshot.output_ns),
-            cache_hit: of(0, 0),
-            cache_miss: of(0, 0),
+            success: of(snapshot.success),
+            fail: of(snapshot.fail),
+            queue: of(snapshot.queue),
+            compute_input: of(snapshot.input),
+            compute_infer: of(snapshot.infer),
+            compute_output: of(snapshot.output),
+            cache_hit: none(),
+            cache_miss: none(),
         }),
-        batch_stats: batches.into_iter().collect(),
+        batch_stats: batches.collect(),
+        // Each request has one response, the first.
+        response_stats: [("0".to_owned(), responses)].into(),
         ..Default::default()
     }
 }

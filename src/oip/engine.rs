@@ -1,14 +1,16 @@
 //! The engine as something that takes tensors: images in by `image`, or a model's own inputs; the
 //! columns of the rows out.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::BytesMut;
 
 use super::service::{InferenceService, ModelDescription, TensorSpec};
 use crate::context::RequestContext;
 use crate::engine::Engine;
-use crate::engine::statistics::Snapshot;
 use crate::error::Error;
+use crate::observe::metrics::ModelMetrics;
 use crate::observe::timing::Deadline;
 use crate::predictor::Readiness;
 use crate::transformer::{AnyRows, ImageErrors, Input, Model};
@@ -86,8 +88,8 @@ impl InferenceService for Engine {
         Self::draining(self)
     }
 
-    fn statistics(&self, model: &str) -> Result<Snapshot, Error> {
-        Self::statistics(self, model)
+    fn metrics(&self, model: &str) -> Result<&Arc<ModelMetrics>, Error> {
+        Self::metrics(self, model)
     }
 
     async fn run(

@@ -5,6 +5,7 @@
 mod contents;
 mod describe;
 mod engine;
+mod log_settings;
 mod service;
 mod validate;
 
@@ -20,6 +21,7 @@ pub(crate) use self::service::{InferenceService, ModelDescription};
 use self::validate::{VERSION, ValidatedRequest, check_version, validate};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
+use crate::observe::timing::Stage;
 use crate::wire::contents::from_raw;
 use crate::wire::tensor::{DataType, Tensor};
 use crate::wire::triton::infer_parameter::ParameterChoice;
@@ -33,12 +35,26 @@ use crate::workers::CpuPool;
 pub(crate) struct OpenInference {
     service: Arc<dyn InferenceService>,
     pool: CpuPool,
+    /// `--enable_log_settings`.
+    log_settable: bool,
 }
 
 impl OpenInference {
     /// Speaks for `service`; typed tensors of large requests are converted on `pool`.
     pub(crate) fn new(service: Arc<dyn InferenceService>, pool: CpuPool) -> Self {
-        Self { service, pool }
+        Self {
+            service,
+            pool,
+            log_settable: false,
+        }
+    }
+
+    /// The same, whose callers may change the log level if `settable`.
+    pub(crate) fn with_log_settable(self, settable: bool) -> Self {
+        Self {
+            log_settable: settable,
+            ..self
+        }
     }
 
     /// What is spoken for.
@@ -50,6 +66,13 @@ impl OpenInference {
     pub(crate) fn check_model(&self, name: &str, version: &str) -> Result<(), Error> {
         self.service.readiness(name)?;
         check_version(name, version)
+    }
+
+    /// The request is counted among those of the model, if there is one of this name.
+    pub(crate) fn note_model(&self, name: &str, context: &RequestContext) {
+        if let Ok(metrics) = self.service.metrics(name) {
+            context.facts.set_model(metrics);
+        }
     }
 
     /// Whether a model takes requests; false for an unknown one.
@@ -118,8 +141,10 @@ impl OpenInference {
         let id = request.id.clone();
         if !id.is_empty() {
             context.id.clone_from(&id);
+            context.facts.set_id(&id);
         }
         context.model.clone_from(&model.name);
+        self.note_model(&model.name, context);
         let (timeout, priority) = (integer(&request, "timeout"), integer(&request, "priority"));
         if let Some(microseconds) = timeout.and_then(|timeout| u64::try_from(timeout).ok())
             && microseconds > 0
@@ -133,12 +158,11 @@ impl OpenInference {
             input,
             outputs,
             raw,
-        } = self
-            .pool
-            .run(bytes, move || {
-                validate(request, &description, base64_elements)
-            })
-            .await??;
+        } = {
+            let _timer = context.timings.stage(Stage::Parse);
+            let validate = move || validate(request, &description, base64_elements);
+            self.pool.run(bytes, validate).await??
+        };
         let on_request = model.outputs_on_request.iter().map(|output| &output.name);
         context.outputs_on_request = on_request
             .filter(|name| outputs.contains(name))

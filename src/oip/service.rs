@@ -1,11 +1,13 @@
 //! What anything that takes tensors, the engine or a predictor alone, must offer so that the Open
 //! Inference Protocol can be spoken for it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::context::RequestContext;
-use crate::engine::statistics::Snapshot;
 use crate::error::Error;
+use crate::observe::metrics::ModelMetrics;
 use crate::observe::timing::Deadline;
 use crate::predictor::{self, Readiness};
 use crate::transformer::Input;
@@ -113,12 +115,12 @@ pub(crate) trait InferenceService: Send + Sync + 'static {
     /// When the model is unknown.
     fn readiness(&self, model: &str) -> Result<Readiness, Error>;
 
-    /// What a model did since the start.
+    /// Where a model's predictions are counted.
     ///
     /// # Errors
     ///
     /// When the model is unknown.
-    fn statistics(&self, model: &str) -> Result<Snapshot, Error>;
+    fn metrics(&self, model: &str) -> Result<&Arc<ModelMetrics>, Error>;
 
     /// Whether this server is about to end. By default it never is.
     fn draining(&self) -> bool {

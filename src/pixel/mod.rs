@@ -25,6 +25,8 @@ mod tensor;
 mod tests;
 mod warp;
 
+use std::time::{Duration, Instant};
+
 use bytes::BytesMut;
 
 use buffer::Rows;
@@ -47,9 +49,42 @@ pub struct Scratch {
     /// For images that are resized apart from decoding.
     pub resizer: Resizer,
     decoded: u64,
+    times: StepTimes,
+}
+
+/// How long the steps took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Image bytes to pixels.
+    pub decode: Option<Duration>,
+    /// Pixels to a tensor: resizing and normalising.
+    pub resize: Option<Duration>,
+}
+
+impl StepTimes {
+    fn add_decode(&mut self, since: Instant) {
+        *self.decode.get_or_insert_default() += since.elapsed();
+    }
+
+    fn add_resize(&mut self, since: Instant) {
+        *self.resize.get_or_insert_default() += since.elapsed();
+    }
 }
 
 impl Scratch {
+    /// How long the steps took since this was asked last.
+    pub fn take_times(&mut self) -> StepTimes {
+        std::mem::take(&mut self.times)
+    }
+
+    /// Resizes with the buffers of this thread, and takes the time.
+    pub fn resize<T>(&mut self, resize: impl FnOnce(&mut Resizer) -> T) -> T {
+        let begin = Instant::now();
+        let resized = resize(&mut self.resizer);
+        self.times.add_resize(begin);
+        resized
+    }
+
     /// Pixels of the image that was decoded last, of those that its header tells; none if it could
     /// not be decoded.
     pub fn decoded_pixels(&self) -> u64 {
@@ -124,12 +159,17 @@ fn resized(
         decoder,
         resizer,
         decoded: pixels,
+        times,
     } = scratch;
     *pixels = 0;
+    let begin = Instant::now();
     let decoded = decode::into_buffers(image, options, Rows::OfResize(to), decoder);
+    times.add_decode(begin);
     let written = decoded.map(|decoded| {
         *pixels = decoded.width() as u64 * decoded.height() as u64;
+        let begin = Instant::now();
         write(decoded, resizer);
+        times.add_resize(begin);
     });
     decoder.shrink();
     written

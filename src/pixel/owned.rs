@@ -1,6 +1,8 @@
 //! A decoded image that owns its pixels: for callers that look at a photo more than once, or on more
 //! than one thread.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::buffer::Rows;
@@ -66,7 +68,9 @@ pub fn decode_owned(
     scratch: &mut Scratch,
 ) -> Result<ImageBuf, Error> {
     scratch.decoded = 0;
+    let begin = Instant::now();
     let decoded = decode::into_buffers(image, options, Rows::All, &mut scratch.decoder);
+    scratch.times.add_decode(begin);
     let size = decoded.map(|image| (image.width(), image.height()));
     let mut rgb = std::mem::take(&mut scratch.decoder.buffers.pixels);
     scratch.decoder.shrink();

@@ -376,7 +376,7 @@ impl Predictor {
         let deadline = context.deadline.instant().into();
         let begin = Instant::now();
         let permit = {
-            let _timer = context.timings.stage(Stage::Permit);
+            let _timer = context.timings.stage(Stage::PermitWait);
             let waiting = OutcomeGuard::new(&self.metrics, context.deadline, "no_permit");
             let permit = timeout_at(deadline, self.permits.acquire()).await;
             let permit = permit.map_err(|_| Error::NoPermit)?;
@@ -386,6 +386,9 @@ impl Predictor {
         let _permit = permit.map_err(|closed| Error::Internal(closed.to_string()))?;
         let waited = begin.elapsed();
         let _gauge = GaugeGuard::add(&self.metrics.calls_in_flight, 1);
+        let rows = inputs.first().map_or(0, Tensor::rows);
+        self.metrics.images.observe(rows as f64);
+        let begun = Instant::now();
         let run = async {
             match &self.backend {
                 Backend::Remote(remote) => remote.infer(&self.signature, inputs, context).await,
@@ -399,6 +402,11 @@ impl Predictor {
             }
         };
         let result = timeout_at(deadline, run).await;
+        if let Ok(Ok(_)) = result {
+            let took = begun.elapsed();
+            self.metrics.seconds.observe(took.as_secs_f64());
+            context.facts.add_call(rows, took);
+        }
         match result.unwrap_or(Err(Error::Deadline)) {
             Err(Error::Deadline) if waited >= WAIT_WORTH_TELLING => {
                 Err(Error::DeadlineAfterWait(waited))

@@ -46,6 +46,7 @@ impl Drop for OutcomeGuard<'_> {
         }
         let outcome = match self.outcome {
             Some(outcome) => outcome,
+            None if std::thread::panicking() => "internal",
             None if self.deadline.remaining().is_zero() => self.late,
             None => "canceled",
         };

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::context::RequestContext;
-use crate::observe::metrics::PredictorMetrics;
+use crate::observe::metrics::{PredictorMetrics, Replicas};
 use crate::predictor::address::Target;
 use crate::predictor::discovery::{Resolver, discover};
 use crate::predictor::headers::{PredictorHeader, PredictorHeaders};
@@ -51,7 +52,9 @@ pub struct RemoteSettings {
 #[derive(Debug)]
 pub(super) struct Remote {
     pool: Arc<Pool>,
-    budget: Budget,
+    budget: Arc<Budget>,
+    /// Calls that were sent once more, by what had failed.
+    retries: Vec<(Cause, Counter)>,
     metrics: PredictorMetrics,
     tasks: [JoinHandle<()>; 2],
 }
@@ -97,9 +100,19 @@ impl Remote {
                 discover(&pool, targets, resolver, settings.dns_refresh).await;
             }
         });
+        let budget = Arc::new(Budget::new(settings.concurrency));
+        let (shown, left) = (Arc::downgrade(&pool), Arc::clone(&budget));
+        metrics.show_replicas(move || {
+            Some(Replicas {
+                replicas: shown.upgrade()?.replicas(),
+                retry_budget: left.left().to_vec(),
+            })
+        });
+        let retries = Cause::RETRIED.map(|(cause, name)| (cause, metrics.retries(name)));
         Ok(Self {
             pool,
-            budget: Budget::new(settings.concurrency),
+            budget,
+            retries: retries.to_vec(),
             metrics,
             tasks: [report, discovery],
         })
@@ -134,6 +147,10 @@ impl Remote {
             // What happened first says more than that there is no other connection.
             return Err(failure.error);
         };
+        let cause = failure.cause;
+        if let Some((_, retries)) = self.retries.iter().find(|(retried, _)| *retried == cause) {
+            retries.inc();
+        }
         let (result, _) = self.attempt(&lease, signature, inputs, context).await;
         result.map_err(|failure| failure.error)
     }

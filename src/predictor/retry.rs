@@ -135,6 +135,16 @@ pub(super) enum Fund {
 }
 
 impl Cause {
+    /// Those whose calls may be sent again, with the value of the metrics' label `cause`.
+    pub(super) const RETRIED: [(Self, &'static str); 6] = [
+        (Self::Lost, "lost"),
+        (Self::StreamReset, "stream_reset"),
+        (Self::Unavailable, "unavailable"),
+        (Self::QueueFull, "queue_full"),
+        (Self::NotFound, "not_found"),
+        (Self::Failed, "failed"),
+    ];
+
     /// What the retry of a call is paid from, where it may be sent again.
     pub(super) fn fund(self, other_address: bool) -> Option<Fund> {
         match self {
@@ -203,6 +213,16 @@ impl Budget {
         });
     }
 
+    /// Retries that are left, by fund.
+    pub(super) fn left(&self) -> [(&'static str, f64); 2] {
+        self.at(self.begin.elapsed().as_secs(), |_, state| {
+            [
+                ("reserve", state.reserve.floor()),
+                ("share", f64::from(state.share_left())),
+            ]
+        })
+    }
+
     /// Takes a retry from the budget, if one is left.
     pub(super) fn try_spend(&self, fund: Fund) -> bool {
         self.try_spend_at(self.begin.elapsed().as_secs(), fund)
@@ -218,12 +238,9 @@ impl Budget {
                 left
             }
             Fund::Share => {
-                let calls: u32 = state.counts.iter().map(|count| count.calls).sum();
-                let retries: u32 = state.counts.iter().map(|count| count.retries).sum();
-                let current = state.current();
-                let left = current.retries < FREE_PER_SECOND || retries < calls / CALLS_PER_RETRY;
+                let left = state.share_left() > 0;
                 if left {
-                    current.retries += 1;
+                    state.current().retries += 1;
                 }
                 left
             }
@@ -246,6 +263,14 @@ impl Budget {
 }
 
 impl State {
+    /// Retries that the share has left: the free ones of this second, or one for so many calls.
+    fn share_left(&mut self) -> u32 {
+        let calls: u32 = self.counts.iter().map(|count| count.calls).sum();
+        let retries: u32 = self.counts.iter().map(|count| count.retries).sum();
+        let free = FREE_PER_SECOND.saturating_sub(self.current().retries);
+        free.max((calls / CALLS_PER_RETRY).saturating_sub(retries))
+    }
+
     fn current(&mut self) -> &mut Count {
         &mut self.counts[(self.now % WINDOW as u64) as usize]
     }
@@ -273,6 +298,8 @@ mod tests {
         for (cause, elsewhere, alone) in cases {
             assert_eq!(cause.fund(true), elsewhere, "{cause:?}");
             assert_eq!(cause.fund(false), alone, "{cause:?}");
+            let counted = Cause::RETRIED.iter().any(|(retried, _)| *retried == cause);
+            assert_eq!(counted, elsewhere.or(alone).is_some(), "{cause:?}");
         }
     }
 
@@ -306,6 +333,16 @@ mod tests {
         for second in 0..20 {
             assert_eq!(spent(&budget, second, Fund::Share), 3);
         }
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let budget = Budget::new(8);
+        assert_eq!(budget.left(), [("reserve", 8.0), ("share", 3.0)]);
+        assert!(budget.try_spend(Fund::Reserve) && budget.try_spend(Fund::Share));
+        assert!(budget.left()[0].1 <= 8.0);
+        budget.at(0, |_, state| state.current().calls = 200);
+        assert_eq!(budget.left()[1], ("share", 19.0));
     }
 
     #[test]

@@ -361,9 +361,18 @@ pub struct ServeArgs {
     /// Format of the log on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Log")]
     pub log_format: LogFormat,
+    /// Log a line for each prediction: who, what, how long each stage took
+    #[arg(long, default_value = "false", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Log")]
+    pub enable_latency_logging: bool,
+    /// Let callers change the log level (Triton's LogSettings, POST /v2/logging)
+    #[arg(long, default_value = "false", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Log")]
+    pub enable_log_settings: bool,
 
     #[command(flatten)]
     pub(crate) kserve: KserveArgs,
+    /// What the names of metrics begin with.
+    #[arg(skip = crate::NAME)]
+    pub(crate) name: &'static str,
     #[arg(skip)]
     pub(crate) sources: Sources,
 }
@@ -390,6 +399,7 @@ impl ServeArgs {
     ) -> Result<Self, clap::Error> {
         let mut args = Self::from_arg_matches(matches)?;
         args.sources = Sources::of(matches, program);
+        args.name = program;
         Ok(args)
     }
 }

@@ -33,6 +33,7 @@ impl Settings {
     /// All settings of `serve`, in the order of its `--help`.
     pub fn effective(&self) -> Vec<Effective> {
         let Self {
+            name: _,
             front,
             model_name,
             predictor,
@@ -120,7 +121,12 @@ impl Settings {
             url_proxy,
             url_allow,
         } = item;
-        let LogSettings { filter, format } = log;
+        let LogSettings {
+            filter,
+            format,
+            predictions,
+            settable,
+        } = log;
         let tls = tls.as_ref();
         let max_age = max_connection_age.unwrap_or_default();
         let rows = [
@@ -203,6 +209,8 @@ impl Settings {
             choice("face_crop", face_crop),
             text("log_level", filter),
             choice("log_format", format),
+            text("enable_latency_logging", predictions),
+            text("enable_log_settings", settable),
         ];
         let rows = rows.into_iter().map(|row| Effective {
             source: sources.get(row.flag),

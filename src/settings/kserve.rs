@@ -35,8 +35,6 @@ pub(crate) struct KserveArgs {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     pub(crate) enable_docs_url: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    pub(crate) enable_latency_logging: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     pub(crate) configure_logging: Option<String>,
     #[arg(long, hide = true)]
     pub(crate) log_config_file: Option<String>,
@@ -63,7 +61,6 @@ impl KserveArgs {
             max_threads,
             max_asyncio_workers,
             enable_docs_url,
-            enable_latency_logging,
             configure_logging,
             log_config_file,
             access_log_format,
@@ -95,11 +92,6 @@ impl KserveArgs {
             given(max_threads, "max_threads", threads),
             given(max_asyncio_workers, "max_asyncio_workers", threads),
             given(enable_docs_url, "enable_docs_url", "there is no /docs page"),
-            given(
-                enable_latency_logging,
-                "enable_latency_logging",
-                "latencies are in the server-timing header and in /metrics",
-            ),
             given(configure_logging, "configure_logging", logs),
             given(log_config_file, "log_config_file", logs),
             given(access_log_format, "access_log_format", logs),

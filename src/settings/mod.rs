@@ -29,6 +29,8 @@ pub(crate) use sources::{Sources, name_variable, read_environment, variable};
 /// All that `serve` runs with.
 #[derive(Debug)]
 pub struct Settings {
+    /// What the names of metrics begin with.
+    pub name: &'static str,
     /// The ports and the limits of their connections.
     pub front: FrontSettings,
     /// The model's name in requests.
@@ -156,6 +158,10 @@ pub struct LogSettings {
     pub filter: String,
     /// The form of a line.
     pub format: LogFormat,
+    /// Whether each prediction gets a line.
+    pub predictions: bool,
+    /// Whether callers may change the level.
+    pub settable: bool,
 }
 
 impl PredictorSettings {

@@ -77,6 +77,7 @@ impl Settings {
         let mut without_effect = args.kserve.given();
         without_effect.extend(sources.ignored.iter().cloned());
         Ok(Self {
+            name: args.name,
             front,
             model_name: args.model_name.clone(),
             predictor,
@@ -105,6 +106,8 @@ impl Settings {
             log: LogSettings {
                 filter: args.log_level.clone(),
                 format: args.log_format,
+                predictions: args.enable_latency_logging,
+                settable: args.enable_log_settings,
             },
             without_effect,
             sources,

@@ -113,8 +113,7 @@ impl RowMut {
         normalize: &Normalize,
         scratch: &mut Scratch,
     ) {
-        let resizer = &mut scratch.resizer;
-        match self.datatype(input) {
+        scratch.resize(|resizer| match self.datatype(input) {
             DataType::Fp32 => self.parts(input, |planes| {
                 image.append_planes(size, normalize, resizer, planes);
             }),
@@ -122,7 +121,7 @@ impl RowMut {
                 let format = format(datatype, normalize);
                 image.append(size, &format, resizer, self.values(input));
             }
-        }
+        });
     }
 
     /// The pixels of an image that [`Self::encoded_image`] or [`Self::image`] has filled an input's row

@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_request_and_all_of_them_are_bounded() {
-        let metrics = Metrics::new(&[]).unwrap();
+        let metrics = Metrics::default();
         let budget = ByteBudget::new(100, Duration::ZERO, &metrics);
         let keeper = || Keeper::new(budget.clone());
         let one = keeper();

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::IntGauge;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::Image;
 use crate::admission::{FairBudget, FairPermit, Grants, Refusal};
@@ -29,7 +29,7 @@ pub(crate) struct PixelBudget {
     max_request: u64,
     /// `--max_pixels_in_flight`
     in_flight: Arc<FairBudget>,
-    gauge: IntGauge,
+    gauge: Gauge,
     turn: usize,
 }
 

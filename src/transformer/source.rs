@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::Image;
 use crate::error::Error;
 use crate::item::{FetchPermits, Fetcher, Item, data_uri};
+use crate::observe::timing::{Stage, Timings};
 use crate::pixel::Scratch;
 use crate::workers::Workers;
 
@@ -24,9 +25,11 @@ pub(super) async fn fetch(
     image: Image,
     fetcher: &Fetcher,
     permits: &FetchPermits,
+    timings: &Timings,
 ) -> Result<Image, Error> {
     match image {
         Image::Item(text) if !data_uri::is_data_uri(&text) => {
+            let _timer = timings.stage(Stage::Fetch);
             let item = Item::parse(text_of(&text)?)?;
             Ok(Image::Encoded(fetcher.fetch(item, permits).await?))
         }

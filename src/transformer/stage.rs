@@ -9,6 +9,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{Stream, StreamExt};
@@ -24,7 +25,7 @@ use crate::admission::{ByteBudget, FairPermit};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::item::{FetchPermits, Fetcher};
-use crate::observe::timing::Stage;
+use crate::observe::timing::{Stage, Timings};
 use crate::pixel::Scratch;
 use crate::predictor::{self, Readiness};
 use crate::recognise::{Place, recognise};
@@ -147,7 +148,8 @@ impl<'a> Cx<'a> {
         let fetched = stream::iter(images)
             .map(|image| {
                 let (fetcher, permits) = (&self.resources.fetcher, permits.clone());
-                async move { fetch(image, fetcher, &permits).await }
+                let timings = &self.request.timings;
+                async move { fetch(image, fetcher, &permits, timings).await }
             })
             .buffered(MAX_FETCHES)
             .enumerate()
@@ -273,8 +275,8 @@ impl<'a> Cx<'a> {
         let filled = source
             .zip(stream::iter(chunks.rows(model, &form, count)))
             .map(|(value, row)| {
-                let fill = Arc::clone(&fill);
-                async move { fill_row(threads, value?, row, fill).await }
+                let (fill, timings) = (Arc::clone(&fill), Arc::clone(&self.request.timings));
+                async move { fill_row(threads, value?, row, fill, timings).await }
             })
             .buffered(2 * threads.threads());
         let mut filled = pin!(filled);
@@ -388,13 +390,23 @@ async fn fill_row<T, K>(
     fill: Arc<
         impl Fn(T, &mut RowMut, &mut WorkerScratch) -> Result<K, Error> + Send + Sync + 'static,
     >,
+    timings: Arc<Timings>,
 ) -> Filled<K>
 where
     T: Send + 'static,
     K: Send + 'static,
 {
+    let queued = Instant::now();
     let work = move |scratch: &mut WorkerScratch| {
-        let kept = fill(value, &mut row, scratch)?;
+        timings.add(Stage::PixelWait, queued.elapsed());
+        let filled = fill(value, &mut row, scratch);
+        let times = scratch.pixels.take_times();
+        for (stage, time) in [(Stage::Decode, times.decode), (Stage::Resize, times.resize)] {
+            if let Some(time) = time {
+                timings.add(stage, time);
+            }
+        }
+        let kept = filled?;
         row.check()?;
         Ok((kept, row))
     };

@@ -19,10 +19,10 @@ use crate::wire::tensor::{DataType, Tensor, fp32};
 fn resources() -> Resources {
     // The process does it in main; a second time is an error that means nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let metrics = Metrics::new(&[]).unwrap();
+    let metrics = Metrics::default();
     Resources {
         pixels: Arc::new(PixelThreads::start("pixels", 1, 1000, WorkerScratch::default).unwrap()),
-        fetcher: Arc::new(Fetcher::new(item::Settings::default()).unwrap()),
+        fetcher: Arc::new(Fetcher::new(item::Settings::default(), Arc::default()).unwrap()),
         pixel_budget: PixelBudget::new(u64::MAX, u64::MAX, u64::MAX, 1, &metrics),
         bytes: ByteBudget::unlimited(&metrics),
     }
@@ -38,7 +38,7 @@ fn model(inputs: Vec<TensorSpec>) -> Model {
         concurrency: 100,
         max_batch: 32,
     };
-    let metrics = Metrics::new(&[]).unwrap();
+    let metrics = Metrics::default();
     Model::new(Arc::new(Predictor::null(settings, signature, &metrics)))
 }
 

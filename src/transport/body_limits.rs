@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::compression::Encoding;
 use crate::admission::{ByteBudget, ByteReservation, Refusal};
+use crate::observe::timing::{Stage, Timings};
 use crate::workers::{CpuPool, Panicked};
 
 /// Smaller bodies are not counted in the budget: so probes and health checks never wait for large
@@ -97,10 +98,12 @@ impl BodyLimits {
         &self,
         bytes: usize,
         deadline: Option<Instant>,
+        timings: &Timings,
     ) -> Result<Option<ByteReservation>, BodyError> {
         if bytes <= SMALL_BODY_BYTES {
             return Ok(None);
         }
+        let _timer = timings.stage(Stage::ByteWait);
         let reserved = self.in_time(deadline, None, self.budget.reserve(bytes));
         Ok(Some(reserved.await??))
     }

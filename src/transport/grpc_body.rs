@@ -19,6 +19,7 @@ use super::body_limits::Inflated;
 use super::compression::Encoding;
 use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
+use crate::observe::timing::{Stage, Timings};
 use crate::wire::grpc::{FRAME_BYTES, FrameHeader};
 
 /// The bytes reserved for messages that were read and not yet taken up by their handlers, in order.
@@ -81,6 +82,8 @@ pub(crate) struct LimitedBody<B> {
     /// When the call's time is up.
     pub(crate) deadline: Option<Instant>,
     pub(crate) pending: PendingReservations,
+    /// Of the call: a stream's messages are told apart only behind this.
+    pub(crate) timings: Arc<Timings>,
 }
 
 impl<B> LimitedBody<B> {
@@ -114,7 +117,10 @@ where
             in_message: false,
         };
         let chunks = stream::unfold(reader, |mut reader| async move {
+            let timings = Arc::clone(&reader.limited.timings);
+            let reading = timings.stage(Stage::Read);
             let chunk = reader.next_chunk().await.transpose()?;
+            drop(reading);
             // After a failure there is nothing more to read.
             reader.ended |= chunk.is_err();
             Some((chunk.map(Frame::data), reader))
@@ -171,7 +177,10 @@ where
         let FrameHeader { flag, length } = FrameHeader::decode(bytes);
         let limits = &self.limited.limits;
         limits.check_length(length)?;
-        let reserved = limits.reserve(length, self.limited.deadline).await?;
+        let LimitedBody {
+            deadline, timings, ..
+        } = &self.limited;
+        let reserved = limits.reserve(length, *deadline, timings).await?;
         self.read_by = Some(Instant::now() + limits.read_timeout);
         self.in_message = true;
         let (1, MessageEncoding::Known(encoding)) = (flag, self.limited.encoding) else {

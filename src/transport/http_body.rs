@@ -14,6 +14,7 @@ use super::body_limits::SMALL_BODY_BYTES;
 use super::compression::Encoding;
 use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
+use crate::observe::timing::Timings;
 
 /// How long the rest of a refused body is read over, so that its sender gets to read the response.
 const DISCARD: Duration = Duration::from_secs(1);
@@ -22,6 +23,8 @@ const DISCARD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
+    /// How many there were before they were inflated.
+    pub(crate) sent_bytes: usize,
     /// To be kept for as long as the bytes, or what is made from them, are needed.
     pub(crate) reserved: Option<ByteReservation>,
 }
@@ -32,6 +35,7 @@ pub(crate) async fn read<B>(
     body: &mut B,
     limits: &BodyLimits,
     deadline: Instant,
+    timings: &Timings,
 ) -> Result<ReadBody, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -42,14 +46,17 @@ where
         body,
         limits,
         deadline: Some(deadline),
+        timings,
     };
     let read = reader.read().await?;
     let Some(encoding) = encoding else {
         return Ok(read);
     };
+    let sent_bytes = read.sent_bytes;
     let inflated = limits.inflate(read.bytes, encoding, Vec::new()).await?;
     Ok(ReadBody {
         bytes: Bytes::from(inflated.bytes),
+        sent_bytes,
         reserved: inflated.reserved,
     })
 }
@@ -69,6 +76,7 @@ struct Reader<'a, B> {
     body: &'a mut B,
     limits: &'a BodyLimits,
     deadline: Option<Instant>,
+    timings: &'a Timings,
 }
 
 impl<B> Reader<'_, B>
@@ -82,14 +90,17 @@ where
         };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.limits.check_length(length)?;
-        let reserved = self.limits.reserve(length, self.deadline).await?;
+        let reserved = self.limits.reserve(length, self.deadline, self.timings);
+        let reserved = reserved.await?;
         let read_by = Instant::now() + self.limits.read_timeout;
         let collected = self
             .limits
             .in_time(self.deadline, Some(read_by), self.body.collect())
             .await?;
+        let bytes = collected.map_err(cut_short)?.to_bytes();
         Ok(ReadBody {
-            bytes: collected.map_err(cut_short)?.to_bytes(),
+            sent_bytes: bytes.len(),
+            bytes,
             reserved,
         })
     }
@@ -105,7 +116,8 @@ where
         let more = self.read_up_to(small, &mut bytes);
         let mut reserved = None;
         if limits.in_time(deadline, Some(read_by), more).await?? {
-            reserved = limits.reserve(limits.max_bytes, deadline).await?;
+            let most = limits.reserve(limits.max_bytes, deadline, self.timings);
+            reserved = most.await?;
             let read_by = Instant::now() + limits.read_timeout;
             let rest = self.read_up_to(limits.max_bytes, &mut bytes);
             limits.in_time(deadline, Some(read_by), rest).await??;
@@ -115,6 +127,7 @@ where
             reserved.shrink_to(bytes.len());
         }
         Ok(ReadBody {
+            sent_bytes: bytes.len(),
             bytes: bytes.freeze(),
             reserved,
         })
@@ -154,7 +167,7 @@ mod tests {
     use crate::workers::CpuPool;
 
     fn limits(budget: usize) -> BodyLimits {
-        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let metrics = Arc::new(Metrics::default());
         BodyLimits {
             max_bytes: 4 << 20,
             stream_idle_timeout: Duration::from_secs(60),
@@ -175,7 +188,9 @@ mod tests {
 
     async fn read_chunked(chunks: usize, limits: &BodyLimits) -> Result<ReadBody, BodyError> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        read(&HeaderMap::new(), &mut chunked(chunks), limits, deadline).await
+        let timings = Timings::start();
+        let mut body = chunked(chunks);
+        read(&HeaderMap::new(), &mut body, limits, deadline, &timings).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +226,9 @@ mod tests {
         let refused = read_chunked(65, &limits).await.unwrap_err();
         assert!(matches!(refused, BodyError::TooLarge { .. }), "{refused}");
         let soon = Instant::now() + Duration::from_millis(5);
-        let late = read(&HeaderMap::new(), &mut chunked(10), &limits, soon).await;
+        let timings = Timings::start();
+        let mut body = chunked(10);
+        let late = read(&HeaderMap::new(), &mut body, &limits, soon, &timings).await;
         assert!(matches!(late, Err(BodyError::DeadlinePassed)));
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod headers;
 pub(crate) mod http_body;
 mod idle_timeout;
 mod listener;
+mod not_after;
 mod refused_head;
 mod send_timeout;
 pub mod tls;

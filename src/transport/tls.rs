@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
+use super::not_after::not_after;
 use crate::pem;
 use crate::reload::Reloaded;
 
@@ -24,7 +25,14 @@ pub struct TlsFiles {
 
 /// TLS with the files as they are now.
 #[derive(Debug)]
-pub struct ServerTls(Reloaded<Arc<ServerConfig>>);
+pub struct ServerTls(Reloaded<Loaded>);
+
+/// What the files say.
+#[derive(Clone)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    not_after: Option<i64>,
+}
 
 impl ServerTls {
     /// Reads the files for the first time.
@@ -37,17 +45,23 @@ impl ServerTls {
         let watched = watched.into_iter().chain(&files.client_authorities);
         let watched = watched.cloned().collect();
         let files = files.clone();
-        Reloaded::new(watched, move || config(&files).map(Arc::new)).map(Self)
+        Reloaded::new(watched, move || load(&files)).map(Self)
     }
 
     /// What the next connection is accepted with: offers HTTP/2 and HTTP/1.1.
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.get())
+        TlsAcceptor::from(self.0.get().config)
+    }
+
+    /// When the certificate ends, in seconds since 1970.
+    pub(crate) fn not_after(&self) -> Option<i64> {
+        self.0.get().not_after
     }
 }
 
-fn config(files: &TlsFiles) -> Result<ServerConfig, String> {
+fn load(files: &TlsFiles) -> Result<Loaded, String> {
     let chain = pem::certificates("--ssl_certfile", &files.certificates)?;
+    let not_after = chain.first().and_then(|first| not_after(first));
     let key = pem::key("--ssl_keyfile", &files.key)?;
     let pair = |error| format!("--ssl_certfile and --ssl_keyfile cannot be used together: {error}");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -67,5 +81,8 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, String> {
     };
     let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Loaded {
+        config: Arc::new(config),
+        not_after,
+    })
 }

@@ -47,7 +47,7 @@ async fn id_and_headers_go_along(protocol: Protocol) {
     headers.append("baggage", "a=1".parse().unwrap());
     headers.append("baggage", "b=2".parse().unwrap());
     predictor.infer(rows(1, 1), &context).await.unwrap();
-    assert!(context.timings.get(Stage::Permit).is_some());
+    assert!(context.timings.get(Stage::PermitWait).is_some());
     let observed = triton.observed();
     assert_eq!(observed.id, "r-1");
     assert_eq!(observed.headers["x-request-id"], "r-1");
@@ -72,7 +72,8 @@ async fn never_more_calls_than_permits(protocol: Protocol) {
     assert_eq!(observed.max_in_flight, 8);
     // Kept, and not one for each call.
     assert!(observed.connections < 40, "{}", observed.connections);
-    assert_eq!(metrics.calls_in_flight.with_label_values(&[MODEL]).get(), 0);
+    let in_flight = format!("facequality_predictor_calls_in_flight{{model=\"{MODEL}\"}}");
+    assert_eq!(value(&metrics, &in_flight), Some(0.0));
     assert_eq!(outcomes(&metrics, "ok"), 200);
 }
 

@@ -30,6 +30,7 @@ use kserve_transformer::remote_settings;
 use kserve_transformer::wire::tensor::{Tensor, fp32};
 use kserve_transformer::wire::triton::infer_parameter::ParameterChoice;
 
+use crate::world::page;
 use crate::world::triton::{FakeTriton, Script};
 
 const ROW: [i64; 3] = [3, 2, 2];
@@ -129,7 +130,14 @@ impl Twins {
 
 /// Calls to the predictor that ended so.
 fn outcomes(metrics: &Metrics, outcome: &str) -> u64 {
-    metrics.calls.with_label_values(&[MODEL, outcome]).get()
+    let name = "facequality_predictor_calls_total";
+    let series = format!("{name}{{model=\"{MODEL}\",outcome=\"{outcome}\"}}");
+    value(metrics, &series).unwrap() as u64
+}
+
+/// A value of the metrics' page.
+fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+    page(&metrics.text().unwrap()).get(series).copied()
 }
 
 /// The flags' defaults, over gRPC.
@@ -143,7 +151,7 @@ fn settings(hosts: &str) -> RemoteSettings {
 }
 
 fn metrics() -> Arc<Metrics> {
-    Arc::new(Metrics::new(&[]).unwrap())
+    Arc::new(Metrics::default())
 }
 
 fn connecting(settings: &RemoteSettings) -> Predictor {

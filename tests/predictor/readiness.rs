@@ -16,10 +16,11 @@ async fn a_triton_that_starts_after_us() {
     let predictor =
         Predictor::remote(&settings(&address.to_string()), signature(), &metrics).unwrap();
     wait_not_ready(&predictor, "refused").await;
-    assert_eq!(metrics.predictor_ready.with_label_values(&[MODEL]).get(), 0);
+    let shown = format!("facequality_predictor_ready{{model=\"{MODEL}\"}}");
+    assert_eq!(value(&metrics, &shown), Some(0.0));
     let _triton = FakeTriton::start_at(address, small).await;
     assert_eq!(wait_ready(&predictor).await, 32);
-    assert_eq!(metrics.predictor_ready.with_label_values(&[MODEL]).get(), 1);
+    assert_eq!(value(&metrics, &shown), Some(1.0));
 }
 
 async fn another_input_name_until_it_is_right(protocol: Protocol) {

@@ -145,9 +145,16 @@ async fn calls_that_wait_for_a_stream_get_it_in_their_order() {
 async fn the_metrics_show_which_replicas_get_calls(protocol: Protocol) {
     let twins = twins(protocol).await;
     let is_up = |triton: &FakeTriton| {
-        let gauge = &twins.metrics.predictor_up;
-        let labels = [signature().model, triton.host()];
-        gauge.with_label_values(&labels).get()
+        let labels = format!("{{model=\"{MODEL}\",address=\"{}\"}}", triton.host());
+        let shown = |name| {
+            value(
+                &twins.metrics,
+                &format!("facequality_predictor_{name}{labels}"),
+            )
+        };
+        assert_ne!(shown("up"), shown("ejected"));
+        assert!(shown("latency_seconds").is_some_and(|seconds| seconds >= 0.0));
+        shown("up").unwrap()
     };
     let wait = async |triton: &FakeTriton, expected| {
         for _ in 0..1000 {
@@ -160,14 +167,14 @@ async fn the_metrics_show_which_replicas_get_calls(protocol: Protocol) {
         }
         panic!("never {expected}");
     };
-    wait(&twins.a, 1).await;
-    wait(&twins.b, 1).await;
+    wait(&twins.a, 1.0).await;
+    wait(&twins.b, 1.0).await;
     twins.prefer_a().await;
     let fault = Fault::Status(Code::Internal, "CUDA error");
     twins.a.set(|script| script.always = Some(fault));
     assert_eq!(failed(&twins.predictor, 100).await, 0);
-    wait(&twins.a, 0).await;
-    assert_eq!(is_up(&twins.b), 1);
+    wait(&twins.a, 0.0).await;
+    assert_eq!(is_up(&twins.b), 1.0);
     twins.a.set(|script| script.always = None);
-    wait(&twins.a, 1).await;
+    wait(&twins.a, 1.0).await;
 }

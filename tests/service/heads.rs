@@ -20,7 +20,7 @@ async fn exchange(world: &World, bytes: &[u8]) -> String {
 
 async fn counted(world: &World, code: u16) -> String {
     let metrics = world.get("/metrics").await.text;
-    let labels = format!("{{code=\"{code}\",protocol=\"http\"}} ");
+    let labels = format!("{{protocol=\"http\",route=\"other\",code=\"{code}\"}} ");
     let line = metrics.lines().find_map(|line| {
         let line = line.strip_prefix("facequality_requests_total")?;
         line.strip_prefix(&labels)

@@ -9,6 +9,7 @@ mod heads;
 mod items;
 mod load;
 mod memory;
+mod metrics;
 #[cfg(feature = "embedded")]
 mod photo;
 mod protocols;

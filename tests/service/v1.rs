@@ -170,7 +170,7 @@ async fn metrics_count_what_happened() {
     let text = world.get("/metrics").await.text;
     for line in [
         r#"facequality_images_total{model_name="facequality",outcome="score"} 2"#,
-        r#"facequality_requests_total{code="400",protocol="http"} 1"#,
+        r#"facequality_requests_total{protocol="v1",route="predict",code="400"} 1"#,
         r#"request_preprocess_seconds_count{model_name="facequality"} 1"#,
         r#"request_predict_seconds_count{model_name="facequality"} 1"#,
         "facequality_images_in_flight 0",

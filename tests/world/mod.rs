@@ -2,6 +2,8 @@
 
 pub(crate) mod triton;
 
+use std::collections::BTreeMap;
+
 use kserve_transformer::ServeArgs;
 use kserve_transformer::Service;
 use kserve_transformer::Settings;
@@ -93,6 +95,17 @@ impl World {
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.scores()
     }
+}
+
+/// The values of a page of metrics, by name and labels.
+pub(crate) fn page(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        })
+        .collect()
 }
 
 /// A service with these flags on free ports of the loopback interface.

@@ -3,24 +3,31 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, future, stream};
+use prost::Message;
 use tonic::codegen::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::stream::{MessageTask, Messages, until_draining, until_failure};
-use super::{Call, Settings, status};
+use super::{Call, Settings, refused_by_tonic, status};
 use crate::context::RequestContext;
-use crate::front::response;
+use crate::front::failure;
+use crate::observe::endpoint::{Endpoint, Protocol, Route};
+use crate::observe::metrics::GaugeGuard;
 use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
+use crate::wire::grpc;
 use crate::wire::triton::{
-    ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
-    ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
-    ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse,
-    RepositoryIndexRequest, RepositoryIndexResponse, ServerLiveRequest, ServerLiveResponse,
-    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
-    grpc_inference_service_server::GrpcInferenceService,
+    LogSettingsRequest, LogSettingsResponse, ModelConfigRequest, ModelConfigResponse,
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+    ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse,
+    ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse, ServerLiveRequest,
+    ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+    ServerReadyResponse, grpc_inference_service_server::GrpcInferenceService,
 };
+
+/// A message of a stream.
+const STREAM: Endpoint = Endpoint::new(Protocol::Grpc, Route::ModelStreamInfer);
 
 type GrpcResult<T> = Result<Response<T>, Status>;
 
@@ -41,9 +48,17 @@ impl Inference {
         message: ModelInferRequest,
         context: &mut RequestContext,
     ) -> Result<ModelInferResponse, Status> {
+        let observer = &self.settings.observer;
+        if observer.log_predictions {
+            context.facts.set_request_bytes(message.encoded_len());
+        }
         let result = self.oip.infer(message, false, context).await;
-        if let Err(error) = &result {
-            response::log(error);
+        match &result {
+            Ok(response) if observer.log_predictions => {
+                context.facts.set_response_bytes(response.encoded_len());
+            }
+            Ok(_) => (),
+            Err(error) => failure::note(error, &context.facts, observer),
         }
         result.map_err(status)
     }
@@ -60,11 +75,12 @@ impl Inference {
         };
         let mut context = call.context.for_message(deadline);
         let span = context.span.clone();
+        let observation = self.settings.observe(STREAM, &context);
         let work = async move {
             let result = this.infer(message, &mut context).await;
             drop(reserved);
             let code = result.as_ref().err().map_or(Code::Ok, Status::code);
-            this.settings.count_grpc(code);
+            observation.end(grpc::code_name(code));
             result
         };
         MessageTask::spawn(id, span, work)
@@ -131,6 +147,14 @@ impl GrpcInferenceService for Inference {
         statistics.map(Response::new).map_err(status)
     }
 
+    async fn log_settings(
+        &self,
+        request: Request<LogSettingsRequest>,
+    ) -> GrpcResult<LogSettingsResponse> {
+        let settings = self.oip.log_settings(request.get_ref());
+        settings.map(Response::new).map_err(status)
+    }
+
     async fn repository_index(
         &self,
         request: Request<RepositoryIndexRequest>,
@@ -160,6 +184,8 @@ impl GrpcInferenceService for Inference {
     ) -> GrpcResult<BoxStream<ModelStreamInferResponse>> {
         let call = call(&request)?;
         let (this, settings) = (self.clone(), Arc::clone(&self.settings));
+        let open = GaugeGuard::add(&settings.observer.metrics.streams_open, 1);
+        let stream = call.context.clone();
         let messages = until_draining(request.into_inner(), self.oip.clone());
         let Messages { messages, failure } = until_failure(messages);
         let responses = messages
@@ -171,11 +197,18 @@ impl GrpcInferenceService for Inference {
         // A stream that is broken ends behind the responses that are due.
         let ending = failure.map(move |failure| {
             failure.map(|status| {
-                settings.count_grpc(status.code());
+                // The message that was not one.
+                let broken = settings.observe(STREAM, &stream);
+                refused_by_tonic(status.code(), &stream.facts);
+                broken.end(grpc::code_name(status.code()));
                 Err(status)
             })
         });
         let ending = stream::once(ending).filter_map(future::ready);
-        Ok(Response::new(Box::pin(responses.chain(ending))))
+        let responses = responses.chain(ending).map(move |response| {
+            let _open = &open;
+            response
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 }

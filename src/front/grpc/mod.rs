@@ -26,17 +26,20 @@ use tracing::Instrument;
 
 use self::health::Health;
 use self::inference::Inference;
-use super::{Settings, response};
+use super::{Settings, endpoint, failure, response};
 use crate::context::RequestContext;
 use crate::error::Error;
+use crate::observe::endpoint::{Endpoint, Route};
+use crate::observe::facts::Facts;
+use crate::observe::reason::Reason;
 use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
 use crate::transport::grpc_body::{LimitedBody, MessageEncoding, Messages, PendingReservations};
 use crate::transport::headers::REQUEST_ID;
 use crate::transport::{Body, Handler};
 use crate::wire::grpc;
+use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
-use crate::wire::triton::{DESCRIPTORS, MODEL_INFER};
 
 /// What comes with a call beside its messages; travels in the request's extensions.
 #[derive(Clone)]
@@ -95,6 +98,7 @@ impl Handler for GrpcRoutes {
 
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         if let Err((status, text)) = check_protocol(request.version(), request.headers()) {
+            self.settings.count_other(status);
             return response::failure(status, text);
         }
         let mut routes = GrpcRoutes::clone(&self);
@@ -156,11 +160,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if let Some(text) = unimplemented(request.uri().path()) {
-            let response = Status::unimplemented(text).into_http();
-            return Box::pin(std::future::ready(Ok(response)));
-        }
         let (mut head, body) = request.into_parts();
+        let endpoint = endpoint::grpc(head.uri.path());
+        if let Some(text) = unimplemented(head.uri.path()) {
+            let status = Status::unimplemented(text);
+            self.settings.count_grpc(endpoint, status.code());
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
         let mut context = self.settings.context(&head.headers);
         let timeout = head.headers.get(grpc::TIMEOUT);
         let timeout = timeout.and_then(grpc::parse_timeout);
@@ -173,16 +179,23 @@ where
             Messages::One => Some(context.deadline),
             Messages::Stream => caller_deadline,
         };
-        let is_infer = head.uri.path() == MODEL_INFER;
-        if is_infer && let Err(error) = self.oip.service().check_load(None, context.deadline) {
-            // Known before the message is read.
-            response::log(&error);
-            let status = status(error);
-            self.settings.count_grpc(status.code());
-            return Box::pin(std::future::ready(Ok(status.into_http())));
-        }
         let span = tracing::info_span!("request", id = context.id, path = head.uri.path());
         context.span = span.clone();
+        let facts = Arc::clone(&context.facts);
+        // Of a stream each message is observed.
+        let is_stream = endpoint.route == Route::ModelStreamInfer;
+        let observation = (!is_stream).then(|| self.settings.observe(endpoint, &context));
+        if endpoint.route == Route::ModelInfer
+            && let Err(error) = self.oip.service().check_load(None, context.deadline)
+        {
+            // Known before the message is read.
+            span.in_scope(|| failure::note(&error, &facts, &self.settings.observer));
+            let status = status(error);
+            if let Some(observation) = observation {
+                observation.end(grpc::code_name(status.code()));
+            }
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
         let request_id = HeaderValue::from_str(&context.id);
         let pending = PendingReservations::default();
         let body = LimitedBody {
@@ -192,6 +205,7 @@ where
             body,
             limits: self.settings.body.clone(),
             pending: pending.clone(),
+            timings: Arc::clone(&context.timings),
         };
         head.extensions.insert(Call {
             context,
@@ -201,17 +215,24 @@ where
         let mut routes = self.routes.clone();
         let settings = Arc::clone(&self.settings);
         let response = async move {
-            let body = body.into_body().map_err(|error| {
+            let noted = (Arc::clone(&facts), Arc::clone(&settings));
+            let body = body.into_body().map_err(move |error| {
                 let error = Error::from(error);
-                response::log(&error);
+                failure::note(&error, &noted.0, &noted.1.observer);
                 status(error)
             });
             let request = Request::from_parts(head, tonic::body::Body::new(body));
             let mut response = routes.call(request).await?;
-            if is_infer {
-                // Failures are responses of headers alone.
-                let status = Status::from_header_map(response.headers());
-                settings.count_grpc(status.map_or(Code::Ok, |status| status.code()));
+            // Failures are responses of headers alone.
+            let failed = Status::from_header_map(response.headers());
+            let code = failed.map_or(Code::Ok, |status| status.code());
+            match observation {
+                Some(observation) => {
+                    refused_by_tonic(code, &facts);
+                    observation.end(grpc::code_name(code));
+                }
+                None if code != Code::Ok => settings.count_grpc(endpoint, code),
+                None => (),
             }
             if let Ok(id) = request_id {
                 response.headers_mut().insert(REQUEST_ID, id);
@@ -223,10 +244,20 @@ where
 }
 
 impl Settings {
-    /// Counts a request, or a message of a stream.
-    fn count_grpc(&self, code: Code) {
-        let labels = ["grpc", grpc::code_name(code)];
-        self.metrics.requests.with_label_values(&labels).inc();
+    /// Counts a response that is no prediction's.
+    fn count_grpc(&self, endpoint: Endpoint, code: Code) {
+        let metrics = &self.observer.metrics;
+        metrics.responses(endpoint, grpc::code_name(code)).inc();
+    }
+}
+
+/// Why a call failed that was refused before it came to any code of ours: its message is not protobuf,
+/// its encoding unknown.
+fn refused_by_tonic(code: Code, facts: &Facts) {
+    match code {
+        Code::Ok => (),
+        Code::Unimplemented => facts.set_reason(Reason::UnsupportedEncoding),
+        _ => facts.set_reason(Reason::Invalid),
     }
 }
 
@@ -255,10 +286,6 @@ fn unimplemented(path: &str) -> Option<&'static str> {
             "cuda shared memory is not built in; send the values in the request",
         ),
         ("TraceSetting", "trace settings are not built in"),
-        (
-            "LogSettings",
-            "log settings cannot be changed while the service runs; see --log_level",
-        ),
     ];
     parts
         .into_iter()

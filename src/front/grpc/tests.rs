@@ -30,6 +30,7 @@ use crate::error::Kind;
 use crate::front::Cors;
 use crate::front::scripted::Scripted;
 use crate::observe::metrics::Metrics;
+use crate::observe::observer::Observer;
 use crate::oip::InferenceService;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::{BodyLimits, ConnectionSettings, HeaderPattern, serve};
@@ -61,7 +62,7 @@ async fn start(scripted: Scripted) -> Server {
 
 /// The settings of tests, with this limit of bytes per message.
 fn settings(max_bytes: usize) -> Settings {
-    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    let metrics = Arc::new(Metrics::default());
     Settings {
         body: BodyLimits {
             max_bytes,
@@ -77,7 +78,7 @@ fn settings(max_bytes: usize) -> Settings {
             .to_vec(),
         cors: Cors::default(),
         ui: None,
-        metrics,
+        observer: Arc::new(Observer::new(metrics, false)),
     }
 }
 

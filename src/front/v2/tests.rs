@@ -18,6 +18,7 @@ use crate::admission::ByteBudget;
 use crate::front::scripted::Scripted;
 use crate::front::{Cors, Router, grpc};
 use crate::observe::metrics::Metrics;
+use crate::observe::observer::Observer;
 use crate::oip::InferenceService;
 use crate::shutdown::{self, Phase, ShutdownHandle};
 use crate::transport::{BodyLimits, ConnectionSettings, HeaderPattern, serve};
@@ -52,7 +53,7 @@ async fn server(scripted: Scripted) -> Server {
     // The process does it in main; a second time is an error that means nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let scripted = Arc::new(scripted);
-    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    let metrics = Arc::new(Metrics::default());
     let pool = CpuPool::start(1).unwrap();
     let settings = Arc::new(Settings {
         body: BodyLimits {
@@ -67,7 +68,7 @@ async fn server(scripted: Scripted) -> Server {
         forward_headers: vec![HeaderPattern::parse("x-request-id").unwrap()],
         cors: Cors(vec!["https://page.test".parse().unwrap()]),
         ui: None,
-        metrics,
+        observer: Arc::new(Observer::new(metrics, false)),
     });
     let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
     let oip = OpenInference::new(service, pool);
@@ -168,13 +169,13 @@ async fn what_the_server_says_of_itself() {
     let config = server.get("/v2/models/faces/config").await.json();
     assert_eq!(config["input"][0]["data_type"], "TYPE_STRING");
     assert_eq!(config["input"][1]["optional"], true);
+    assert_eq!(send(server.infer().json(&tensor())).await.status, 200);
     for path in ["/v2/models/faces/stats", "/v2/models/stats"] {
         let statistics = server.get(path).await.json();
-        assert_eq!(statistics["model_stats"][0]["inference_count"], 6);
-        assert_eq!(
-            statistics["model_stats"][0]["inference_stats"]["success"]["ns"],
-            1000
-        );
+        let model = &statistics["model_stats"][0];
+        assert_eq!(model["inference_stats"]["success"]["count"], 1);
+        assert!(model["inference_stats"]["success"]["ns"].as_u64().unwrap() > 0);
+        assert_eq!(model["response_stats"]["0"]["success"]["count"], 1);
     }
     let index = send(server.request(Method::POST, "/v2/repository/index")).await;
     assert_eq!(
@@ -229,7 +230,7 @@ async fn routes_that_are_not_there_and_methods_that_are_wrong() {
             501,
             "",
         ),
-        (Method::GET, "/v2/logging", 501, ""),
+        (Method::PUT, "/v2/logging", 405, "GET, HEAD"),
     ];
     for (method, path, status, allow) in cases {
         let response = send(server.request(method.clone(), path)).await;
@@ -240,6 +241,26 @@ async fn routes_that_are_not_there_and_methods_that_are_wrong() {
             .get(ALLOW)
             .map_or("", |value| value.to_str().unwrap());
         assert_eq!(allowed, allow, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_shown_and_not_changed_unless_that_is_allowed() {
+    let server = server(Scripted::default()).await;
+    let shown = server.get("/v2/logging").await;
+    assert_eq!(shown.status, 200);
+    assert_eq!(shown.json()["log_format"], "default");
+    let change = server.request(Method::POST, "/v2/logging");
+    let refused = send(change.json(&json!({"log_verbose_level": 1}))).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.error().contains("--enable_log_settings"));
+    for body in [
+        "[]",
+        r#"{"log_info": null}"#,
+        r#"{"log_verbose_level": -1}"#,
+    ] {
+        let request = server.request(Method::POST, "/v2/logging").body(body);
+        assert_eq!(send(request).await.status, 400, "{body}");
     }
 }
 

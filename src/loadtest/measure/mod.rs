@@ -2,7 +2,6 @@
 
 pub(crate) mod note;
 pub(crate) mod notes;
-pub(crate) mod procfs;
 pub(crate) mod record;
 pub(crate) mod scrape;
 pub(crate) mod series;

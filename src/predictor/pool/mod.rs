@@ -6,7 +6,6 @@ pub(in crate::predictor) mod connection;
 mod health;
 mod supervisor;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::observe::metrics::PredictorMetrics;
+use crate::observe::metrics::{PredictorMetrics, Replica};
 use crate::predictor::address::Address;
 use crate::predictor::pool::connection::{
     Exclude, Exclusion, Lease, PooledConnection, Reservation, State,
@@ -76,10 +75,8 @@ impl Pool {
     /// connection, until it is dropped.
     pub(in crate::predictor) async fn report_readiness(&self) {
         let mut changed = self.changed.subscribe();
-        let mut shown = BTreeMap::new();
         // The pool holds the other end.
         while changed.changed().await.is_ok() {
-            self.report_replicas(&mut shown);
             if let Some(new) = self.aggregate_readiness() {
                 let is_ready = matches!(new, Readiness::Ready { .. });
                 self.metrics.ready.set(i64::from(is_ready));
@@ -88,29 +85,27 @@ impl Pool {
         }
     }
 
-    /// Shows which replicas get calls, and forgets those that are gone.
-    fn report_replicas(&self, shown: &mut BTreeMap<String, bool>) {
-        let replicas = self.replicas();
-        for address in shown
-            .keys()
-            .filter(|address| !replicas.contains_key(*address))
-        {
-            self.metrics.forget_replica(address);
-        }
-        for (address, &is_up) in &replicas {
-            self.metrics.set_up(address, is_up);
-        }
-        *shown = replicas;
-    }
-
-    /// The addresses, and whether they get calls.
-    fn replicas(&self) -> BTreeMap<String, bool> {
+    /// How each address does at present.
+    pub(in crate::predictor) fn replicas(&self) -> Vec<Replica> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let mut replicas = BTreeMap::new();
+        let now = Instant::now();
+        let mut replicas: Vec<Replica> = Vec::new();
         for Slot { pooled, .. } in slots.iter() {
-            let is_up = matches!(&*pooled.state(), State::Ready(_))
-                && pooled.health.standing() == Standing::InUse;
-            *replicas.entry(pooled.label.clone()).or_default() |= is_up;
+            let standing = pooled.health.standing();
+            let up = matches!(&*pooled.state(), State::Ready(_)) && standing == Standing::InUse;
+            let known = replicas
+                .iter_mut()
+                .find(|replica| replica.address == pooled.label);
+            match known {
+                // One connection is enough.
+                Some(replica) => replica.up |= up,
+                None => replicas.push(Replica {
+                    address: pooled.label.clone(),
+                    up,
+                    ejected: standing != Standing::InUse,
+                    latency: pooled.health.latency(now),
+                }),
+            }
         }
         replicas
     }

@@ -1,6 +1,8 @@
 //! What a server says of itself and its models, as JSON with Triton's keys: all of it written, and
 //! of a model's metadata and configuration what a client needs read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{ParseError, invalid};
@@ -128,6 +130,17 @@ struct Model<'a> {
     execution_count: u64,
     inference_stats: Stages,
     batch_stats: Vec<Batch>,
+    response_stats: BTreeMap<&'a str, Responses>,
+}
+
+#[derive(Serialize)]
+struct Responses {
+    compute_infer: Duration,
+    compute_output: Duration,
+    success: Duration,
+    fail: Duration,
+    empty_response: Duration,
+    cancel: Duration,
 }
 
 #[derive(Default, Serialize)]
@@ -181,6 +194,17 @@ impl From<&InferBatchStatistics> for Batch {
 impl<'a> From<&'a ModelStatistics> for Model<'a> {
     fn from(model: &'a ModelStatistics) -> Self {
         let stages = model.inference_stats.as_ref();
+        let responses = model.response_stats.iter().map(|(index, responses)| {
+            let responses = Responses {
+                compute_infer: Duration::from(&responses.compute_infer),
+                compute_output: Duration::from(&responses.compute_output),
+                success: Duration::from(&responses.success),
+                fail: Duration::from(&responses.fail),
+                empty_response: Duration::from(&responses.empty_response),
+                cancel: Duration::from(&responses.cancel),
+            };
+            (index.as_str(), responses)
+        });
         Self {
             name: &model.name,
             version: &model.version,
@@ -198,6 +222,7 @@ impl<'a> From<&'a ModelStatistics> for Model<'a> {
                 cache_miss: Duration::from(&stages.cache_miss),
             }),
             batch_stats: model.batch_stats.iter().map(Batch::from).collect(),
+            response_stats: responses.collect(),
         }
     }
 }

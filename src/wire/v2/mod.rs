@@ -7,6 +7,7 @@
 
 mod data;
 mod describe;
+mod logging;
 mod parameters;
 pub mod request;
 pub mod response;
@@ -19,6 +20,8 @@ use http::{HeaderMap, HeaderName};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use super::bounds::MAX_TENSORS;
+
+pub use self::logging::{log_settings, parse_log_settings};
 
 pub use self::describe::{
     config, index, index_filter, metadata, parse_config, parse_metadata, server, statistics,

@@ -117,6 +117,12 @@ async fn metadata_config_and_statistics() {
     assert_eq!(config.max_batch_size, 0);
     assert!(config.input.iter().all(|input| input.optional));
     assert_eq!(config.input[1].dims, [-1, 1, 2, 2]);
+    for _ in 0..2 {
+        client
+            .model_infer(images(&[b"1", b"22", b"333"]))
+            .await
+            .unwrap();
+    }
     let statistics = client
         .model_statistics(ModelStatisticsRequest::default())
         .await
@@ -124,8 +130,14 @@ async fn metadata_config_and_statistics() {
         .into_inner()
         .model_stats;
     assert_eq!(
-        (statistics[0].inference_count, statistics[0].execution_count),
-        (6, 2)
+        statistics[0]
+            .inference_stats
+            .as_ref()
+            .unwrap()
+            .success
+            .unwrap()
+            .count,
+        2
     );
     let unknown = client
         .model_statistics(ModelStatisticsRequest {

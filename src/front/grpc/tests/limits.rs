@@ -10,7 +10,7 @@ use super::*;
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_refused_by_the_flag() {
     let mut settings = settings(9_000_000);
-    settings.body.budget = ByteBudget::new(9_000_000, Duration::MAX, &settings.metrics);
+    settings.body.budget = ByteBudget::new(9_000_000, Duration::MAX, &settings.observer.metrics);
     // Beside it a refused message that reserved its bytes would wait for ever.
     let _held = settings.body.budget.reserve(1).await.unwrap();
     let server = start_with_settings(Scripted::default(), settings, None).await;

@@ -30,7 +30,7 @@ fn failure(response: &Response<tonic::body::Body>) -> Status {
 #[tokio::test]
 async fn a_whole_message_runs_though_its_stream_is_not_ended() {
     let settings = settings(1 << 20);
-    let metrics = Arc::clone(&settings.metrics);
+    let metrics = Arc::clone(&settings.observer.metrics);
     let mut routes = routes_of(&Arc::default(), settings);
     let message = encode(&images(&[&[7; 100_000]]));
     let response = routes.call(unended(INFER, None, message)).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_call_without_a_message_ends_by_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_waits_for_its_bytes_ends_by_its_deadline() {
     let mut settings = settings(1 << 20);
-    settings.body.budget = ByteBudget::new(1, Duration::MAX, &settings.metrics);
+    settings.body.budget = ByteBudget::new(1, Duration::MAX, &settings.observer.metrics);
     let _held = settings.body.budget.reserve(1).await.unwrap();
     let mut routes = routes_of(&Arc::default(), settings);
     let message = encode(&images(&[&[7; 100_000]]));
@@ -90,7 +90,7 @@ async fn a_message_that_waits_for_its_bytes_ends_by_its_deadline() {
 #[tokio::test]
 async fn small_messages_do_not_wait_behind_large_ones() {
     let mut settings = settings(1 << 20);
-    settings.body.budget = ByteBudget::new(1, Duration::MAX, &settings.metrics);
+    settings.body.budget = ByteBudget::new(1, Duration::MAX, &settings.observer.metrics);
     let budget = settings.body.budget.clone();
     let _held = budget.reserve(1).await.unwrap();
     let _waiting = tokio::spawn(async move { budget.reserve(100_000).await });
@@ -107,7 +107,7 @@ async fn small_messages_do_not_wait_behind_large_ones() {
 #[tokio::test]
 async fn what_is_inflated_never_waits_for_its_bytes() {
     let mut settings = settings(1 << 20);
-    settings.body.budget = ByteBudget::new(1, Duration::MAX, &settings.metrics);
+    settings.body.budget = ByteBudget::new(1, Duration::MAX, &settings.observer.metrics);
     let _held = settings.body.budget.reserve(1).await.unwrap();
     let server = start_with_settings(Scripted::default(), settings, None).await;
     let mut client = server.client().send_compressed(CompressionEncoding::Gzip);
@@ -124,7 +124,7 @@ async fn what_is_inflated_never_waits_for_its_bytes() {
 #[tokio::test]
 async fn what_is_refused_before_its_handler_is_counted() {
     let settings = settings(1000);
-    let metrics = Arc::clone(&settings.metrics);
+    let metrics = Arc::clone(&settings.observer.metrics);
     let server = start_with_settings(Scripted::default(), settings, None).await;
     let mut client = server.client();
     client.model_infer(images(&[b"1"])).await.unwrap();
@@ -134,7 +134,8 @@ async fn what_is_refused_before_its_handler_is_counted() {
     let refused = client.model_infer(crowded).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("64 outputs"), "{refused}");
-    let count = |code| metrics.requests.with_label_values(&["grpc", code]).get();
+    let infer = endpoint::grpc("/inference.GRPCInferenceService/ModelInfer");
+    let count = |code| metrics.responses(infer, code).get();
     let codes = ["OK", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"];
     assert_eq!(codes.map(count), [1; 3]);
 }
