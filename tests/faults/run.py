@@ -285,18 +285,19 @@ def unread_log(options):
 def mixed_load(options):
     """mixed load at 70 % of the capacity: memory and latency flat, no log line that nobody caused"""
     seconds = options.hours * 3600 if options.hours else options.seconds(120, 8)
-    # 16 calls of 20 ms at once: 800 in a second, of which singles, batches and gRPC take 70 % together.
-    rates = {"v1": 280, "grpc-bytes": 240, "v2": 40}
+    # The predictor takes 16 calls at once, so that it is what bounds the capacity.
+    capacity = 16_000 / options.call_ms
     if options.short:
-        rates = {protocol: rate // 4 for protocol, rate in rates.items()}
+        capacity /= 4
+    rates = {"v1": 0.35 * capacity, "grpc-bytes": 0.30 * capacity, "v2": 0.05 * capacity}
     log_path = ROOT / "target/faults-log.txt"
-    with open(log_path, "w+", encoding="utf-8") as log, predictor(20) as triton:
+    with open(log_path, "w+", encoding="utf-8") as log, predictor(options.call_ms) as triton:
         with service(triton, flags=["--concurrency=16", "--log_level=warn"], stderr=log) as server:
             parts = []
             for _ in range(4):
                 loads = []
                 for protocol, rate in rates.items():
-                    flags = ["--protocol", protocol, "--rate", str(rate), "--duration", f"{seconds / 4:.0f}s"]
+                    flags = ["--protocol", protocol, "--rate", f"{rate:.0f}", "--duration", f"{seconds / 4:.0f}s"]
                     loads.append(loadtest(server, *flags, "--arrival", "poisson"))
                 runs = [figures(load) for load in loads]
                 parts.append((server.memory("VmRSS"), runs))
@@ -337,6 +338,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="a minute and a half in all, as CI does it")
     parser.add_argument("--hours", type=float, default=0, help="how long the mixed load lasts (an hour: 1)")
+    parser.add_argument(
+        "--call_ms", type=int, default=20,
+        help="a call's time under the mixed load: the longer, the less of a busy machine it needs (20)",
+    )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of {', '.join(ROWS)} (all)")
     options = parser.parse_args(namespace=Options())
     unknown = set(options.rows) - set(ROWS)
