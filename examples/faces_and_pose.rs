@@ -14,21 +14,21 @@ struct FacesAndPose {
     pose: Model,
 }
 
-#[derive(serde::Serialize)]
+#[derive(schemars::JsonSchema, serde::Serialize)]
 struct Face {
     r#box: [f32; 4],
     score: f32,
     pose: Vec<f32>,
 }
 
-#[derive(serde::Serialize)]
+#[derive(schemars::JsonSchema, serde::Serialize)]
 #[serde(transparent)]
 struct Faces(Vec<Face>);
 
 impl Row for Faces {
     const SOURCE: &'static str = "faces_and_pose";
 
-    fn data(&self) -> impl serde::Serialize + '_ {
+    fn data(&self) -> impl serde::Serialize + schemars::JsonSchema + '_ {
         self
     }
 }

@@ -11,7 +11,7 @@ use kserve_transformer::{App, ConfigErrors, Error, Transformers};
 
 struct Classifier(Model);
 
-#[derive(serde::Serialize)]
+#[derive(schemars::JsonSchema, serde::Serialize)]
 struct Class {
     class: usize,
     score: f32,
@@ -90,6 +90,9 @@ mod tests {
         let (status, response) = service.infer("classifier", &[face]).await?;
         assert_eq!(status, 200, "{response}");
         assert_eq!(response["outputs"][0]["name"], "result");
+        let (_, document) = service.get("/openapi.json").await?;
+        let properties = &document["components"]["schemas"]["Class"]["properties"];
+        assert_eq!(properties["class"]["type"], "integer", "{document}");
         Ok(())
     }
 

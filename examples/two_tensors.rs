@@ -15,7 +15,7 @@ use kserve_transformer::{App, ConfigErrors, Error, Transformers};
 
 struct Sharpness(Model);
 
-#[derive(serde::Serialize)]
+#[derive(schemars::JsonSchema, serde::Serialize)]
 struct Sharp {
     sharpness: f32,
 }

@@ -280,7 +280,7 @@ fn routes(
     });
     shared.count_from_zero();
     let grpc = front::grpc_routes(&oip, Arc::clone(&shared))?;
-    let router = Router::new(Some(Arc::clone(engine)), oip, grpc.clone(), shared);
+    let router = Router::new(Some(Arc::clone(engine)), oip, grpc.clone(), shared)?;
     Ok((router, grpc))
 }
 

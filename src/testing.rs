@@ -126,10 +126,22 @@ impl Started {
             .await
     }
 
-    async fn post(&self, path: &str, body: Vec<u8>) -> anyhow::Result<(u16, Value)> {
-        let request = self.client.post(format!("{}{path}", self.url)).body(body);
-        let response = request.send().await?;
-        let status = response.status().as_u16();
-        Ok((status, response.json().await?))
+    /// The status and the response of a GET, such as of `/openapi.json`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::predict`].
+    pub async fn get(&self, path: &str) -> anyhow::Result<(u16, Value)> {
+        read(self.client.get(format!("{}{path}", self.url))).await
     }
+
+    async fn post(&self, path: &str, body: Vec<u8>) -> anyhow::Result<(u16, Value)> {
+        read(self.client.post(format!("{}{path}", self.url)).body(body)).await
+    }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> anyhow::Result<(u16, Value)> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    Ok((status, response.json().await?))
 }

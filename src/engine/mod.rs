@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use schemars::SchemaGenerator;
 use tokio::time::timeout_at;
 
 use self::models::{Entry, Models};
@@ -22,7 +23,7 @@ use crate::observe::metrics::{Metrics, ModelMetrics};
 use crate::observe::timing::{Deadline, Stage};
 use crate::predictor::Readiness;
 use crate::transformer::{
-    AnyRows, AnyTransformer, Column, Cx, ImageErrors, Input, Model, Resources,
+    AnyRows, AnyTransformer, Column, Cx, ImageErrors, Input, Model, Resources, ResponseSchemas,
 };
 
 /// What requests are held to.
@@ -217,6 +218,19 @@ impl Engine {
             tensors: entry.tensor_input(),
             columns: entry.transformer.columns(),
         })
+    }
+
+    /// The schemas of a model's V1 responses; none where it takes no images.
+    ///
+    /// # Errors
+    ///
+    /// When the model is unknown.
+    pub(crate) fn schemas(
+        &self,
+        name: &str,
+        generator: &mut SchemaGenerator,
+    ) -> Result<Option<ResponseSchemas>, Error> {
+        Ok(self.models.get(name)?.transformer.schemas(generator))
     }
 
     /// What `extra_info.source` of a model's V1 responses says.

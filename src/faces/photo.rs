@@ -1,6 +1,7 @@
 //! Face photo: a whole photo in, every face with its score out: detect → crop → quality, all faces of
 //! all photos of a request in full batches.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::crop_output::{self, CropKeeper, CropPixels};
@@ -44,7 +45,7 @@ pub struct FacePhoto {
 }
 
 /// A face of a photo.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Face {
     /// The quality, FP32 widened to a double.
     score: f64,
@@ -61,7 +62,7 @@ pub struct Face {
 }
 
 /// The faces of a photo, the best score first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct Faces(Vec<Face>);
 
@@ -144,7 +145,7 @@ impl Faces {
 impl Row for Faces {
     const SOURCE: &'static str = SOURCE;
 
-    fn data(&self) -> impl Serialize + '_ {
+    fn data(&self) -> impl Serialize + JsonSchema + '_ {
         self
     }
 

@@ -1,5 +1,6 @@
 //! Face quality: an image of a face in, one score out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::crop_output::{self, CropKeeper, CropPixels};
@@ -21,8 +22,9 @@ pub struct FaceQuality {
 }
 
 /// The quality of one face, FP32 widened to a double.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Score {
+    /// How good the face is.
     score: f64,
     /// What the model was given.
     #[serde(skip)]
@@ -99,7 +101,7 @@ impl Score {
 impl Row for Score {
     const SOURCE: &'static str = SOURCE;
 
-    fn prediction(&self) -> impl Serialize + '_ {
+    fn prediction(&self) -> impl Serialize + JsonSchema + '_ {
         self.score
     }
 

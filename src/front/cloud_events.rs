@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -13,7 +14,7 @@ use super::response;
 use crate::error::{Error, Kind};
 use crate::transport::Body;
 
-const STRUCTURED: &str = "application/cloudevents+json";
+pub(super) const STRUCTURED: &str = "application/cloudevents+json";
 const VERSION: &str = "1.0";
 const TYPE: &str = "io.kserve.inference.response";
 
@@ -62,14 +63,17 @@ pub(super) fn data(body: &Bytes) -> Result<Bytes, Error> {
     }
 }
 
-#[derive(Serialize)]
-struct ResponseEvent<'a> {
+/// A structured CloudEvent with a response as its data.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "CloudEvent")]
+pub(super) struct ResponseEvent<'a> {
     specversion: &'a str,
     id: &'a str,
     source: &'a str,
     r#type: &'a str,
     time: &'a str,
     datacontenttype: &'a str,
+    #[schemars(with = "serde_json::Value")]
     data: &'a RawValue,
 }
 

@@ -3,9 +3,12 @@
 
 mod cloud_events;
 mod cors;
+mod docs;
+mod embedded_file;
 mod endpoint;
 mod failure;
 mod grpc;
+mod openapi;
 mod probes;
 mod response;
 mod rest;
@@ -29,6 +32,7 @@ use tonic::Code;
 use tracing::Instrument;
 
 pub(crate) use self::cors::Cors;
+use self::docs::Docs;
 pub(crate) use self::grpc::{GrpcRoutes, routes as grpc_routes};
 use self::rest::RestRequest;
 pub(crate) use self::ui::Ui;
@@ -139,23 +143,31 @@ pub(crate) struct Router {
     engine: Option<Arc<Engine>>,
     oip: OpenInference,
     grpc: GrpcRoutes,
+    docs: Option<Docs>,
     settings: Arc<Settings>,
 }
 
 impl Router {
-    /// Serves V2 and gRPC for `oip`, and V1 where there is an engine.
+    /// Serves V2 and gRPC for `oip`; V1 and the OpenAPI document where there is an engine.
+    ///
+    /// # Errors
+    ///
+    /// When the document cannot be written: a defect.
     pub(crate) fn new(
         engine: Option<Arc<Engine>>,
         oip: OpenInference,
         grpc: GrpcRoutes,
         settings: Arc<Settings>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let docs = engine.as_ref();
+        let docs = docs.map(|engine| Docs::new(engine, &oip, settings.ui.is_some()));
+        Ok(Self {
+            docs: docs.transpose()?,
             engine,
             oip,
             grpc,
             settings,
-        }
+        })
     }
 
     async fn route(
@@ -166,6 +178,11 @@ impl Router {
         let RestRequest { head, .. } = &request;
         if let (["ui", rest @ ..], Some(ui)) = (segments, self.settings.ui) {
             return ui.route(rest, head);
+        }
+        if let Some(docs) = &self.docs
+            && let Some(response) = docs.route(segments, head)
+        {
+            return response;
         }
         match (segments, &self.engine) {
             ([""], Some(_)) => response::get(&head.method, || response::json(&v1::alive())),

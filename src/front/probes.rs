@@ -2,6 +2,7 @@
 
 use http::header::ACCEPT;
 use http::{HeaderMap, Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::response;
@@ -13,15 +14,18 @@ use crate::transport::Body;
 /// The media type that stands in `Accept` of those who take OpenMetrics.
 const OPENMETRICS: &str = "application/openmetrics-text";
 
-#[derive(Serialize)]
-struct Live {
+/// The process responds.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Live {
     live: bool,
 }
 
-#[derive(Serialize)]
-struct Ready {
+/// Whether all models take requests.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Ready {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why some model takes none.
     reason: Option<String>,
 }
 

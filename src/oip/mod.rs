@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::service::ERRORS;
+pub(crate) use self::service::ERRORS;
 #[cfg(test)]
 pub(crate) use self::service::TensorSpec;
 pub(crate) use self::service::{InferenceService, ModelDescription};
-use self::validate::{VERSION, ValidatedRequest, check_version, validate};
+pub(crate) use self::validate::VERSION;
+use self::validate::{ValidatedRequest, check_version, validate};
 use crate::context::RequestContext;
 use crate::error::{Error, Kind};
 use crate::observe::timing::Stage;

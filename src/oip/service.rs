@@ -43,7 +43,7 @@ pub(crate) struct ModelDescription {
 }
 
 /// The output that a caller may ask for beside the others: each image's error, empty for those without.
-pub(super) const ERRORS: &str = "error";
+pub(crate) const ERRORS: &str = "error";
 
 /// Name, datatype and shape of a tensor.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use crate::wire::triton::model_infer_request::{InferInputTensor, InferRequestedO
 use crate::wire::triton::{InferParameter, ModelInferRequest};
 
 /// The one version of every model.
-pub(super) const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "1";
 
 /// A request in the engine's terms.
 pub(super) struct ValidatedRequest {

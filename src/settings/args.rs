@@ -31,7 +31,7 @@ pub struct ServeArgs {
     /// Whether to open the gRPC port
     #[arg(long, default_value = "true", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Server")]
     pub enable_grpc: bool,
-    /// Whether to serve the page at /ui, on which people try the service
+    /// Whether to serve the pages at /ui, on which people try the service, and at /docs
     #[arg(long, default_value = "true", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Server")]
     pub enable_ui: bool,
     /// Name of the model in requests

@@ -91,7 +91,11 @@ impl KserveArgs {
             ),
             given(max_threads, "max_threads", threads),
             given(max_asyncio_workers, "max_asyncio_workers", threads),
-            given(enable_docs_url, "enable_docs_url", "there is no /docs page"),
+            given(
+                enable_docs_url,
+                "enable_docs_url",
+                "--enable_ui decides whether there is /docs; /openapi.json always is",
+            ),
             given(configure_logging, "configure_logging", logs),
             given(log_config_file, "log_config_file", logs),
             given(access_log_format, "access_log_format", logs),

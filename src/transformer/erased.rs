@@ -3,11 +3,13 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Column, Columns, Cx, Input, Model, Row, Rows, Transformer};
 use crate::error::Error;
 use crate::wire::tensor::Tensor;
+use crate::wire::v1::response;
 
 /// A [`Transformer`].
 pub(crate) trait AnyTransformer: Send + Sync {
@@ -28,12 +30,25 @@ pub(crate) trait AnyTransformer: Send + Sync {
     /// The outputs over V2 and gRPC.
     fn columns(&self) -> Vec<Column>;
 
+    /// The schemas of the V1 responses; none where it takes no images.
+    fn schemas(&self, _generator: &mut SchemaGenerator) -> Option<ResponseSchemas> {
+        None
+    }
+
     /// Input to rows.
     fn run<'a>(
         &'a self,
         input: Input,
         cx: &'a Cx<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn AnyRows>, Error>>;
+}
+
+/// The schemas of the V1 responses.
+pub(crate) struct ResponseSchemas {
+    /// To a Request or MultiRequest.
+    pub(crate) multi_response: Schema,
+    /// To `instances`.
+    pub(crate) predictions: Schema,
 }
 
 impl<T: Transformer> AnyTransformer for T {
@@ -53,6 +68,13 @@ impl<T: Transformer> AnyTransformer for T {
         T::Row::columns()
     }
 
+    fn schemas(&self, generator: &mut SchemaGenerator) -> Option<ResponseSchemas> {
+        Some(ResponseSchemas {
+            multi_response: multi_response(T::Row::data, generator),
+            predictions: predictions(T::Row::prediction, generator),
+        })
+    }
+
     fn run<'a>(
         &'a self,
         input: Input,
@@ -64,6 +86,22 @@ impl<T: Transformer> AnyTransformer for T {
         }
         .boxed()
     }
+}
+
+/// The schema of a response whose entries are what `data` gives.
+fn multi_response<'a, R: 'a, T: JsonSchema>(
+    _data: impl Fn(&'a R) -> T,
+    generator: &mut SchemaGenerator,
+) -> Schema {
+    response::multi_response_schema::<T>(generator)
+}
+
+/// The schema of a response whose elements are what `prediction` gives.
+fn predictions<'a, R: 'a, T: JsonSchema>(
+    _prediction: impl Fn(&'a R) -> T,
+    generator: &mut SchemaGenerator,
+) -> Schema {
+    response::predictions_schema::<T>(generator)
 }
 
 /// The [`Rows`] of a request.

@@ -19,7 +19,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub(crate) use self::erased::{AnyRows, AnyTransformer};
+pub(crate) use self::erased::{AnyRows, AnyTransformer, ResponseSchemas};
 pub use self::fill::RowMut;
 pub use self::input::{Image, Input};
 pub use self::kept::{Keeper, Kept};

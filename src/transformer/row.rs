@@ -1,9 +1,10 @@
 //! How one image's result leaves: as JSON over V1, as tensors over V2 and gRPC. All that a caller
-//! gets follows from this one type.
+//! gets, and what `/openapi.json` says of it, follows from this one type.
 
 use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -13,20 +14,20 @@ use crate::wire::tensor::{DataType, Tensor};
 /// An image's result.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how it leaves",
-    label = "derive `serde::Serialize` and `impl Row for {Self}`; by default it leaves as JSON in a BYTES output"
+    label = "derive `serde::Serialize` and `schemars::JsonSchema`, and `impl Row for {Self}`; by default it leaves as JSON in a BYTES output"
 )]
-pub trait Row: Serialize + Send + Sized + 'static {
+pub trait Row: Serialize + JsonSchema + Send + Sized + 'static {
     /// What `extra_info.source` of a V1 response says.
     const SOURCE: &'static str;
 
     /// The list `data` of a V1 response: by default the row alone. A row that is a list gives
     /// itself.
-    fn data(&self) -> impl Serialize + '_ {
+    fn data(&self) -> impl Serialize + JsonSchema + '_ {
         std::slice::from_ref(self)
     }
 
     /// The element of KServe's `predictions`.
-    fn prediction(&self) -> impl Serialize + '_ {
+    fn prediction(&self) -> impl Serialize + JsonSchema + '_ {
         self
     }
 

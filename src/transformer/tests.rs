@@ -181,14 +181,14 @@ async fn ready_made_tensors_are_split_and_read_in_order() {
 }
 
 /// A row of JSON, and one of as many lines as its number says.
-#[derive(serde::Serialize)]
+#[derive(schemars::JsonSchema, serde::Serialize)]
 struct Plain(i32);
 
 impl Row for Plain {
     const SOURCE: &'static str = "plain";
 }
 
-#[derive(serde::Serialize)]
+#[derive(schemars::JsonSchema, serde::Serialize)]
 struct Ragged(i32);
 
 impl Row for Ragged {

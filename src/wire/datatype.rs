@@ -26,7 +26,8 @@ pub enum DataType {
 }
 
 impl DataType {
-    const ALL: [Self; 8] = [
+    /// All of them.
+    pub const ALL: [Self; 8] = [
         Self::Bool,
         Self::Uint8,
         Self::Int8,

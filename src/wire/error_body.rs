@@ -1,5 +1,6 @@
 //! The body of an error over REST, in V1 and V2 alike: `{"error": "…"}`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Characters that are quoted of a body which is something else.
@@ -7,12 +8,16 @@ const QUOTED_CHARS: usize = 200;
 
 /// Writes the body.
 pub fn to_json(error: &str) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        error: &'a str,
-    }
     // A string always is JSON.
-    serde_json::to_vec(&Body { error }).unwrap_or_default()
+    serde_json::to_vec(&Written { error }).unwrap_or_default()
+}
+
+/// What every response with an error status holds.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Error")]
+pub struct Written<'a> {
+    /// What, where, and what to do.
+    error: &'a str,
 }
 
 /// The text of a body, or the beginning of whatever was sent instead.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the virtual environments of the client tests, or those named: setup.sh [triton] [kserve] [perf] [k8s] [triton-old] [opencv]
+# Makes the virtual environments of the client tests, or those named: setup.sh [triton] [kserve] [perf] [k8s] [triton-old] [opencv] [schemathesis]
 # They stand in target/venvs and are left alone while their requirements stay as they are.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-[ "$#" -gt 0 ] || set -- triton kserve perf k8s triton-old opencv
+[ "$#" -gt 0 ] || set -- triton kserve perf k8s triton-old opencv schemathesis
 for name in "$@"; do
   requirements="tests/clients/requirements-$name.txt"
   venv="target/venvs/$name"

@@ -11,6 +11,8 @@ mod load;
 mod memory;
 mod metrics;
 #[cfg(feature = "embedded")]
+mod openapi;
+#[cfg(feature = "embedded")]
 mod photo;
 mod protocols;
 mod tls;

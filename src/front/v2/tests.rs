@@ -73,7 +73,7 @@ async fn server(scripted: Scripted) -> Server {
     let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
     let oip = OpenInference::new(service, pool);
     let grpc = grpc::routes(&oip, Arc::clone(&settings)).unwrap();
-    let router = Router::new(None, oip, grpc, settings);
+    let router = Router::new(None, oip, grpc, settings).unwrap();
     let connections = ConnectionSettings {
         permits: Arc::new(Semaphore::new(100)),
         header_read_timeout: Duration::from_secs(10),

@@ -4,25 +4,27 @@
 mod lenient;
 pub mod request;
 pub mod response;
+pub mod schema;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The response to `GET /`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Alive {
     /// Always `alive`.
     pub status: &'static str,
 }
 
 /// The response to `GET /v1/models`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Models<'a> {
     /// Names, unready ones too.
     pub models: Vec<&'a str>,
 }
 
 /// The response to `GET /v1/models/{model}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct ModelStatus<'a> {
     /// The model.
     pub name: &'a str,

@@ -1,13 +1,15 @@
 //! Responses to predictions as JSON: the MultiResponse of the common_data_type schema, written and
 //! read, and the `predictions` of KServe's own form.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// One image's result: what its entry in the response holds, or what was wrong with the image.
 pub type Row<T> = Result<T, Failed>;
 
 /// Why an image has no result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Failed {
     /// What was wrong.
     pub error: String,
@@ -37,46 +39,71 @@ pub fn multi_response<T: Serialize>(
     serde_json::to_vec(&WrittenMultiResponse { multi_data })
 }
 
-#[derive(Serialize)]
+/// The schema of what [`multi_response`] writes.
+pub fn multi_response_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<WrittenMultiResponse<'_, T>>()
+}
+
+/// One entry for each image, in order.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MultiResponse_of_{T}")]
 struct WrittenMultiResponse<'a, T> {
     multi_data: Vec<WrittenResponse<'a, T>>,
 }
 
-#[derive(Serialize)]
+/// An image's results; none where it failed.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Response_of_{T}")]
 struct WrittenResponse<'a, T> {
     data: Data<T>,
     extra_info: WrittenInfo<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(untagged)]
+#[schemars(inline)]
 enum Data<T> {
     Results(T),
     None([(); 0]),
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ResponseInfo")]
 struct WrittenInfo<'a> {
+    /// What made the results.
     source: &'a str,
     #[serde(flatten)]
     failed: Option<Failed>,
 }
 
-/// Reads a MultiResponse: each image's score, or what was wrong with the image.
+/// Reads a MultiResponse: each image's results, or what was wrong with the image.
+///
+/// # Errors
+///
+/// When it is something else.
+pub fn parse_results<T: DeserializeOwned>(
+    body: &[u8],
+) -> Result<Vec<Result<Vec<T>, String>>, ResponseError> {
+    let response: MultiResponse<T> = serde_json::from_slice(body)?;
+    let row = |entry: Response<T>| match entry.extra_info.and_then(|extra| extra.error) {
+        Some(error) => Err(error),
+        None => Ok(entry.data),
+    };
+    Ok(response.multi_data.into_iter().map(row).collect())
+}
+
+/// Reads a MultiResponse of one score for each image: that, or what was wrong with the image.
 ///
 /// # Errors
 ///
 /// When it is something else.
 pub fn parse_multi_response(body: &[u8]) -> Result<Vec<Result<f64, String>>, ResponseError> {
-    let response: MultiResponse = serde_json::from_slice(body)?;
-    let entries = response.multi_data.into_iter();
-    let row = |entry: Response| match (entry.extra_info.and_then(|extra| extra.error), &*entry.data)
-    {
-        (Some(error), _) => Ok(Err(error)),
-        (None, [only]) => Ok(Ok(only.score)),
-        (None, scores) => Err(ResponseError::ScoreCount(scores.len())),
+    let row = |row: Result<Vec<Score>, String>| match row.as_deref() {
+        Ok([only]) => Ok(Ok(only.score)),
+        Ok(scores) => Err(ResponseError::ScoreCount(scores.len())),
+        Err(error) => Ok(Err(error.clone())),
     };
-    entries.map(row).collect()
+    parse_results(body)?.into_iter().map(row).collect()
 }
 
 /// Why a body is not the response that was expected.
@@ -106,27 +133,35 @@ pub fn predictions<T: Serialize>(rows: Vec<Row<T>>) -> serde_json::Result<Vec<u8
     serde_json::to_vec(&Predictions { predictions })
 }
 
-#[derive(Serialize)]
+/// The schema of what [`predictions`] writes.
+pub fn predictions_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Predictions<T>>()
+}
+
+/// KServe's form of a response: one result for each instance, in order.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Predictions_of_{T}")]
 struct Predictions<T> {
     predictions: Vec<Prediction<T>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(untagged)]
+#[schemars(inline)]
 enum Prediction<T> {
     Result(T),
     Failed(Failed),
 }
 
 #[derive(Deserialize)]
-struct MultiResponse {
-    multi_data: Vec<Response>,
+struct MultiResponse<T> {
+    multi_data: Vec<Response<T>>,
 }
 
 #[derive(Deserialize)]
-struct Response {
-    /// One score, or none.
-    data: Vec<Score>,
+struct Response<T> {
+    /// None where the image failed.
+    data: Vec<T>,
     extra_info: Option<ExtraInfo>,
 }
 

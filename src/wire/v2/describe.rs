@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{ParseError, invalid};
@@ -14,7 +15,7 @@ use crate::wire::triton::{
 };
 
 /// `GET /v2`
-pub fn server(metadata: &ServerMetadataResponse) -> impl Serialize + '_ {
+pub fn server(metadata: &ServerMetadataResponse) -> impl Serialize + JsonSchema + '_ {
     Server {
         name: &metadata.name,
         version: &metadata.version,
@@ -22,7 +23,8 @@ pub fn server(metadata: &ServerMetadataResponse) -> impl Serialize + '_ {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ServerMetadata")]
 struct Server<'a> {
     name: &'a str,
     version: &'a str,
@@ -30,7 +32,7 @@ struct Server<'a> {
 }
 
 /// `GET /v2/models/{model}`
-pub fn metadata(metadata: &ModelMetadataResponse) -> impl Serialize + '_ {
+pub fn metadata(metadata: &ModelMetadataResponse) -> impl Serialize + JsonSchema + '_ {
     Metadata {
         name: &metadata.name,
         versions: &metadata.versions,
@@ -40,7 +42,8 @@ pub fn metadata(metadata: &ModelMetadataResponse) -> impl Serialize + '_ {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelMetadata")]
 struct Metadata<'a> {
     name: &'a str,
     versions: &'a [String],
@@ -49,7 +52,8 @@ struct Metadata<'a> {
     outputs: Vec<Tensor<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "TensorMetadata")]
 struct Tensor<'a> {
     name: &'a str,
     datatype: &'a str,
@@ -67,7 +71,7 @@ impl<'a> From<&'a TensorMetadata> for Tensor<'a> {
 }
 
 /// `GET /v2/models/{model}/config`
-pub fn config(config: &ModelConfig) -> impl Serialize + '_ {
+pub fn config(config: &ModelConfig) -> impl Serialize + JsonSchema + '_ {
     let inputs = config.input.iter().map(|input| ConfigTensor {
         name: &input.name,
         data_type: input.data_type().as_str_name(),
@@ -90,7 +94,8 @@ pub fn config(config: &ModelConfig) -> impl Serialize + '_ {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelConfig")]
 struct Config<'a> {
     name: &'a str,
     platform: &'a str,
@@ -100,7 +105,8 @@ struct Config<'a> {
     output: Vec<ConfigTensor<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelConfigTensor")]
 struct ConfigTensor<'a> {
     name: &'a str,
     data_type: &'a str,
@@ -110,18 +116,20 @@ struct ConfigTensor<'a> {
 }
 
 /// `GET /v2/models/{model}/stats`, `GET /v2/models/stats`
-pub fn statistics(statistics: &ModelStatisticsResponse) -> impl Serialize + '_ {
+pub fn statistics(statistics: &ModelStatisticsResponse) -> impl Serialize + JsonSchema + '_ {
     Statistics {
         model_stats: statistics.model_stats.iter().map(Model::from).collect(),
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelStatisticsList")]
 struct Statistics<'a> {
     model_stats: Vec<Model<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelStatistics")]
 struct Model<'a> {
     name: &'a str,
     version: &'a str,
@@ -133,7 +141,8 @@ struct Model<'a> {
     response_stats: BTreeMap<&'a str, Responses>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "InferResponseStatistics")]
 struct Responses {
     compute_infer: Duration,
     compute_output: Duration,
@@ -143,7 +152,8 @@ struct Responses {
     cancel: Duration,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "InferStatistics")]
 struct Stages {
     success: Duration,
     fail: Duration,
@@ -155,13 +165,15 @@ struct Stages {
     cache_miss: Duration,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, JsonSchema, Serialize)]
+#[schemars(rename = "StatisticDuration")]
 struct Duration {
     count: u64,
     ns: u64,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "InferBatchStatistics")]
 struct Batch {
     batch_size: u64,
     compute_input: Duration,
@@ -228,12 +240,13 @@ impl<'a> From<&'a ModelStatistics> for Model<'a> {
 }
 
 /// `POST /v2/repository/index`
-pub fn index(index: &RepositoryIndexResponse) -> impl Serialize + '_ {
+pub fn index(index: &RepositoryIndexResponse) -> impl Serialize + JsonSchema + '_ {
     let models = index.models.iter();
     models.map(IndexEntry::from).collect::<Vec<_>>()
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelIndex")]
 struct IndexEntry<'a> {
     name: &'a str,
     version: &'a str,

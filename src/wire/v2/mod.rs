@@ -11,6 +11,7 @@ mod logging;
 mod parameters;
 pub mod request;
 pub mod response;
+pub mod schema;
 
 use std::fmt;
 use std::marker::PhantomData;
