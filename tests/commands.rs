@@ -185,3 +185,56 @@ fn secrets_of_the_proxy_are_not_printed() {
     let text = refusal(&["config", "--item_url_proxy=me:secret@proxy"], &[]);
     assert!(!text.contains("secret"), "{text}");
 }
+
+/// The pixels of a PNG, and its width.
+fn pixels(png: &[u8]) -> (Vec<u8>, usize) {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(png))
+        .read_info()
+        .unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    (pixels, info.width as usize)
+}
+
+#[test]
+fn predict_draws_faces_on_copies_and_writes_no_escapes_to_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = folder.path().join("photo.jpg");
+    let before = std::fs::read("data/images/astronaut.jpg").unwrap();
+    std::fs::write(&photo, &before).unwrap();
+    let (photo, copies) = (photo.to_str().unwrap(), folder.path().to_str().unwrap());
+    let arguments = [
+        "predict",
+        "--model_name=facephoto",
+        "--annotate",
+        copies,
+        photo,
+    ];
+    let kitty = [("TERM", "xterm-kitty"), ("TERM_PROGRAM", "")];
+    let output = run(&[&arguments[..], &["--json"]].concat(), &kitty);
+    assert_eq!(output.status.code(), Some(0));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let face = &line["faces"][0];
+    assert!(face["detection"].as_f64().unwrap() > 0.5, "{line}");
+    let place = |axis: usize| face["box"][axis].as_f64().unwrap().round() as usize;
+    let copy = folder.path().join("photo.annotated.png");
+    assert_eq!(line["annotated"], copy.to_str().unwrap());
+    let (pixels, width) = pixels(&std::fs::read(&copy).unwrap());
+    let corner = (place(1) * width + place(0)) * 3;
+    assert_eq!(
+        (&pixels[corner..corner + 3], width),
+        (&[0, 220, 90][..], 512)
+    );
+    assert_eq!(std::fs::read(photo).unwrap(), before);
+
+    let output = run(&arguments, &kitty);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains('\x1b'), "{text}");
+    let score = face["score"].as_f64().unwrap();
+    let row = text.lines().nth(1).unwrap();
+    assert!(
+        row.contains("photo.jpg") && row.contains(&format!("{score:.4}")),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 2, "{text}");
+}
