@@ -23,6 +23,9 @@ mod loadtest;
 // The binary's command line: flags, environment, exit codes.
 mod commands;
 
+// The delivery form: fields, values and their sources.
+mod delivery;
+
 // The log's writer, when nobody reads what it writes.
 mod log;
 

@@ -2,6 +2,7 @@
 //! their errors are read by a person.
 
 pub mod config;
+pub mod delivery;
 mod header;
 mod image_files;
 #[cfg(feature = "loadtest")]
@@ -79,6 +80,8 @@ pub enum Command {
     Verify(Box<verify::Args>),
     /// Stand-in Triton for local testing: serves the embedded model, or zeros
     Predictor(Box<predictor::Args>),
+    /// Print the form by which the service is handed over, with the source of every value
+    Delivery(Box<delivery::Args>),
     /// Print the effective settings of `serve` with these flags and exit
     Config(Box<config::Args>),
 }
@@ -127,6 +130,7 @@ impl Command {
             #[cfg(feature = "loadtest")]
             Self::Loadtest(args) => loadtest::run(*args).boxed_local(),
             Self::Verify(args) => verify::run(*args).boxed_local(),
+            Self::Delivery(args) => delivery::run(*args).boxed_local(),
             Self::Config(args) => config::run(*args, product::transformers).boxed_local(),
         };
         Ok(Task::quiet(run))
@@ -228,7 +232,7 @@ impl Cli {
     /// Invalid usage, but also `--help` and `--version`: clap's error knows what to print where.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
-        for name in ["serve", "config"] {
+        for name in ["serve", "config", "delivery"] {
             command =
                 command.mut_subcommand(name, |command| read_environment(command, crate::NAME));
         }
@@ -237,6 +241,7 @@ impl Cli {
         let serve = match &mut cli.command {
             Command::Serve(args) => Some(&mut **args),
             Command::Config(args) => Some(&mut args.serve),
+            Command::Delivery(args) => Some(&mut args.serve),
             _ => None,
         };
         if let (Some(serve), Some((_, matches))) = (serve, matches.subcommand()) {

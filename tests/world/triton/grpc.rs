@@ -4,7 +4,7 @@ use kserve_transformer::wire::triton::grpc_inference_service_server::GrpcInferen
 use kserve_transformer::wire::triton::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
     ModelMetadataRequest, ModelMetadataResponse, ServerLiveRequest, ServerLiveResponse,
-    ServerReadyRequest, ServerReadyResponse,
+    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
 use tonic::Status;
 
@@ -25,6 +25,13 @@ impl GrpcInferenceService for State {
         _: tonic::Request<ServerReadyRequest>,
     ) -> Result<tonic::Response<ServerReadyResponse>, Status> {
         Ok(tonic::Response::new(ServerReadyResponse { ready: true }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: tonic::Request<ServerMetadataRequest>,
+    ) -> Result<tonic::Response<ServerMetadataResponse>, Status> {
+        Ok(tonic::Response::new(super::rest::server_metadata()))
     }
 
     async fn model_metadata(

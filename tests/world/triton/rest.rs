@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use kserve_transformer::wire::triton::ModelInferResponse;
+use kserve_transformer::wire::triton::{ModelInferResponse, ServerMetadataResponse};
 use kserve_transformer::wire::{error_body, v2};
 use serde::Serialize;
 use serde_json::json;
@@ -19,6 +19,8 @@ pub(super) async fn answer(state: &State, request: Request<Incoming>) -> Respons
     let path = request.uri().path().to_owned();
     let parts: Vec<_> = path.trim_start_matches("/v2/").split('/').collect();
     let result = match parts.as_slice() {
+        ["", "v2"] => Ok(json_response(&v2::server(&server_metadata()))),
+        ["", "metrics"] => Ok(response(StatusCode::OK, METRICS)),
         ["health", "live" | "ready"] => {
             state.live();
             Ok(response(StatusCode::OK, ""))
@@ -35,6 +37,20 @@ pub(super) async fn answer(state: &State, request: Request<Incoming>) -> Respons
         _ => Err(Status::not_found("no such route")),
     };
     result.unwrap_or_else(|status| refusal(&status))
+}
+
+/// Some of Triton's metrics.
+const METRICS: &str = "# TYPE nv_gpu_memory_used_bytes gauge\n\
+    nv_gpu_memory_used_bytes{gpu_uuid=\"GPU-1\"} 3221225472.000000\n\
+    nv_gpu_utilization{gpu_uuid=\"GPU-1\"} 0.870000\n";
+
+/// What it says of itself over both protocols.
+pub(super) fn server_metadata() -> ServerMetadataResponse {
+    ServerMetadataResponse {
+        name: "scripted".to_owned(),
+        version: "2.99.0".to_owned(),
+        ..ServerMetadataResponse::default()
+    }
 }
 
 /// An error as Triton's HTTP gives it.

@@ -101,7 +101,10 @@ async fn serve(
                     false => status.into_http(),
                 });
             }
-            if request.uri().path().starts_with("/v2") {
+            if ["/v2", "/metrics"]
+                .iter()
+                .any(|path| request.uri().path().starts_with(path))
+            {
                 return Ok::<_, Infallible>(super::rest::answer(&state, request).await);
             }
             match grpc.call(request.map(tonic::body::Body::new)).await {
