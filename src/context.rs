@@ -7,7 +7,8 @@ use http::HeaderMap;
 use tracing::Span;
 
 use crate::observe::facts::Facts;
-use crate::observe::timing::{Deadline, Timings};
+use crate::observe::spans;
+use crate::observe::timing::{Deadline, Stage, Timings};
 use crate::observe::trace::Trace;
 
 /// Made once where a request arrives and passed down by reference; nothing below copies its parts.
@@ -33,6 +34,10 @@ pub struct RequestContext {
     pub(crate) trace: Option<Trace>,
     /// The span of its log lines, for tasks that outlive the call.
     pub span: Span,
+    /// The span that it came from, where requests are traced.
+    pub(crate) caller: Option<spans::Caller>,
+    /// Its own span.
+    pub(crate) request_span: Option<spans::Span>,
 }
 
 impl RequestContext {
@@ -49,7 +54,21 @@ impl RequestContext {
             facts: Arc::default(),
             trace: None,
             span: Span::current(),
+            caller: None,
+            request_span: None,
         }
+    }
+
+    /// Its own span, below which its stages are recorded.
+    pub(crate) fn traced(&mut self, span: spans::Span) {
+        self.timings = Arc::new(self.timings.traced(&span));
+        self.request_span = Some(span);
+    }
+
+    /// The span below which a call to a predictor belongs.
+    pub(crate) fn predict_span(&self) -> Option<spans::Span> {
+        let stage = self.timings.span(Stage::Predict);
+        stage.or_else(|| self.request_span.clone())
     }
 
     /// Takes the caller's own deadline where it is sooner; `timeout` counts from the arrival.
@@ -66,6 +85,7 @@ impl RequestContext {
             deadline,
             timings: Arc::new(Timings::start()),
             facts: Arc::default(),
+            request_span: None,
             ..self.clone()
         }
     }

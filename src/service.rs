@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+#[cfg(feature = "otlp")]
+use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -16,6 +18,11 @@ use crate::front::{self, GrpcRoutes, Router};
 use crate::item::Fetcher;
 use crate::observe::metrics::Metrics;
 use crate::observe::observer::Observer;
+#[cfg(feature = "otlp")]
+use crate::observe::otlp;
+#[cfg(feature = "otlp")]
+use crate::observe::spans::TRACEPARENT;
+use crate::observe::spans::Tracing;
 use crate::oip::{InferenceService, OpenInference};
 use crate::pixel::ExifOrientation;
 use crate::predictor;
@@ -34,6 +41,9 @@ const JOBS_PER_THREAD: usize = 256;
 /// How often [`wait_ready`] looks again.
 const READY_POLL: Duration = Duration::from_millis(20);
 
+/// How long the end of the service waits for the collector to take the last spans.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+
 /// Names the models of a service and adds its transformers.
 pub type Build = fn(&mut Transformers<'_>) -> Result<(), ConfigErrors>;
 
@@ -46,6 +56,7 @@ pub struct Service {
     engine: Arc<Engine>,
     shutdown: ShutdownHandle,
     servers: JoinSet<()>,
+    tracing: Tracing,
     notice: Duration,
     grace: Duration,
 }
@@ -162,7 +173,8 @@ impl Service {
     ) -> anyhow::Result<Self> {
         let metrics = metrics(&settings);
         let engine = engine(&settings, build, &metrics)?;
-        let (router, grpc_routes) = routes(&settings, &engine, &metrics)?;
+        let tracing = start_tracing(&settings, &metrics)?;
+        let (router, grpc_routes) = routes(&settings, &engine, &metrics, tracing.clone())?;
         let tls = server_tls(&settings)?;
         let front = settings.front;
         let http = listen(front.http).await?;
@@ -217,6 +229,7 @@ impl Service {
             engine,
             shutdown: shutdown_handle,
             servers,
+            tracing,
             notice: front.drain_notice,
             grace: front.grace,
         })
@@ -249,7 +262,23 @@ impl Service {
         }
         self.shutdown.enter(Phase::Terminated);
         self.servers.join_all().await;
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        self.tracing.shutdown(left.min(FLUSH_TIME)).await;
     }
+}
+
+#[cfg(feature = "otlp")]
+fn start_tracing(settings: &Settings, metrics: &Metrics) -> Result<Tracing, ConfigErrors> {
+    let name = HeaderName::from_static(TRACEPARENT);
+    let mut forwarded = settings.front.forward_headers.iter();
+    let forward = forwarded.any(|pattern| pattern.matches(&name));
+    let started = otlp::start(&settings.traces, forward, &metrics.spans);
+    started.map_err(ConfigErrors::from_one)
+}
+
+#[cfg(not(feature = "otlp"))]
+fn start_tracing(_: &Settings, _: &Metrics) -> Result<Tracing, ConfigErrors> {
+    Ok(Tracing::default())
 }
 
 /// The protocols of the settings: on the port of all of them, and on that of gRPC alone.
@@ -257,6 +286,7 @@ fn routes(
     settings: &Settings,
     engine: &Arc<Engine>,
     metrics: &Arc<Metrics>,
+    tracing: Tracing,
 ) -> anyhow::Result<(Router, GrpcRoutes)> {
     let pool = CpuPool::start(settings.pixel_threads).context("cannot start the byte threads")?;
     let service = Arc::clone(engine) as Arc<dyn InferenceService>;
@@ -277,6 +307,7 @@ fn routes(
             upright: settings.pixel.exif_orientation == ExifOrientation::Apply,
         }),
         observer: Arc::new(Observer::new(Arc::clone(metrics), settings.log.predictions)),
+        tracing,
     });
     shared.count_from_zero();
     let grpc = front::grpc_routes(&oip, Arc::clone(&shared))?;

@@ -146,6 +146,10 @@ impl Engine {
                 ),
             ));
         }
+        if let Some(span) = &context.request_span {
+            span.set("inference.model", context.model.clone());
+            span.set("inference.images", i64::try_from(count).unwrap_or(i64::MAX));
+        }
         entry.queue.check(context.deadline)?;
         let expected = entry.queue.expected_wait();
         let _permit = self.admission.try_admit(count, expected)?;

@@ -14,6 +14,7 @@ mod response;
 mod rest;
 #[cfg(test)]
 mod scripted;
+mod span;
 mod ui;
 mod v1;
 mod v2;
@@ -35,6 +36,7 @@ pub(crate) use self::cors::Cors;
 use self::docs::Docs;
 pub(crate) use self::grpc::{GrpcRoutes, routes as grpc_routes};
 use self::rest::RestRequest;
+use self::span::RequestSpan;
 pub(crate) use self::ui::Ui;
 use self::v1::V1Router;
 pub(crate) use self::v1::multi_response;
@@ -44,6 +46,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::observe::endpoint::{Endpoint, Protocol, Route};
 use crate::observe::observer::{Observation, Observer};
+use crate::observe::spans::Tracing;
 use crate::observe::timing::Deadline;
 use crate::observe::trace::Trace;
 use crate::oip::OpenInference;
@@ -68,6 +71,8 @@ pub(crate) struct Settings {
     pub ui: Option<Ui>,
     /// Where requests are counted and told.
     pub observer: Arc<Observer>,
+    /// Whether they are traced.
+    pub tracing: Tracing,
 }
 
 impl Settings {
@@ -131,9 +136,15 @@ impl Settings {
         {
             forwarded.insert(name, id);
         }
+        let caller = self.tracing.caller(headers);
+        if caller.as_ref().is_some_and(|caller| !caller.has_trace()) {
+            // It would be said of a trace that has begun here.
+            forwarded.remove("tracestate");
+        }
         let mut context = RequestContext::new(id, Deadline::after(self.timeout));
         context.headers = forwarded;
         context.trace = Trace::of(headers);
+        context.caller = caller;
         context
     }
 }
@@ -266,6 +277,7 @@ impl Handler for Router {
         let span =
             tracing::info_span!("request", id, method = %head.method, path = head.uri.path());
         context.span = span.clone();
+        let request_span = RequestSpan::rest(&head, &mut context);
         let mut request = RestRequest {
             head,
             body,
@@ -288,8 +300,10 @@ impl Handler for Router {
                     request.discard_body().await;
                 }
             }
+            let error = result.as_ref().err().map(|error| error.text.clone());
             let response = self.complete(result, &id, &request);
             observation.end(response.status().as_str());
+            request_span.end_rest(response.status(), error.as_deref());
             response
         }
         .instrument(span)

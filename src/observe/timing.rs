@@ -5,6 +5,12 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::spans::Span;
+
+/// Spans of one stage of a request, at most: a stage that is entered again for each of many calls would
+/// bury the others.
+const MAX_SPANS: u32 = 32;
+
 /// A step in the handling of a request. Some are parts of others: `ByteWait` of `Read`; `Fetch`,
 /// `PixelWait`, `Decode` and `Resize` of `Preprocess`; `PermitWait` of `Predict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,21 @@ impl Stage {
         Self::Postprocess,
     ];
 
+    /// The stage that it is a part of.
+    fn part_of(self) -> Option<Self> {
+        match self {
+            Self::ByteWait => Some(Self::Read),
+            Self::Fetch | Self::PixelWait | Self::Decode | Self::Resize => Some(Self::Preprocess),
+            Self::PermitWait => Some(Self::Predict),
+            Self::Read
+            | Self::Parse
+            | Self::QueueWait
+            | Self::Preprocess
+            | Self::Predict
+            | Self::Postprocess => None,
+        }
+    }
+
     /// The name in metrics, headers and log lines.
     pub fn name(self) -> &'static str {
         match self {
@@ -78,14 +99,24 @@ impl Stage {
 pub struct Timings {
     begin: Instant,
     stages: Mutex<[StageTime; Stage::ALL.len()]>,
+    /// The request's span, if it is recorded: each time that a stage runs is a span below it.
+    span: Option<Span>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct StageTime {
-    /// Since when it runs, and in how many parts.
-    running: Option<(Instant, u32)>,
+    running: Option<Running>,
     /// Nothing before it was left for the first time.
     total: Option<Duration>,
+    spans: u32,
+}
+
+/// A stage that was entered and not left.
+#[derive(Clone, Debug)]
+struct Running {
+    begin: Instant,
+    parts: u32,
+    span: Option<Span>,
 }
 
 impl Timings {
@@ -94,7 +125,22 @@ impl Timings {
         Self {
             begin: Instant::now(),
             stages: Mutex::default(),
+            span: None,
         }
+    }
+
+    /// The same clock, whose stages are spans below that of the request.
+    pub(crate) fn traced(&self, span: &Span) -> Self {
+        Self {
+            begin: self.begin,
+            stages: Mutex::default(),
+            span: span.is_recording().then(|| span.clone()),
+        }
+    }
+
+    /// When the clock of the total was started.
+    pub(crate) fn begin(&self) -> Instant {
+        self.begin
     }
 
     fn stages(&self) -> MutexGuard<'_, [StageTime; Stage::ALL.len()]> {
@@ -104,9 +150,17 @@ impl Timings {
     /// Measures a stage until the returned timer is dropped.
     pub fn stage(&self, stage: Stage) -> StageTimer<'_> {
         let now = Instant::now();
-        let time = &mut self.stages()[stage as usize];
-        let (begin, parts) = time.running.unwrap_or((now, 0));
-        time.running = Some((begin, parts + 1));
+        let mut stages = self.stages();
+        if let Some(running) = &mut stages[stage as usize].running {
+            running.parts += 1;
+        } else {
+            let span = self.begin_span(&mut stages, stage, now);
+            stages[stage as usize].running = Some(Running {
+                begin: now,
+                parts: 1,
+                span,
+            });
+        }
         StageTimer {
             timings: self,
             stage,
@@ -120,7 +174,39 @@ impl Timings {
 
     /// The durations of all stages that were left, by their place in [`Stage::ALL`].
     pub(crate) fn all(&self) -> [Option<Duration>; Stage::ALL.len()] {
-        self.stages().map(|time| time.total)
+        self.stages().each_ref().map(|time| time.total)
+    }
+
+    /// The durations of those that were only added up and so have no spans.
+    pub(crate) fn without_spans(&self) -> Vec<(Stage, Duration)> {
+        let stages = self.stages();
+        let of_stage = |stage: Stage| {
+            let time = &stages[stage as usize];
+            Some((stage, time.total.filter(|_| time.spans == 0)?))
+        };
+        Stage::ALL.into_iter().filter_map(of_stage).collect()
+    }
+
+    fn begin_span(
+        &self,
+        stages: &mut [StageTime; Stage::ALL.len()],
+        stage: Stage,
+        now: Instant,
+    ) -> Option<Span> {
+        let request = self.span.as_ref()?;
+        let spans = &mut stages[stage as usize].spans;
+        *spans += 1;
+        if *spans > MAX_SPANS {
+            return None;
+        }
+        let whole = stage.part_of();
+        let whole = whole.and_then(|whole| stages[whole as usize].running.as_ref()?.span.as_ref());
+        Some(whole.unwrap_or(request).internal(stage.name(), now))
+    }
+
+    /// The span of a stage that runs.
+    pub(crate) fn span(&self, stage: Stage) -> Option<Span> {
+        self.stages()[stage as usize].running.as_ref()?.span.clone()
     }
 
     /// The duration of a stage, if it was left.
@@ -162,12 +248,18 @@ impl Drop for StageTimer<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         let time = &mut self.timings.stages()[self.stage as usize];
-        let Some((begin, parts)) = time.running else {
+        let Some(running) = &mut time.running else {
             return;
         };
-        time.running = (parts > 1).then_some((begin, parts - 1));
-        if time.running.is_none() {
-            *time.total.get_or_insert_default() += now.saturating_duration_since(begin);
+        running.parts -= 1;
+        if running.parts > 0 {
+            return;
+        }
+        *time.total.get_or_insert_default() += now.saturating_duration_since(running.begin);
+        if let Some(Running { span, .. }) = time.running.take()
+            && let Some(span) = span
+        {
+            span.end_at(now);
         }
     }
 }

@@ -14,6 +14,11 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// The trace of this id.
+    pub(crate) fn new(id: u128, sampled: bool) -> Self {
+        Self { id, sampled }
+    }
+
     /// What `00-{trace}-{span}-{flags}` says; nothing where it says nothing valid.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get("traceparent")?.to_str().ok()?;

@@ -13,6 +13,7 @@ mod remote;
 mod response;
 mod retry;
 mod signature;
+mod span;
 mod triton;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::observe::timing::Stage;
 use crate::wire::tensor::{DataType, Tensor};
 
 use outcome::OutcomeGuard;
+use span::Call;
 
 pub use address::{Port, Target};
 pub use discovery::Resolver;
@@ -393,8 +395,14 @@ impl Predictor {
             match &self.backend {
                 Backend::Remote(remote) => remote.infer(&self.signature, inputs, context).await,
                 Backend::Local { runner, .. } => {
+                    let call = Call {
+                        model: &self.signature.model,
+                        rows: inputs.first().map_or(0, Tensor::rows),
+                        attempt: 1,
+                    };
                     let mut outcome =
-                        OutcomeGuard::new(&self.metrics, context.deadline, "deadline");
+                        OutcomeGuard::new(&self.metrics, context.deadline, "deadline")
+                            .traced(call.local(context));
                     let result = runner.infer(&self.signature, inputs).await;
                     outcome.set(result.as_ref().map_or_else(Error::outcome, |_| "ok"));
                     result

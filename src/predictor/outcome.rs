@@ -1,6 +1,7 @@
-//! How a call to the predictor ended, counted however it ends.
+//! How a call to the predictor ended, counted and told to its span however it ends.
 
 use crate::observe::metrics::PredictorMetrics;
+use crate::observe::spans::Span;
 use crate::observe::timing::Deadline;
 
 /// Counts one outcome when it is dropped: what was set, or that the caller's time was up or that
@@ -11,6 +12,7 @@ pub(super) struct OutcomeGuard<'a> {
     /// The outcome if the time is up, which says what took it.
     late: &'static str,
     outcome: Option<&'static str>,
+    span: Option<Span>,
     armed: bool,
 }
 
@@ -25,8 +27,15 @@ impl<'a> OutcomeGuard<'a> {
             deadline,
             late,
             outcome: None,
+            span: None,
             armed: true,
         }
+    }
+
+    /// The same for a call that has a span.
+    pub(super) fn traced(mut self, span: Option<Span>) -> Self {
+        self.span = span;
+        self
     }
 
     pub(super) fn set(&mut self, outcome: &'static str) {
@@ -51,5 +60,12 @@ impl Drop for OutcomeGuard<'_> {
             None => "canceled",
         };
         self.metrics.count(outcome);
+        if let Some(span) = &self.span {
+            span.set("inference.outcome", outcome);
+            if outcome != "ok" {
+                span.fail(outcome, "");
+            }
+            span.end();
+        }
     }
 }

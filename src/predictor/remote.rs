@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::RequestContext;
 use crate::observe::metrics::{PredictorMetrics, Replicas};
+use crate::observe::spans::Span;
 use crate::predictor::address::Target;
 use crate::predictor::discovery::{Resolver, discover};
 use crate::predictor::headers::{PredictorHeader, PredictorHeaders};
@@ -16,6 +17,7 @@ use crate::predictor::outcome::OutcomeGuard;
 use crate::predictor::pool::connection::{Exclude, Lease};
 use crate::predictor::pool::{Pool, PoolSettings};
 use crate::predictor::retry::{Budget, Cause, Failure};
+use crate::predictor::span::Call;
 use crate::predictor::triton::ConnectOptions;
 use crate::predictor::triton::detect::Protocol;
 use crate::predictor::triton::dial::Dialer;
@@ -132,7 +134,14 @@ impl Remote {
     ) -> Result<Vec<Tensor>, Error> {
         self.budget.record_call();
         let lease = self.lease(None, context).await?;
-        let (result, inputs) = self.attempt(&lease, signature, inputs, context).await;
+        let mut call = Call {
+            model: &signature.model,
+            rows: inputs.first().map_or(0, Tensor::rows),
+            attempt: 1,
+        };
+        let (result, inputs) = self
+            .attempt(&lease, signature, inputs, &call, context)
+            .await;
         let Err(failure) = result else {
             return result.map_err(|failure| failure.error);
         };
@@ -151,7 +160,10 @@ impl Remote {
         if let Some((_, retries)) = self.retries.iter().find(|(retried, _)| *retried == cause) {
             retries.inc();
         }
-        let (result, _) = self.attempt(&lease, signature, inputs, context).await;
+        call.attempt = 2;
+        let (result, _) = self
+            .attempt(&lease, signature, inputs, &call, context)
+            .await;
         result.map_err(|failure| failure.error)
     }
 
@@ -180,15 +192,18 @@ impl Remote {
         lease: &Lease,
         signature: &Signature,
         inputs: Vec<Tensor>,
+        call: &Call<'_>,
         context: &RequestContext,
     ) -> (Result<Vec<Tensor>, Failure>, Vec<Tensor>) {
+        let connection = lease.connection();
+        let span = call.remote(context, connection, lease.label());
+        let traceparent = span.as_ref().and_then(Span::traceparent);
         let mut attempt = Attempt {
             lease,
             context,
-            outcome: OutcomeGuard::new(&self.metrics, context.deadline, "deadline"),
+            outcome: OutcomeGuard::new(&self.metrics, context.deadline, "deadline").traced(span),
             ended: false,
         };
-        let rows = inputs.first().map_or(0, Tensor::rows);
         let limits = lease.limits();
         let datatypes = inputs.iter().map(Tensor::datatype);
         if !datatypes.eq(limits.inputs.iter().copied()) {
@@ -197,16 +212,16 @@ impl Remote {
             attempt.end(&result);
             return (result, inputs);
         }
-        let connection = lease.connection();
-        let (call, inputs) = connection.encode(signature, limits, inputs, context);
+        let (mut message, inputs) = connection.encode(signature, limits, inputs, context);
+        message.set_traceparent(traceparent);
         let result = tokio::select! {
-            result = lease.connection().infer(signature, call, context) => result,
+            result = connection.infer(signature, message, context) => result,
             () = lease.unresponsive() => {
                 Err(Failure::lost("it has stopped answering".to_owned()))
             }
         };
         let result = result.and_then(|response| {
-            response::decode_outputs(signature, rows, limits.batch_axis, &response)
+            response::decode_outputs(signature, call.rows, limits.batch_axis, &response)
         });
         attempt.end(&result);
         (result, inputs)

@@ -7,6 +7,7 @@ use clap::{Args, FromArgMatches};
 
 use crate::faces::{self, FaceCrop};
 use crate::observe::log::LogFormat;
+use crate::observe::spans::OtlpProtocol;
 use crate::pixel::{ExifOrientation, Formats};
 use crate::predictor::Protocol;
 use crate::settings::kserve::KserveArgs;
@@ -367,6 +368,17 @@ pub struct ServeArgs {
     /// Let callers change the log level (Triton's LogSettings, POST /v2/logging)
     #[arg(long, default_value = "false", value_parser = parse_bool, num_args = 0..=1, default_missing_value = "true", help_heading = "Log")]
     pub enable_log_settings: bool,
+
+    /// OpenTelemetry collector to send traces to: http://HOST:PORT or https://HOST:PORT.
+    /// OTEL_EXPORTER_OTLP_ENDPOINT in the environment does the same; empty: none
+    #[arg(long, value_name = "URL", help_heading = "Traces")]
+    pub otlp_endpoint: Option<String>,
+    /// Protocol of the collector; if unset, that of OTEL_EXPORTER_OTLP_PROTOCOL or of its port
+    #[arg(long, value_enum, help_heading = "Traces")]
+    pub otlp_protocol: Option<OtlpProtocol>,
+    /// Share of requests to trace whose caller has not decided, 0 to 1; if unset, OTEL_TRACES_SAMPLER's
+    #[arg(long, value_name = "SHARE", help_heading = "Traces")]
+    pub trace_sample: Option<f64>,
 
     #[command(flatten)]
     pub(crate) kserve: KserveArgs,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::faces::PhotoOptions;
+use crate::observe::spans::TraceSettings;
 use crate::predictor::Target;
 use crate::settings::{
     FrontSettings, LogSettings, ModelHost, PhotoSettings, PredictorSettings, Settings, Source,
@@ -46,6 +47,7 @@ impl Settings {
             pixel_threads,
             item,
             log,
+            traces,
             without_effect: _,
             sources,
         } = self;
@@ -127,6 +129,11 @@ impl Settings {
             predictions,
             settable,
         } = log;
+        let TraceSettings {
+            endpoint,
+            protocol: otlp_protocol,
+            sampler,
+        } = traces;
         let tls = tls.as_ref();
         let max_age = max_connection_age.unwrap_or_default();
         let rows = [
@@ -211,6 +218,9 @@ impl Settings {
             choice("log_format", format),
             text("enable_latency_logging", predictions),
             text("enable_log_settings", settable),
+            some("otlp_endpoint", endpoint.as_ref()),
+            choice("otlp_protocol", otlp_protocol),
+            text("trace_sample", sampler.ratio),
         ];
         let rows = rows.into_iter().map(|row| Effective {
             source: sources.get(row.flag),

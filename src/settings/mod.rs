@@ -6,6 +6,7 @@ mod effective;
 mod kserve;
 mod models;
 mod sources;
+mod traces;
 mod validate;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::faces::PhotoOptions;
 use crate::observe::log::LogFormat;
+use crate::observe::spans::TraceSettings;
 use crate::predictor::{ClientCertificate, PredictorHeader, Protocol, Target};
 use crate::transport::HeaderPattern;
 use crate::transport::tls::TlsFiles;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub item: item::Settings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Where traces go.
+    pub traces: TraceSettings,
     /// What was given but has no effect.
     pub without_effect: Vec<Ignored>,
     /// Where each value comes from.

@@ -9,6 +9,7 @@ use crate::predictor::{ClientCertificate, PredictorHeader, Target};
 use crate::quote::quote;
 use crate::settings::durations::Durations;
 use crate::settings::models;
+use crate::settings::traces::Traces;
 use crate::settings::{
     ConfigErrors, FrontSettings, LogSettings, PredictorSettings, ServeArgs, Settings,
 };
@@ -46,6 +47,7 @@ impl Settings {
         let queue_timeout =
             durations.milliseconds_or_zero("queue_timeout_ms", args.queue_timeout_ms);
         problems.extend(log::parse_filter(&args.log_level).err());
+        let traces = Traces::new(args, |name| std::env::var(name).ok(), &mut problems);
         let mut sources = args.sources.clone();
         if !problems.is_empty() {
             let problems = problems.into_iter();
@@ -74,7 +76,11 @@ impl Settings {
                 sources.set_environment(flag);
             }
         }
+        for flag in traces.from_environment {
+            sources.set_environment(flag);
+        }
         let mut without_effect = args.kserve.given();
+        without_effect.extend(traces.ignored);
         without_effect.extend(sources.ignored.iter().cloned());
         Ok(Self {
             name: args.name,
@@ -109,6 +115,7 @@ impl Settings {
                 predictions: args.enable_latency_logging,
                 settable: args.enable_log_settings,
             },
+            traces: traces.settings,
             without_effect,
             sources,
         })

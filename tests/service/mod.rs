@@ -16,5 +16,7 @@ mod openapi;
 mod photo;
 mod protocols;
 mod tls;
+#[cfg(all(feature = "embedded", feature = "otlp"))]
+mod traces;
 mod ui;
 mod v1;

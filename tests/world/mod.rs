@@ -1,5 +1,7 @@
 //! A service on free ports in front of a scripted Triton, and a client.
 
+#[cfg(feature = "otlp")]
+pub(crate) mod collector;
 pub(crate) mod triton;
 
 use std::collections::BTreeMap;

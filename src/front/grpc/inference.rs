@@ -12,6 +12,7 @@ use super::stream::{MessageTask, Messages, until_draining, until_failure};
 use super::{Call, Settings, refused_by_tonic, status};
 use crate::context::RequestContext;
 use crate::front::failure;
+use crate::front::span::RequestSpan;
 use crate::observe::endpoint::{Endpoint, Protocol, Route};
 use crate::observe::metrics::GaugeGuard;
 use crate::observe::timing::Deadline;
@@ -28,6 +29,9 @@ use crate::wire::triton::{
 
 /// A message of a stream.
 const STREAM: Endpoint = Endpoint::new(Protocol::Grpc, Route::ModelStreamInfer);
+
+/// The path of ModelStreamInfer.
+const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 type GrpcResult<T> = Result<Response<T>, Status>;
 
@@ -74,6 +78,7 @@ impl Inference {
             _ => own,
         };
         let mut context = call.context.for_message(deadline);
+        let request_span = RequestSpan::grpc(MODEL_STREAM_INFER, &mut context);
         let span = context.span.clone();
         let observation = self.settings.observe(STREAM, &context);
         let work = async move {
@@ -81,6 +86,7 @@ impl Inference {
             drop(reserved);
             let code = result.as_ref().err().map_or(Code::Ok, Status::code);
             observation.end(grpc::code_name(code));
+            request_span.end_grpc(result.as_ref().err());
             result
         };
         MessageTask::spawn(id, span, work)

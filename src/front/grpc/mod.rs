@@ -26,6 +26,7 @@ use tracing::Instrument;
 
 use self::health::Health;
 use self::inference::Inference;
+use super::span::RequestSpan;
 use super::{Settings, endpoint, failure, response};
 use crate::context::RequestContext;
 use crate::error::Error;
@@ -184,15 +185,18 @@ where
         let facts = Arc::clone(&context.facts);
         // Of a stream each message is observed.
         let is_stream = endpoint.route == Route::ModelStreamInfer;
+        let is_infer = endpoint.route == Route::ModelInfer;
+        let request_span = is_infer.then(|| RequestSpan::grpc(head.uri.path(), &mut context));
         let observation = (!is_stream).then(|| self.settings.observe(endpoint, &context));
-        if endpoint.route == Route::ModelInfer
-            && let Err(error) = self.oip.service().check_load(None, context.deadline)
-        {
+        if is_infer && let Err(error) = self.oip.service().check_load(None, context.deadline) {
             // Known before the message is read.
             span.in_scope(|| failure::note(&error, &facts, &self.settings.observer));
             let status = status(error);
             if let Some(observation) = observation {
                 observation.end(grpc::code_name(status.code()));
+            }
+            if let Some(span) = request_span {
+                span.end_grpc(Some(&status));
             }
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
@@ -225,7 +229,11 @@ where
             let mut response = routes.call(request).await?;
             // Failures are responses of headers alone.
             let failed = Status::from_header_map(response.headers());
-            let code = failed.map_or(Code::Ok, |status| status.code());
+            let failed = failed.filter(|status| status.code() != Code::Ok);
+            let code = failed.as_ref().map_or(Code::Ok, Status::code);
+            if let Some(span) = request_span {
+                span.end_grpc(failed.as_ref());
+            }
             match observation {
                 Some(observation) => {
                     refused_by_tonic(code, &facts);

@@ -79,6 +79,7 @@ fn settings(max_bytes: usize) -> Settings {
         cors: Cors::default(),
         ui: None,
         observer: Arc::new(Observer::new(metrics, false)),
+        tracing: Default::default(),
     }
 }
 

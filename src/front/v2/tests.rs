@@ -69,6 +69,7 @@ async fn server(scripted: Scripted) -> Server {
         cors: Cors(vec!["https://page.test".parse().unwrap()]),
         ui: None,
         observer: Arc::new(Observer::new(metrics, false)),
+        tracing: Default::default(),
     });
     let service = Arc::clone(&scripted) as Arc<dyn InferenceService>;
     let oip = OpenInference::new(service, pool);

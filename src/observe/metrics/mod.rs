@@ -65,7 +65,19 @@ pub struct Metrics {
     pub(crate) pixels_in_flight: Gauge,
     /// Streams of predictions.
     pub(crate) streams_open: Gauge,
+    /// What became of the spans of traced requests.
+    pub(crate) spans: SpanCounters,
     log_lines_dropped: Counter,
+}
+
+/// Spans by what became of them.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanCounters {
+    pub(crate) exported: Counter,
+    /// Not taken by the collector.
+    pub(crate) failed: Counter,
+    /// The queue was full.
+    pub(crate) dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -121,6 +133,12 @@ impl Metrics {
         );
         let fetches = Counters::default();
         own.register("item_fetches", "items fetched", fetches.clone());
+        let spans = Counters::<1>::default();
+        own.register("spans", "spans of traced requests", spans.clone());
+        let span = |outcome: &'static str| {
+            let counter = spans.get_or_create(&[("outcome", outcome.into())]);
+            counter.clone()
+        };
         let log_lines_dropped = Counter::default();
         own.register(
             "log_lines_dropped",
@@ -141,6 +159,11 @@ impl Metrics {
             bytes_in_flight,
             pixels_in_flight,
             streams_open,
+            spans: SpanCounters {
+                exported: span("exported"),
+                failed: span("failed"),
+                dropped: span("dropped"),
+            },
             log_lines_dropped,
         };
         for protocol in [Protocol::V1, Protocol::V2, Protocol::Grpc] {

@@ -153,10 +153,13 @@ impl GrpcConnection {
         context: &RequestContext,
     ) -> Result<ModelInferResponse, Failure> {
         // Without a content-length, as gRPC messages go.
+        let mut headers = HeaderMap::new();
+        call.set_forwarded(&mut headers, context);
+        self.set_headers(&mut headers, context);
         let mut request = Request::post(self.infer.clone())
             .body(Body::new(EncodedBody::new(call.message)))
             .map_err(Failure::internal)?;
-        self.set_headers(request.headers_mut(), context);
+        *request.headers_mut() = headers;
         let mut sender = self.sender.clone();
         let response = sender.send_request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
@@ -186,9 +189,6 @@ impl GrpcConnection {
     }
 
     fn set_headers(&self, headers: &mut HeaderMap, context: &RequestContext) {
-        for (name, value) in &context.headers {
-            headers.append(name, value.clone());
-        }
         self.headers.apply(headers);
         grpc::set_request_headers(headers);
         headers.insert(

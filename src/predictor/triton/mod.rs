@@ -12,8 +12,11 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderValue};
+
 use crate::context::RequestContext;
 use crate::error_chain::error_chain;
+use crate::observe::spans::TRACEPARENT;
 use crate::predictor::Signature;
 use crate::predictor::address::Address;
 use crate::predictor::headers::PredictorHeaders;
@@ -62,6 +65,23 @@ pub(in crate::predictor) struct EncodedCall {
     head_bytes: usize,
     /// Bytes of a response at most.
     response_limit: usize,
+    /// The span of this call, in place of the caller's own.
+    traceparent: Option<HeaderValue>,
+}
+
+impl EncodedCall {
+    /// The span of this call, which the predictor is told in place of the caller's own.
+    pub(in crate::predictor) fn set_traceparent(&mut self, traceparent: Option<HeaderValue>) {
+        self.traceparent = traceparent;
+    }
+
+    /// Sets the headers that go on from the request.
+    fn set_forwarded(&self, headers: &mut HeaderMap, context: &RequestContext) {
+        headers.extend(context.headers.clone());
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(TRACEPARENT, traceparent.clone());
+        }
+    }
 }
 
 impl Connection {
@@ -170,6 +190,7 @@ impl Connection {
             head_bytes: head.len(),
             response_limit: response_limit(signature, rows),
             message,
+            traceparent: None,
         };
         (call, inputs)
     }

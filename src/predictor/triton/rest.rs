@@ -145,12 +145,12 @@ impl RestConnection {
         let path = format!("/v2/models/{}/infer", path_segment(&signature.model));
         let uri = format!("{}{path}", self.origin).parse::<Uri>();
         let uri = uri.map_err(Failure::internal)?;
+        let mut headers = HeaderMap::new();
+        call.set_forwarded(&mut headers, context);
         let mut request = Request::post(uri)
             .body(EncodedBody::with_length(call.message))
             .map_err(Failure::internal)?;
-        let headers = request.headers_mut();
-        headers.extend(context.headers.clone());
-        self.headers.apply(headers);
+        self.headers.apply(&mut headers);
         headers.insert(v2::JSON_LENGTH, HeaderValue::from(call.head_bytes));
         headers.insert(
             header::CONTENT_TYPE,
@@ -160,6 +160,7 @@ impl RestConnection {
             header::USER_AGENT,
             HeaderValue::from_static(crate::USER_AGENT),
         );
+        *request.headers_mut() = headers;
         let lost = |error: &(dyn std::error::Error + 'static)| Failure::lost(error_chain(error));
         let response = self.client.request(request).await;
         let (parts, body) = response.map_err(|error| lost(&error))?.into_parts();
