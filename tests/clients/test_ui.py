@@ -343,10 +343,22 @@ def test_nothing_leaves_the_service(page, embedded):
     assert page.evaluate("(() => { try { document.body.innerHTML = '<p>'; return 'taken'; } catch { return 'refused'; } })()") == "refused"
 
 
-def test_the_strip_shows_the_services_state(page):
-    page.wait("document.getElementById('live-flight').innerText.includes('1024')")
-    page.wait("document.querySelector('#live-rate-line polyline')")
+def test_the_strip_counts_what_is_asked(page):
     assert page.evaluate("document.getElementById('ready').className") == "ready yes"
+    model(page, "facequality")
+    page.wait("document.getElementById('live-flight').innerText.includes('1024')")
+    for count in range(1, 4):
+        page.evaluate("document.getElementById('sample').click()")
+        answered(page, count)
+    page.evaluate("""(() => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File(['%PDF-1.4'], 'letter.pdf'));
+        document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    })()""")
+    answered(page, 4)
+    page.wait("document.getElementById('live-latency').innerText.includes('ms')")
+    page.wait("document.getElementById('live-refused').innerText.startsWith('1 ')")
+    page.wait("document.querySelector('#live-rate-line polyline')")
 
 
 # --- Pictures of the documents ----------------------------------------------------------------------------------------
