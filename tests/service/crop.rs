@@ -111,7 +111,11 @@ async fn v2(world: &World, model: &str, image: &[u8], binary: bool) -> (Value, V
 #[tokio::test]
 async fn it_is_what_was_sent_in_every_datatype_and_over_every_protocol() {
     for datatype in [DataType::Fp32, DataType::Fp16, DataType::Uint8] {
-        let world = World::with(&[], |script| script.input_datatype = datatype).await;
+        let world = World::with(&[], |script| {
+            script.input_datatype = datatype;
+            script.keep_inputs = true;
+        })
+        .await;
         let typed = request("facequality", &[face()], &["crop", "score"]);
         let response = infer(&world, typed.clone()).await;
         let [expected] = sent(&world, datatype).try_into().unwrap();
@@ -206,7 +210,7 @@ async fn crops_beyond_the_bytes_in_flight_are_refused() {
 #[tokio::test]
 async fn each_face_of_a_photo_has_its_own_the_best_first() {
     let flags = ["--model_host=centerface=embedded", "--detect_side=320"];
-    let world = World::with(&flags, |_| ()).await;
+    let world = World::with(&flags, |script| script.keep_inputs = true).await;
     let photo = super::photo::beside_a_blurred_copy();
     let images = [photo, grey(100)];
     let asked = request("facephoto", &images, &["image_index", "score", "crop"]);

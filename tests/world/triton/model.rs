@@ -121,6 +121,8 @@ impl State {
         headers: HeaderMap,
     ) -> Result<ModelInferResponse, Status> {
         let input = request.inputs.first().cloned().unwrap_or_default();
+        let kept = request.raw_input_contents.first();
+        let kept = kept.filter(|_| self.script.borrow().keep_inputs).cloned();
         self.observed.send_modify(|observed| {
             observed.calls += 1;
             observed.in_flight += 1;
@@ -128,9 +130,7 @@ impl State {
             observed
                 .batches
                 .push(input.shape.first().copied().unwrap_or_default());
-            observed
-                .inputs
-                .extend(request.raw_input_contents.first().cloned());
+            observed.inputs.extend(kept);
             observed.id.clone_from(&request.id);
             observed.parameters.clone_from(&request.parameters);
             observed.headers = headers;

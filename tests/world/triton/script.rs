@@ -36,6 +36,8 @@ pub(crate) struct Script {
     pub(crate) unloaded: bool,
     /// Inference answers in `fp32_contents`.
     pub(crate) typed: bool,
+    /// What comes in is kept, to be looked at.
+    pub(crate) keep_inputs: bool,
     /// How long an inference takes.
     pub(crate) delay: Duration,
     /// Inferences wait until it is taken back.
@@ -94,6 +96,7 @@ impl Default for Script {
             http_response: None,
             unloaded: false,
             typed: false,
+            keep_inputs: false,
             delay: Duration::ZERO,
             hold: false,
             silent: false,
@@ -126,7 +129,7 @@ pub(crate) struct Observed {
     pub(crate) canceled: usize,
     /// Rows of each inference.
     pub(crate) batches: Vec<i64>,
-    /// The input of each inference, as far as it came raw.
+    /// The input of each inference with `keep_inputs`, as far as it came raw.
     pub(crate) inputs: Vec<Bytes>,
     /// The id of the last inference.
     pub(crate) id: String,
