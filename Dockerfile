@@ -21,7 +21,7 @@ RUN mkdir -p src benches/service examples tests/hostile tests/parity \
     && touch src/lib.rs benches/pixel.rs benches/service/main.rs \
         examples/image_classifier.rs examples/faces_and_pose.rs examples/two_tensors.rs \
         tests/main.rs tests/hostile/main.rs tests/parity/main.rs \
-    && cargo build --profile dist --locked --no-default-features
+    && cargo build --profile dist --locked --no-default-features --features otlp
 
 FROM production-dependencies AS demo-dependencies
 RUN cargo build --profile dist --locked
@@ -32,7 +32,7 @@ COPY build.rs ./
 COPY proto proto
 COPY src src
 RUN find build.rs proto src -exec touch {} + \
-    && cargo build --profile dist --locked --no-default-features
+    && cargo build --profile dist --locked --no-default-features --features otlp
 
 FROM demo-dependencies AS demo-build
 COPY build.rs ./

@@ -83,11 +83,16 @@ impl Document {
     }
 
     fn get(&mut self, path: String, operation: Operation) {
-        self.paths.insert(path, json!({"get": operation.finish()}));
+        self.add(path, "get", operation);
     }
 
     fn post(&mut self, path: String, operation: Operation) {
-        self.paths.insert(path, json!({"post": operation.finish()}));
+        self.add(path, "post", operation);
+    }
+
+    fn add(&mut self, path: String, method: &str, operation: Operation) {
+        let methods = self.paths.entry(path).or_insert_with(|| json!({}));
+        methods[method] = operation.finish();
     }
 
     fn probes(&mut self) {

@@ -71,6 +71,23 @@ impl Document {
             .json(ok, "The models.", schema)
             .errors(&BODY_ERRORS);
         self.post("/v2/repository/index".to_owned(), operation);
+
+        let switch = json!({"type": "boolean"});
+        let settings = json!({"type": "object", "properties": {
+            "log_info": switch, "log_warning": switch, "log_error": switch,
+            "log_verbose_level": {"type": "integer", "minimum": 0},
+            "log_file": {"type": "string"}, "log_format": {"type": "string"},
+        }});
+        let operation = Operation::new(HEALTH, "log".to_owned(), "What is logged");
+        let operation = operation.json(ok, "The settings.", settings.clone());
+        self.get("/v2/logging".to_owned(), operation);
+        let operation = Operation::new(HEALTH, "set_log".to_owned(), "Change what is logged")
+            .description("Refused without `--enable_log_settings`.")
+            .body(json!({JSON: {"schema": settings}}), true)
+            .json(ok, "The settings as they are now.", settings)
+            .errors(&BODY_ERRORS)
+            .errors(&[Kind::PermissionDenied]);
+        self.post("/v2/logging".to_owned(), operation);
     }
 
     pub(super) fn v2_model(
