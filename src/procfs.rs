@@ -1,5 +1,8 @@
 //! What /proc tells of a process: CPU time, memory, open files; where there is no /proc, nothing.
 
+// The load test makes some of it public.
+#![cfg_attr(not(feature = "loadtest"), allow(unreachable_pub))]
+
 use std::fs;
 use std::time::Duration;
 
@@ -7,6 +10,7 @@ use std::time::Duration;
 const TICKS_PER_SECOND: u64 = 100;
 
 /// The CPU time so far of a process with its descendants. None without such a process.
+#[cfg(feature = "loadtest")]
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     let time = |pid| Some(stat(pid)?.cpu_time);
     let started = descendants(pid).into_iter().filter_map(time);
@@ -14,11 +18,13 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
 }
 
 /// Resident memory of a process with its descendants, in bytes.
+#[cfg(feature = "loadtest")]
 pub(crate) fn resident(pid: u32) -> Option<u64> {
     let rss = |pid| memory(pid, "VmRSS:");
     Some(rss(pid)? + descendants(pid).into_iter().filter_map(rss).sum::<u64>())
 }
 
+#[cfg(feature = "loadtest")]
 fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -105,11 +111,16 @@ mod tests {
         assert_eq!(parse_stat(stat), Some(expected));
     }
 
+    #[cfg(feature = "loadtest")]
     #[test]
     fn our_own_process_uses_time_and_memory() {
         assert!(cpu_time(std::process::id()).is_some());
         assert!(resident(std::process::id()).is_some_and(|bytes| bytes > 1 << 20));
         assert_eq!(cpu_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn our_own_process_has_files_and_the_system_a_start() {
         let open = open_files(std::process::id()).unwrap() as u64;
         assert!(open > 0 && open <= max_open_files(std::process::id()).unwrap());
         assert!(boot_time().is_some_and(|seconds| seconds > 0));

@@ -17,7 +17,7 @@ use tonic::{Code, Request};
 use self::ledger::{GRPC, Ledger, STREAM, V1, V2};
 use super::errors::{grpc, image_request};
 use crate::world::triton::Fault;
-use crate::world::{World, grey, item, multi, page, single};
+use crate::world::{World, grey, item, multi, single};
 
 const MODEL: &str = "facequality";
 
@@ -373,6 +373,9 @@ async fn a_predictor_that_is_gone_is_counted_over_both_protocols() {
 async fn a_panic_is_a_failure_of_this_service() {
     use kserve_transformer::command::transformers;
     use kserve_transformer::testing::TestService;
+
+    use crate::world::page;
+
     let service = TestService::new();
     let service = service.model("face_quality_trt_fp16", |_| panic!("on purpose"));
     let service = service.start(transformers).await.unwrap();

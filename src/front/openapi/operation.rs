@@ -137,7 +137,9 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::UnsupportedEncoding => "unsupported content encoding",
         Kind::Overloaded => "too busy, or could not begin in time",
         Kind::Unauthenticated => "the predictor does not know the caller",
-        Kind::PermissionDenied => "the predictor refuses the caller; what this service does not allow",
+        Kind::PermissionDenied => {
+            "the predictor refuses the caller; what this service does not allow"
+        }
         Kind::BadGateway => "the predictor returned an error or an invalid response",
         Kind::ItemUnreachable => "the URL of an item could not be fetched",
         Kind::Unavailable => "the predictor cannot be reached or has another model; shutting down",

@@ -66,12 +66,14 @@ pub struct Metrics {
     /// Streams of predictions.
     pub(crate) streams_open: Gauge,
     /// What became of the spans of traced requests.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code))] // The exporter counts.
     pub(crate) spans: SpanCounters,
     log_lines_dropped: Counter,
 }
 
 /// Spans by what became of them.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code))] // The exporter counts.
 pub(crate) struct SpanCounters {
     pub(crate) exported: Counter,
     /// Not taken by the collector.
