@@ -55,15 +55,20 @@ pub(super) fn require_method(method: &Method, allowed: &Method) -> Result<(), Er
     if method == allowed {
         return Ok(());
     }
-    let text = format!("this route takes {allowed}, not {method}");
-    Err(Error::new(
-        Kind::WrongMethod(if allowed == Method::GET {
-            "GET, HEAD"
-        } else {
-            "POST"
-        }),
-        text,
-    ))
+    let allow = if allowed == Method::GET {
+        "GET, HEAD"
+    } else {
+        "POST"
+    };
+    Err(wrong_method(method, allowed.as_str(), allow))
+}
+
+/// What is said of a method that a route does not take; `allow` is the header's list.
+pub(super) fn wrong_method(method: &Method, takes: &str, allow: &'static str) -> Error {
+    Error::new(
+        Kind::WrongMethod(allow),
+        format!("this route takes {takes}, not {method}"),
+    )
 }
 
 /// The text for a head that HTTP itself does not take.

@@ -68,10 +68,15 @@ impl V2Router<'_> {
             }
             ["trace", "setting"] => unimplemented("trace settings are not built in"),
             ["logging"] if *method == Method::POST => self.set_log(request).await,
-            ["logging"] => response::get(method, || {
+            ["logging"] if matches!(*method, Method::GET | Method::HEAD) => {
                 let settings = self.oip.log_settings(&LogSettingsRequest::default())?;
                 response::json(&v2::log_settings(&settings))
-            }),
+            }
+            ["logging"] => Err(response::wrong_method(
+                method,
+                "GET and POST",
+                "GET, HEAD, POST",
+            )),
             _ => Err(unknown_route()),
         }
     }

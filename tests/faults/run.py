@@ -308,12 +308,13 @@ def mixed_load(options):
     p99 = [part[1][0]["latency"]["p99_ms"] for part in parts]
     failed = sum(run["requests"]["failed"] for part in parts for run in part[1])
     sent = sum(run["requests"]["sent"] for part in parts for run in part[1])
+    errors = [error for part in parts for run in part[1] for error in run["errors"]]
     # The first quarter warms up: what is compared are the second and the last.
     flat = memory[3] <= 1.15 * memory[1] + 4
     seen = (
         f"{seconds:.0f} s, {sent} requests, {failed} failed; memory {', '.join(f'{m:.0f}' for m in memory)} MiB; "
         f"p50 {', '.join(f'{p:.1f}' for p in p50)} ms; p99 {', '.join(f'{p:.0f}' for p in p99)} ms; "
-        f"{len(lines)} lines in the log"
+        f"{len(lines)} lines in the log{f'; {errors}' if errors else ''}"
     )
     return seen, flat and failed == 0 and not lines, p50[3] <= 1.25 * p50[1]
 

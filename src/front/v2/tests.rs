@@ -231,7 +231,7 @@ async fn routes_that_are_not_there_and_methods_that_are_wrong() {
             501,
             "",
         ),
-        (Method::PUT, "/v2/logging", 405, "GET, HEAD"),
+        (Method::PUT, "/v2/logging", 405, "GET, HEAD, POST"),
     ];
     for (method, path, status, allow) in cases {
         let response = send(server.request(method.clone(), path)).await;
