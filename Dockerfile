@@ -31,6 +31,7 @@ FROM production-dependencies AS production-build
 COPY build.rs ./
 COPY proto proto
 COPY src src
+COPY data/images/astronaut.jpg data/images/
 RUN find build.rs proto src -exec touch {} + \
     && cargo build --profile dist --locked --no-default-features --features otlp
 
@@ -38,6 +39,7 @@ FROM demo-dependencies AS demo-build
 COPY build.rs ./
 COPY proto proto
 COPY src src
+COPY data/images/astronaut.jpg data/images/
 COPY data/models data/models
 RUN find build.rs proto src -exec touch {} + \
     && cargo build --profile dist --locked

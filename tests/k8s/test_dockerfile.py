@@ -55,7 +55,8 @@ def test_what_is_copied_exists_and_is_let_into_the_context(stage):
 
 def test_all_that_the_sources_include_is_copied():
     for file in (ROOT / "src").rglob("*.rs"):
-        for included in re.findall(r'include_(?:bytes|str)!\(\s*"([^"]+)"', file.read_text()):
+        # The last string of what a macro is given; `asset!` is one that includes.
+        for included in re.findall(r'(?:include_bytes|include_str|asset)!\([^)]*?"([^"]+)"\s*\)', file.read_text()):
             path = str((file.parent / included).resolve().relative_to(ROOT))
             # Only the demonstration models, which the feature `embedded` brings, are outside src/.
             stage = "demo-build" if path.startswith("data/models/") else "production-build"
