@@ -18,7 +18,7 @@ FROM toolchain AS production-dependencies
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches/service examples tests/hostile tests/parity \
     && echo 'fn main() {}' > build.rs && cp build.rs src/main.rs \
-    && touch src/lib.rs benches/pixel.rs benches/service/main.rs \
+    && touch src/lib.rs benches/decode.rs benches/pixel.rs benches/service/main.rs \
         examples/image_classifier.rs examples/faces_and_pose.rs examples/two_tensors.rs \
         tests/main.rs tests/hostile/main.rs tests/parity/main.rs \
     && cargo build --profile dist --locked --no-default-features --features otlp
