@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from tritonclient.utils import InferenceServerException
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/clients"))
 import run_triton  # noqa: E402
+from processes import READY_WITHIN_SECONDS, free_ports  # noqa: E402
 
 IN_FLIGHT = 8
-READY_WITHIN_SECONDS = 60
 
 # Triton's Python processes keep freed memory, too, as the service does: the large images would be half page faults otherwise.
 KEEP_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
@@ -43,14 +42,6 @@ def write_files(repository, name, config, code=None):
     if code:
         (version / "model.py").write_text(code)
     (repository / name / "config.pbtxt").write_text(config)
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 @contextlib.contextmanager
