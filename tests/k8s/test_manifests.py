@@ -40,7 +40,10 @@ def listening_ports(pid):
     """The TCP ports on which this process listens."""
     inodes = set()
     for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(descriptor)
+        try:
+            target = os.readlink(descriptor)
+        except FileNotFoundError:
+            continue  # Closed since it was listed: a connection, since a listener stays open.
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
     rows = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
