@@ -62,7 +62,7 @@ def build(turbo):
     command += ["--features", "oracle"] if turbo else []
     lines = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     built = (json.loads(line) for line in lines)
-    return [message["executable"] for message in built if message.get("executable")][-1]
+    return next(each["executable"] for each in built if each.get("executable") and each["target"]["name"] == "decode")
 
 
 def opencv(path, milliseconds):
