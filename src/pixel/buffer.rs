@@ -98,7 +98,8 @@ impl Size {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rows {
     All,
-    /// Those that a resize to this width and height reads.
+    /// Those that a resize to this width and height reads, and of them only the pixels that it reads: a
+    /// decoder may leave the others as they are.
     OfResize([usize; 2]),
 }
 
@@ -111,6 +112,7 @@ pub(super) struct KeptRows {
     places: Vec<u32>,
     kept: usize,
     wanted: Vec<bool>,
+    columns: Vec<bool>,
 }
 
 impl KeptRows {
@@ -121,16 +123,22 @@ impl KeptRows {
     pub(super) fn keep_all(&mut self) {
         self.places.clear();
         self.wanted.clear();
+        self.columns.clear();
         self.kept = 0;
     }
 
     /// Keeps the rows of an image of this size that are looked at. Returns whether any are left out.
     pub(super) fn keep(&mut self, size: Size, rows: Rows) {
         self.wanted.clear();
+        self.columns.clear();
         match rows {
-            Rows::All => self.wanted.resize(size.height, true),
+            Rows::All => {
+                self.wanted.resize(size.height, true);
+                self.columns.resize(size.width, true);
+            }
             Rows::OfResize(to) => {
-                resize::rows_read(size.width, size.height, to, &mut self.wanted);
+                let from = [size.width, size.height];
+                resize::lines_read(from, to, &mut self.columns, &mut self.wanted);
             }
         }
         self.places.clear();
@@ -153,6 +161,11 @@ impl KeptRows {
     /// For each row of the image whether it is kept. Empty after [`KeptRows::keep_all`].
     pub(super) fn wanted(&self) -> &[bool] {
         &self.wanted
+    }
+
+    /// For each column of the image whether it is read. Empty after [`KeptRows::keep_all`].
+    pub(super) fn columns(&self) -> &[bool] {
+        &self.columns
     }
 
     /// For each row of the image its place among the kept ones; empty if all are kept.

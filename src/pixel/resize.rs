@@ -190,23 +190,8 @@ impl Columns {
     /// The columns of an image `from` pixels wide, for an output `to` pixels wide.
     fn fill(&mut self, from: usize, to: usize) {
         self.clear();
-        if from == 1 {
-            // Every output pixel is the only one of the row.
-            (0..to).for_each(|_| self.push(0, 2048, 0));
-            return self.pad();
-        }
-        let scale = scale(from, to);
-        for x in 0..to {
-            let (left, fraction) = source(x, scale);
-            if left < 0 {
-                self.push(0, 2048, 0);
-            } else if left >= from as i64 - 1 {
-                // The last pixel alone, named as the right one of its pair, which lies inside.
-                self.push(from - 2, 0, 2048);
-            } else {
-                let (left_weight, right_weight) = weights(fraction);
-                self.push(left as usize, left_weight, right_weight);
-            }
+        for (x, [left, right]) in column_pairs(from, to) {
+            self.push(x, left, right);
         }
         self.pad();
     }
@@ -230,6 +215,24 @@ impl Columns {
     }
 }
 
+/// Of each column of output, the left one of the two columns of input that it is made of, and their
+/// weights.
+fn column_pairs(from: usize, to: usize) -> impl Iterator<Item = (usize, [i32; 2])> {
+    let scale = scale(from, to);
+    (0..to).map(move |x| {
+        let (left, fraction) = source(x, scale);
+        if from == 1 || left < 0 {
+            (0, [2048, 0])
+        } else if left >= from as i64 - 1 {
+            // The last pixel alone, named as the right one of its pair, which lies inside.
+            (from - 2, [0, 2048])
+        } else {
+            let (left_weight, right_weight) = weights(fraction);
+            (left as usize, [left_weight, right_weight])
+        }
+    })
+}
+
 /// Of each row of output, the two rows of input that it is made of, and their weights.
 fn row_pairs(from: usize, to: usize) -> impl Iterator<Item = ([usize; 2], [i16; 2])> {
     let scale = scale(from, to);
@@ -244,18 +247,32 @@ fn row_pairs(from: usize, to: usize) -> impl Iterator<Item = ([usize; 2], [i16; 
     })
 }
 
-/// Marks the rows of an image of `width` × `height` that [`resize`] to `to` (width, height) reads;
+/// Marks the columns and rows of an image that [`resize`] reads, from one width and height to another;
 /// of a large image these are few.
-pub(super) fn rows_read(width: usize, height: usize, to: [usize; 2], read: &mut Vec<bool>) {
-    let all = Method::of([width, height], to) != Method::Linear;
-    read.clear();
-    read.resize(height, all);
+pub(super) fn lines_read(
+    from: [usize; 2],
+    to: [usize; 2],
+    columns: &mut Vec<bool>,
+    rows: &mut Vec<bool>,
+) {
+    let all = Method::of(from, to) != Method::Linear;
+    for (read, side) in [&mut *columns, &mut *rows].into_iter().zip(from) {
+        read.clear();
+        read.resize(side, all);
+    }
     if all {
         return;
     }
-    for ([first, second], _) in row_pairs(height, to[1]) {
-        read[first] = true;
-        read[second] = true;
+    for (left, _) in column_pairs(from[0], to[0]) {
+        // The last one when there is one only.
+        columns[left..]
+            .iter_mut()
+            .take(2)
+            .for_each(|read| *read = true);
+    }
+    for ([first, second], _) in row_pairs(from[1], to[1]) {
+        rows[first] = true;
+        rows[second] = true;
     }
 }
 

@@ -146,8 +146,9 @@ fn a_png_has_the_same_rows_whether_all_or_some_are_wanted() {
         let whole = fresh(&file, &OPTIONS).unwrap();
         let some = Rows::OfResize([4, 3]);
         let image = decode::into_buffers(&file, &OPTIONS, some, &mut scratch.decoder).unwrap();
-        let mut read = Vec::new();
-        resize::rows_read(image.width(), image.height(), [4, 3], &mut read);
+        let (mut columns, mut read) = (Vec::new(), Vec::new());
+        let size = [image.width(), image.height()];
+        resize::lines_read(size, [4, 3], &mut columns, &mut read);
         for (y, row) in whole.iter().enumerate().filter(|(y, _)| read[*y]) {
             assert_eq!(image.row(y), row, "{name}, row {y}");
         }

@@ -2,6 +2,7 @@
 
 use super::entropy::bit_reader::Window;
 use super::entropy::huffman::Table;
+use super::entropy::lanes::Lanes;
 use super::entropy::progressive::{self, Progress};
 use super::entropy::scan::{ScanDecoder, ScanLayout};
 use super::entropy::sequential::{self, BlockTables, McuGroups};
@@ -24,11 +25,12 @@ pub(in crate::pixel) struct Decoder {
     dc: [Box<Table>; 4],
     ac: [Box<Table>; 4],
     groups: Box<Groups>,
+    lanes: Lanes,
     store: [ComponentStore; MAX_COMPONENTS],
     output: Output,
 }
 
-/// The coefficients of eight MCUs.
+/// The coefficients of a batch of MCUs.
 #[derive(Debug)]
 struct Groups(McuGroups);
 
@@ -39,7 +41,8 @@ impl Default for Groups {
 }
 
 impl Decoder {
-    /// Decodes the rows that are looked at into `buffers.pixels`.
+    /// Decodes the rows that are looked at into `buffers.pixels`. Pixels of columns that are not have
+    /// any value.
     pub(in crate::pixel) fn decode(
         &mut self,
         image: &[u8],
@@ -60,6 +63,7 @@ impl Decoder {
         buffers.rows.keep(size, rows);
         let wanted = buffers.rows.wanted();
         let rgb = sized(&mut buffers.pixels, buffers.rows.kept() * size.width * 3);
+        self.lanes.shape(&frame, buffers.rows.columns());
         self.pixels(&header, &frame, wanted, rgb)?;
         Ok(Decoded { size, orientation })
     }
@@ -192,24 +196,17 @@ impl Decoder {
         let layout = &scan.layout;
         let tables: Vec<_> = block_tables(layout, &self.dc, &self.ac).collect();
         let mut decoder = ScanDecoder::new(scan.data, scan.restart_interval, &mut self.window);
-        let (groups, output) = (&mut self.groups.0, &mut self.output);
-        let mut result = Ok(());
-        for mcu_y in 0..frame.mcus_down {
+        let (groups, lanes, output) = (&mut self.groups.0, &self.lanes, &mut self.output);
+        let result = (0..frame.mcus_down).try_for_each(|mcu_y| {
             let needed = sequential::needed_groups(frame, mcu_y, wanted);
-            for start in (0..frame.mcus_across).step_by(LANES) {
-                let mcus = (frame.mcus_across - start).min(LANES);
-                result =
-                    sequential::read_mcus(&mut decoder, layout, &tables, mcus, &needed, groups)
-                        .and_then(|()| output.write_mcus(frame, start, &needed, groups, quants));
-                if result.is_err() {
-                    break;
-                }
-            }
-            if result.is_err() {
-                break;
+            for batch in lanes.batches() {
+                let mcus = batch.mcus.clone();
+                sequential::read_mcus(&mut decoder, layout, &tables, mcus, lanes, &needed, groups)?;
+                output.write_mcus(frame, lanes, batch, &needed, groups, quants)?;
             }
             output.emit(frame, mcu_y, wanted, lines);
-        }
+            Ok(())
+        });
         Ok(decoder.finish(result)?)
     }
 

@@ -10,8 +10,8 @@
 //! ├────┼────┼────┼─ ─                 │ 2 │ 3 │ row of blocks
 //!                                     └───┴───┘                block: 8 × 8 samples
 //!
-//! a group of blocks: eight neighbours of one row, whose coefficients lie side by side, so that
-//! each step of the inverse DCT is one vector: group[place × 8 + lane]
+//! a group of blocks: eight of one row, whose coefficients lie side by side, so that each step of
+//! the inverse DCT is one vector: group[place × 8 + lane]
 //!
 //! ┌───┬───┬───┬───┬───┬───┬───┬───┐
 //! │ 0 │ 1 │ 2 │ 3 │ 4 │ 5 │ 6 │ 7 │  lanes
@@ -32,8 +32,7 @@ pub(super) const MAX_COMPONENTS: usize = 4;
 /// Blocks that lie side by side in a group.
 pub(super) const LANES: usize = 8;
 
-/// The coefficients of eight neighbouring blocks by their place: the first of each, the second of
-/// each, and so on.
+/// The coefficients of eight blocks by their place: the first of each, the second of each, and so on.
 pub(super) type BlockGroup = [i16; 64 * LANES];
 
 /// How a component gets as many samples as the image has pixels, as libjpeg chooses it.
@@ -66,6 +65,8 @@ pub(super) struct Component {
     pub(super) valid_width: usize,
     pub(super) valid_height: usize,
     pub(super) upsampling: Upsampling,
+    /// Columns of pixels for one column of samples.
+    h_ratio: usize,
     /// Rows of pixels for one row of samples.
     pub(super) v_ratio: usize,
 }
@@ -76,6 +77,14 @@ impl Component {
         matches!(
             self.upsampling,
             Upsampling::H1v2Fancy | Upsampling::H2v2Fancy
+        )
+    }
+
+    /// Whether pixels take part of their value from the column of samples to the left or right.
+    fn blends_columns(&self) -> bool {
+        matches!(
+            self.upsampling,
+            Upsampling::H2v1Fancy | Upsampling::H2v2Fancy
         )
     }
 }
@@ -136,6 +145,7 @@ impl Frame {
                     (2, 2) if valid_width > 2 => Upsampling::H2v2Fancy,
                     (h, v) => Upsampling::Replicate(h, v),
                 },
+                h_ratio,
                 v_ratio,
             });
         }
@@ -153,11 +163,27 @@ impl Frame {
 
     /// Whether row `row` of a component's blocks has samples that a row of `wanted` pixels is made of.
     pub(super) fn is_needed(&self, component: &Component, row: usize, wanted: &[bool]) -> bool {
-        let rows = 8 * component.v_ratio;
-        // Where rows are blended the pixels next to a block take some of its samples, too.
-        let beyond = usize::from(component.blends_rows());
-        let from = (row * rows).saturating_sub(beyond).min(wanted.len());
-        let to = ((row + 1) * rows + beyond).min(wanted.len());
-        wanted[from..to].contains(&true)
+        any_of_block(row, component.v_ratio, component.blends_rows(), wanted)
     }
+
+    /// The same of column `column` of its blocks, and columns of pixels.
+    pub(super) fn has_column(&self, component: &Component, column: usize, wanted: &[bool]) -> bool {
+        any_of_block(
+            column,
+            component.h_ratio,
+            component.blends_columns(),
+            wanted,
+        )
+    }
+}
+
+/// Whether a line of `wanted` pixels is made of samples of line `block` of blocks, where `ratio` lines
+/// of pixels are one of samples.
+fn any_of_block(block: usize, ratio: usize, blends: bool, wanted: &[bool]) -> bool {
+    let lines = 8 * ratio;
+    // Where lines are blended the pixels next to a block take some of its samples, too.
+    let beyond = usize::from(blends);
+    let from = (block * lines).saturating_sub(beyond).min(wanted.len());
+    let to = ((block + 1) * lines + beyond).min(wanted.len());
+    wanted[from..to].contains(&true)
 }

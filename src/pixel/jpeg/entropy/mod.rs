@@ -6,6 +6,7 @@
 
 pub(super) mod bit_reader;
 pub(super) mod huffman;
+pub(super) mod lanes;
 pub(super) mod progressive;
 pub(super) mod scan;
 pub(super) mod sequential;

@@ -1,9 +1,12 @@
 //! Sequential scans: every block has all of its coefficients.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 
 use super::bit_reader::{BitCursor, BitReader, Window};
 use super::huffman::{END, HAS_VALUE, Table, UNKNOWN, value};
+use super::lanes::{LEFT_OUT, Lanes};
 use super::scan::{MAX_MCU_BLOCKS, ScanDecoder, ScanLayout};
 use super::store::ComponentStore;
 use crate::pixel::jpeg::fault::Fault;
@@ -116,8 +119,8 @@ fn block(
     if k > 64 { Err(Fault::BadCode) } else { Ok(()) }
 }
 
-/// The coefficients of eight MCUs: for each row of blocks of each component as many groups as an
-/// MCU has blocks there.
+/// The coefficients of a batch of MCUs: for each row of blocks of each component as many groups as
+/// an MCU has blocks there.
 pub(in crate::pixel::jpeg) type McuGroups = [BlockGroup; MAX_MCU_BLOCKS];
 
 /// Which groups have samples that a pixel of a wanted row is made of, in row `mcu_y` of MCUs.
@@ -138,44 +141,39 @@ pub(in crate::pixel::jpeg) fn needed_groups(
     needed
 }
 
-/// Decodes up to eight MCUs. The groups that are not `needed` are left as they are.
+/// Decodes a batch of MCUs. The groups that are not `needed` are left as they are.
 #[multiversion(targets("x86_64+bmi1+bmi2+avx2"))]
 pub(in crate::pixel::jpeg) fn read_mcus(
     scan: &mut ScanDecoder<'_>,
     layout: &ScanLayout,
     tables: &[BlockTables<'_>],
-    mcus: usize,
+    mcus: Range<usize>,
+    lanes: &Lanes,
     needed: &[bool; MAX_MCU_BLOCKS],
     groups: &mut McuGroups,
 ) -> Result<(), Fault> {
-    debug_assert!(mcus <= LANES);
     for (group, _) in groups.iter_mut().zip(needed).filter(|group| *group.1) {
         group.fill(0);
     }
-    for mcu in 0..mcus {
+    for mcu in mcus {
         scan.start_mcu()?;
         let mut rest = groups.as_mut_slice();
         let mut needed = needed.as_slice();
         let components = layout.components.iter().zip(tables);
         for ((component, tables), prediction) in components.zip(&mut scan.predictions) {
+            let lanes = lanes.of_mcu(component.index, mcu, component.h);
             for _ in 0..component.v {
                 let (these, others) = rest
                     .split_at_mut_checked(component.h)
                     .ok_or(Fault::BadCode)?;
                 let keep = needed.first() == Some(&true);
-                if keep {
-                    for x in 0..component.h {
-                        let x = mcu * component.h + x;
-                        let group = these.get_mut(x / LANES).ok_or(Fault::BadCode)?;
-                        block(
-                            &mut scan.bits,
-                            *tables,
-                            prediction,
-                            Some((group, x % LANES)),
-                        )?;
-                    }
-                } else {
-                    for _ in 0..component.h {
+                for lane in lanes {
+                    if keep && *lane != LEFT_OUT {
+                        let lane = usize::from(*lane);
+                        let group = these.get_mut(lane / LANES).ok_or(Fault::BadCode)?;
+                        let place = Some((group, lane % LANES));
+                        block(&mut scan.bits, *tables, prediction, place)?;
+                    } else {
                         block(&mut scan.bits, *tables, prediction, None)?;
                     }
                 }

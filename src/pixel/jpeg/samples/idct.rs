@@ -115,12 +115,34 @@ fn descale<const BITS: i32>(value: i32) -> i32 {
     (value + (1 << (BITS - 1))) >> BITS
 }
 
-/// Makes `out`, rows of 64 samples of eight neighbouring blocks, of their coefficients.
+/// Where the samples of a group go.
+#[derive(Debug)]
+pub(super) struct SampleRows<'a> {
+    /// Rows of samples, the blocks' first one at the start.
+    pub(super) samples: &'a mut [u8],
+    /// Samples from one row to the next.
+    pub(super) stride: usize,
+    /// Which block of the row is in each lane, in order. Lanes behind these have none.
+    pub(super) blocks: &'a [u16],
+}
+
+impl SampleRows<'_> {
+    /// Whether all eight are neighbours, so that a row of theirs is one store.
+    #[inline(always)]
+    fn are_neighbours(&self) -> bool {
+        match self.blocks {
+            [first, .., last] if self.blocks.len() == LANES => last - first == LANES as u16 - 1,
+            _ => false,
+        }
+    }
+}
+
+/// Makes the samples of eight blocks of their coefficients.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub(super) fn inverse_dct<'a>(
+pub(super) fn inverse_dct(
     group: &BlockGroup,
     quant: &QuantTable,
-    out: impl Iterator<Item = &'a mut [u8; 64]>,
+    out: SampleRows<'_>,
 ) -> Result<(), Fault> {
     if !quant.takes(group) {
         return Err(Fault::OutOfRange);
@@ -148,7 +170,9 @@ pub(super) fn inverse_dct<'a>(
         columns[at + 384] = to_second_pass(y[6]);
         columns[at + 448] = to_second_pass(y[7]);
     }
-    for (row, out) in columns.as_chunks::<64>().0.iter().zip(out) {
+    let neighbours = out.are_neighbours();
+    let rows = out.samples.chunks_exact_mut(out.stride);
+    for (row, samples) in columns.as_chunks::<64>().0.iter().zip(rows) {
         // Samples 0 to 3 and 4 to 7 of each block's row.
         let (mut left, mut right) = ([0_u32; LANES], [0_u32; LANES]);
         for at in 0..LANES {
@@ -165,8 +189,21 @@ pub(super) fn inverse_dct<'a>(
             left[at] = sample(y[0]) | sample(y[1]) << 8 | sample(y[2]) << 16 | sample(y[3]) << 24;
             right[at] = sample(y[4]) | sample(y[5]) << 8 | sample(y[6]) << 16 | sample(y[7]) << 24;
         }
-        for ((out, left), right) in out.as_chunks_mut().0.iter_mut().zip(left).zip(right) {
-            *out = (u64::from(right) << 32 | u64::from(left)).to_le_bytes();
+        let samples = samples.as_chunks_mut::<8>().0;
+        let of_lanes = left.iter().zip(&right);
+        let of_lanes = of_lanes.map(|(left, right)| u64::from(*right) << 32 | u64::from(*left));
+        if neighbours {
+            let samples = samples.get_mut(usize::from(out.blocks[0])..);
+            let samples = samples.and_then(<[_]>::first_chunk_mut::<LANES>);
+            for (samples, eight) in samples.into_iter().flatten().zip(of_lanes) {
+                *samples = eight.to_le_bytes();
+            }
+        } else {
+            for (block, eight) in out.blocks.iter().zip(of_lanes) {
+                if let Some(samples) = samples.get_mut(usize::from(*block)) {
+                    *samples = eight.to_le_bytes();
+                }
+            }
         }
     }
     Ok(())
@@ -193,11 +230,21 @@ mod tests {
         QuantTable::new(&[factor; 64])
     }
 
+    /// Each block in its lane.
+    fn in_order(samples: &mut [u8; 64 * LANES]) -> SampleRows<'_> {
+        SampleRows {
+            samples,
+            stride: 8 * LANES,
+            blocks: &[0, 1, 2, 3, 4, 5, 6, 7],
+        }
+    }
+
     /// The samples of a block, by rows.
     fn samples(group: &BlockGroup, quant: &QuantTable, lane: usize) -> Vec<u8> {
-        let mut out = [[0; 64]; 8];
-        inverse_dct(group, quant, out.iter_mut()).unwrap();
-        out.iter()
+        let mut samples = [0; 64 * LANES];
+        inverse_dct(group, quant, in_order(&mut samples)).unwrap();
+        samples
+            .chunks_exact(8 * LANES)
             .flat_map(|row| row[lane * 8..][..8].to_vec())
             .collect()
     }
@@ -238,6 +285,31 @@ mod tests {
     }
 
     #[test]
+    fn samples_go_where_the_blocks_are() {
+        let mut group = [0; 64 * LANES];
+        (0..)
+            .zip(&mut group[..LANES])
+            .for_each(|(lane, first)| *first = lane * 8);
+        let mut samples = [7; 8 * 80];
+        for blocks in [&[1, 2, 9][..], &[0, 7], &[2, 3, 4, 5, 6, 7, 8, 9]] {
+            samples.fill(7);
+            let out = SampleRows {
+                samples: &mut samples,
+                stride: 80,
+                blocks,
+            };
+            inverse_dct(&group, &quant(1), out).unwrap();
+            for (place, sample) in samples.iter().enumerate() {
+                let lane = blocks
+                    .iter()
+                    .position(|block| usize::from(*block) == place % 80 / 8);
+                let expected = lane.map_or(7, |lane| 128 + lane as u8);
+                assert_eq!(*sample, expected, "{place} of {blocks:?}");
+            }
+        }
+    }
+
+    #[test]
     fn one_coefficient_rounds_half_up_and_is_clamped() {
         for (first, sample) in [
             (0, 128),
@@ -273,7 +345,7 @@ mod tests {
             for at in [0, 100, 511] {
                 let mut group = [0; 64 * LANES];
                 group[at] = value;
-                let taken = inverse_dct(&group, &quant(factor), std::iter::empty());
+                let taken = inverse_dct(&group, &quant(factor), in_order(&mut [0; _]));
                 assert_eq!(taken.is_ok(), within, "{factor} {value}");
             }
         }

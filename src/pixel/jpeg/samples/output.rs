@@ -1,11 +1,14 @@
 //! Rows of samples to rows of pixels.
 
+use std::{array, iter};
+
 use multiversion::multiversion;
 
 use super::colour;
 use super::idct::QuantTable;
 use super::planes::Plane;
 use super::upsample::{self, Rows};
+use crate::pixel::jpeg::entropy::lanes::{Batch, Lanes};
 use crate::pixel::jpeg::fault::Fault;
 use crate::pixel::jpeg::frame::{BlockGroup, Component, Frame, LANES, MAX_COMPONENTS, Upsampling};
 use crate::pixel::jpeg::header::Colours;
@@ -43,27 +46,29 @@ impl Output {
         self.planes.iter().map(Plane::kept_bytes).sum()
     }
 
-    /// Makes samples of eight MCUs, of which number `start` of their row is the first one. Those of
-    /// groups that are not `needed` are left as they were.
+    /// Makes samples of a batch of MCUs. Those of groups that are not `needed` are left as they were.
     pub(in crate::pixel::jpeg) fn write_mcus(
         &mut self,
         frame: &Frame,
-        start: usize,
+        lanes: &Lanes,
+        batch: &Batch,
         needed: &[bool],
         groups: &[BlockGroup],
         quants: &QuantTables,
     ) -> Result<(), Fault> {
-        debug_assert!(start.is_multiple_of(LANES));
-        let mut groups = groups.iter().zip(needed);
+        let mut rest = groups.iter().zip(needed);
         let components = frame.components.iter().zip(&mut self.planes).zip(quants);
-        for ((component, plane), quant) in components {
+        for (index, ((component, plane), quant)) in components.enumerate() {
             let Some(quant) = quant else { continue };
             for row in 0..component.v_samp {
-                for (group, needed) in (0..component.h_samp).zip(&mut groups) {
-                    let (coefficients, needed) = needed;
-                    if *needed {
-                        let group = start / LANES * component.h_samp + group;
-                        plane.write(row, group, coefficients, quant)?;
+                let groups = rest.by_ref().take(component.h_samp);
+                let blocks = lanes
+                    .groups(index, batch)
+                    .map(Some)
+                    .chain(iter::repeat(None));
+                for ((coefficients, needed), blocks) in groups.zip(blocks) {
+                    if let Some(blocks) = blocks.filter(|_| *needed) {
+                        plane.write(row, blocks, coefficients, quant)?;
                     }
                 }
             }
@@ -81,7 +86,8 @@ impl Output {
     ) -> Result<(), Fault> {
         if let Some(quant) = &quants[component] {
             for (number, group) in groups.iter().enumerate() {
-                self.planes[component].write(row, number, group, quant)?;
+                let blocks: [u16; LANES] = array::from_fn(|lane| (number * LANES + lane) as u16);
+                self.planes[component].write(row, &blocks, group, quant)?;
             }
         }
         Ok(())

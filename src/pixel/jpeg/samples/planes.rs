@@ -1,6 +1,6 @@
 //! The samples of the row of MCUs at hand.
 
-use super::idct::{QuantTable, inverse_dct};
+use super::idct::{QuantTable, SampleRows, inverse_dct};
 use crate::pixel::jpeg::fault::Fault;
 use crate::pixel::jpeg::frame::{BlockGroup, Frame, LANES};
 
@@ -16,11 +16,11 @@ pub(in crate::pixel::jpeg) struct Plane {
 }
 
 impl Plane {
-    /// Makes room for component `index` of the frame. Nothing is cleared: all is written before it
-    /// is read.
+    /// Makes room for component `index` of the frame. Nothing is cleared: what pixels that are read
+    /// are made of is written before.
     pub(in crate::pixel::jpeg) fn shape(&mut self, frame: &Frame, index: usize) {
         let component = &frame.components[index];
-        // Groups of blocks are written whole.
+        // Rows are upsampled in whole vectors.
         self.stride = frame.mcus_across.next_multiple_of(LANES) * 8 * component.h_samp;
         self.samples
             .resize(self.stride * (8 * component.v_samp + 1), 0);
@@ -52,18 +52,22 @@ impl Plane {
         self.samples.copy_within(last.., 0);
     }
 
-    /// Makes samples of a group of blocks: number `group` of row `row` of blocks in these MCUs.
+    /// Makes samples of a group of blocks of row `row` of these MCUs: those of number `blocks`, a lane
+    /// for each, and in order.
     #[inline]
     pub(in crate::pixel::jpeg) fn write(
         &mut self,
         row: usize,
-        group: usize,
+        blocks: &[u16],
         coefficients: &BlockGroup,
         quant: &QuantTable,
     ) -> Result<(), Fault> {
-        let left = group * LANES * 8;
-        let rows = self.samples.chunks_exact_mut(self.stride).skip(1 + row * 8);
-        let out = rows.filter_map(|row| row.get_mut(left..)?.first_chunk_mut());
+        let first = (1 + row * 8) * self.stride;
+        let out = SampleRows {
+            samples: self.samples.get_mut(first..).unwrap_or_default(),
+            stride: self.stride,
+            blocks,
+        };
         inverse_dct(coefficients, quant, out)
     }
 }
