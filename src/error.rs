@@ -116,7 +116,7 @@ impl Kind {
             Self::PermissionDenied => Reason::PermissionDenied,
             Self::BadGateway => Reason::PredictorError,
             Self::ItemUnreachable => Reason::ItemUnreachable,
-            Self::Unavailable => Reason::Draining,
+            Self::Unavailable => Reason::PredictorUnavailable,
             Self::Deadline => Reason::Deadline,
             Self::Unimplemented => Reason::Unimplemented,
             Self::Internal => Reason::Internal,
@@ -320,9 +320,6 @@ impl Classify for predictor::Error {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::NotReady(_) | Self::Unreachable(_) | Self::Unavailable(_) => {
-                Reason::PredictorUnavailable
-            }
             Self::Overloaded { .. } => Reason::PredictorOverloaded,
             Self::NoPermit => Reason::NoPermit,
             Self::Deadline | Self::DeadlineAfterWait(_) => Reason::PredictorDeadline,

@@ -71,15 +71,13 @@ pub enum Reason {
     NoPermit,
     /// The request's time was up before the predictor was called.
     Deadline,
-    /// This service shuts down.
-    Draining,
     /// A defect of this service.
     Internal,
 }
 
 impl Reason {
     /// All of them, in the order of their declaration.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Invalid,
         Self::NotFound,
         Self::WrongMethod,
@@ -101,7 +99,6 @@ impl Reason {
         Self::NoPixels,
         Self::NoPermit,
         Self::Deadline,
-        Self::Draining,
         Self::Internal,
     ];
 
@@ -129,7 +126,6 @@ impl Reason {
             Self::NoPixels => "no_pixels",
             Self::NoPermit => "no_permit",
             Self::Deadline => "deadline",
-            Self::Draining => "draining",
             Self::Internal => "internal",
         }
     }
@@ -158,7 +154,6 @@ impl Reason {
             | Self::NoPixels
             | Self::NoPermit
             | Self::Deadline
-            | Self::Draining
             | Self::Internal => Origin::Internal,
         }
     }

@@ -28,9 +28,9 @@ fn v2_body(image: &[u8]) -> String {
     json!({"inputs": [input]}).to_string()
 }
 
-/// The same with a deadline of a fifth of a second.
-fn hurried() -> ModelInferRequest {
-    let mut request = image_request(MODEL, &grey(1));
+/// An inference with a deadline of a fifth of a second.
+fn hurried(image: &[u8]) -> ModelInferRequest {
+    let mut request = image_request(MODEL, image);
     let timeout = InferParameter {
         parameter_choice: Some(ParameterChoice::Int64Param(200_000)),
     };
@@ -311,7 +311,7 @@ async fn what_the_predictor_does_is_counted_by_its_reason_over_both_protocols() 
     ledger.error(V1, MODEL, "predictor", "predictor_deadline");
     ledger.response(V1, "504");
     let mut client = grpc(&ledger.world).await;
-    client.model_infer(hurried()).await.unwrap_err();
+    client.model_infer(hurried(&grey(1))).await.unwrap_err();
     ledger.error(GRPC, MODEL, "predictor", "predictor_deadline");
     ledger.response(GRPC, "DEADLINE_EXCEEDED");
     ledger.call("deadline");
@@ -373,6 +373,7 @@ async fn a_predictor_that_is_gone_is_counted_over_both_protocols() {
 async fn a_panic_is_a_failure_of_this_service() {
     use kserve_transformer::command::transformers;
     use kserve_transformer::testing::TestService;
+    use kserve_transformer::wire::triton::grpc_inference_service_client::GrpcInferenceServiceClient;
 
     use crate::world::page;
 
@@ -383,11 +384,16 @@ async fn a_panic_is_a_failure_of_this_service() {
     assert_eq!(status, 500);
     let (status, _) = service.infer(MODEL, &[&grey(1)]).await.unwrap();
     assert_eq!(status, 500);
+    let mut client = GrpcInferenceServiceClient::connect(service.url.clone())
+        .await
+        .unwrap();
+    let failed = client.model_infer(image_request(MODEL, &grey(1))).await;
+    assert_eq!(failed.unwrap_err().code(), Code::Internal);
     let text = reqwest::get(format!("{}/metrics", service.url))
         .await
         .unwrap();
     let page = page(&text.text().await.unwrap());
-    for (protocol, route) in [V1, V2] {
+    for (protocol, route) in [V1, V2, GRPC] {
         let labels = format!("protocol=\"{protocol}\",origin=\"internal\",reason=\"internal\"");
         assert_eq!(page[&format!("facequality_errors_total{{{labels}}}")], 1.0);
         let labels = format!("protocol=\"{protocol}\",route=\"{route}\",outcome=\"failed\"");
@@ -399,5 +405,5 @@ async fn a_panic_is_a_failure_of_this_service() {
     }
     let calls = "facequality_predictor_calls_total";
     let labels = "model=\"face_quality_trt_fp16\",outcome=\"internal\"";
-    assert_eq!(page[&format!("{calls}{{{labels}}}")], 2.0);
+    assert_eq!(page[&format!("{calls}{{{labels}}}")], 3.0);
 }

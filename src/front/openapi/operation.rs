@@ -142,7 +142,7 @@ fn meaning(kind: Kind) -> &'static str {
         }
         Kind::BadGateway => "the predictor returned an error or an invalid response",
         Kind::ItemUnreachable => "the URL of an item could not be fetched",
-        Kind::Unavailable => "the predictor cannot be reached or has another model; shutting down",
+        Kind::Unavailable => "the predictor cannot be reached or has another model",
         Kind::Deadline => "out of time",
         Kind::Unimplemented => "part of the protocol, but not of this service",
         Kind::Internal => "an internal error of this service",

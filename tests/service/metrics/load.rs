@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tonic::Code;
 
 use super::ledger::{GRPC, Ledger, V1};
 use super::{MODEL, grpc, hurried, image_request};
-use crate::world::{World, grey, page};
+use crate::world::{World, grey, item, page, single};
 
 /// A prediction that the scripted Triton holds.
 fn hold(ledger: &Ledger, body: Vec<u8>) -> JoinHandle<u16> {
@@ -82,10 +85,7 @@ async fn a_request_that_cannot_begin_in_time() {
     ledger.response(V1, "429");
     let mut client = grpc(&ledger.world).await;
     let refused = client.model_infer(image_request(MODEL, &grey(1)));
-    assert_eq!(
-        refused.await.unwrap_err().code(),
-        tonic::Code::ResourceExhausted
-    );
+    assert_eq!(refused.await.unwrap_err().code(), Code::ResourceExhausted);
     // Another model would take it: which one it is for, only its message tells.
     ledger.error(GRPC, MODEL, "internal", "queue_wait");
     ledger.response(GRPC, "RESOURCE_EXHAUSTED");
@@ -103,7 +103,7 @@ async fn no_permit_until_the_deadline() {
         .wait(|observed| observed.in_flight == 1)
         .await;
     let mut client = grpc(&ledger.world).await;
-    client.model_infer(hurried()).await.unwrap_err();
+    client.model_infer(hurried(&grey(1))).await.unwrap_err();
     ledger.error(GRPC, MODEL, "internal", "no_permit");
     ledger.response(GRPC, "DEADLINE_EXCEEDED");
     ledger.call("no_permit");
@@ -136,6 +136,70 @@ async fn no_bytes() {
     ledger.response(GRPC, "RESOURCE_EXHAUSTED");
     ledger.balance("no bytes").await;
     release(ledger, vec![held]).await;
+}
+
+/// A host whose responses do not come, and what a request names for an image of it.
+async fn silent_host() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/image", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+const ALLOWED: &str = "--item_url_allow=127.0.0.1/32";
+
+#[tokio::test]
+async fn no_pixels() {
+    let flags = [ALLOWED, "--max_pixels_in_flight=1"];
+    let ledger = &mut Ledger::open(World::with(&flags, |_| ()).await).await;
+    let (host, url) = silent_host().await;
+    // The pixels of one image are in flight while the other one is fetched.
+    let body = json!({"multi_data": [
+        {"data": {"item": item(&grey(1))}},
+        {"data": {"item": url}},
+    ]});
+    let held = hold(ledger, body.to_string().into_bytes());
+    let (connection, _) = host.accept().await.unwrap();
+    let pixels = "facequality_pixels_in_flight 256";
+    while !ledger.world.get("/metrics").await.text.contains(pixels) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ledger.world.predict(grey(1)).await.status, 429);
+    ledger.error(V1, MODEL, "internal", "no_pixels");
+    ledger.response(V1, "429");
+    let mut client = grpc(&ledger.world).await;
+    let refused = client.model_infer(image_request(MODEL, &grey(1)));
+    assert_eq!(refused.await.unwrap_err().code(), Code::ResourceExhausted);
+    ledger.error(GRPC, MODEL, "internal", "no_pixels");
+    ledger.response(GRPC, "RESOURCE_EXHAUSTED");
+    ledger.balance("no pixels").await;
+    drop((connection, host));
+    assert_eq!(held.await.unwrap(), 502);
+    ledger.error(V1, MODEL, "item", "item_unreachable");
+    ledger.response(V1, "502");
+    ledger.fetches("url", "unreachable", 1);
+    ledger.balance("the request that had them").await;
+}
+
+#[tokio::test]
+async fn out_of_time_before_the_predictor_is_called() {
+    let ledger = &mut Ledger::open(World::with(&[ALLOWED], |_| ()).await).await;
+    let (_host, url) = silent_host().await;
+    let request = ledger
+        .world
+        .client
+        .post(ledger.world.url("/v1/models/facequality:predict"));
+    let hurried_rest = request.header("x-request-timeout-ms", "200");
+    let response = hurried_rest.body(single(&url)).send().await.unwrap();
+    assert_eq!(response.status(), 504);
+    ledger.error(V1, MODEL, "internal", "deadline");
+    ledger.response(V1, "504");
+    let mut client = grpc(&ledger.world).await;
+    let late = client.model_infer(hurried(url.as_bytes())).await;
+    assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+    ledger.error(GRPC, MODEL, "internal", "deadline");
+    ledger.response(GRPC, "DEADLINE_EXCEEDED");
+    ledger.fetches("url", "canceled", 2);
+    ledger.balance("out of time").await;
 }
 
 #[tokio::test]
