@@ -1,6 +1,9 @@
 """Traces of the real binary, switched on by OpenTelemetry's variables as KServe's controller sets them; the real Triton's
 spans hang below ours."""
 
+import json
+import re
+
 import pytest
 
 import collector
@@ -52,7 +55,12 @@ def below(spans, span):
     return [other for other in spans if other.parent == span.id]
 
 
-def test_tritons_spans_hang_below_ours(receiver, monkeypatch):
+def stages_of(fields):
+    """The stages among a log line's or a span's fields, in milliseconds."""
+    return {name.removesuffix("_ms"): value for name, value in fields.items() if name.endswith("_ms")}
+
+
+def test_tritons_spans_hang_below_ours_and_the_log_and_metrics_name_the_same_stages(receiver, monkeypatch, capfd):
     variables(
         monkeypatch,
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc,
@@ -65,13 +73,16 @@ def test_tritons_spans_hang_below_ours(receiver, monkeypatch):
     settings = ["mode=opentelemetry", "rate=1", "level=TIMESTAMPS"]
     settings += [f"opentelemetry,url={receiver.http}/v1/traces", "opentelemetry,bsp_schedule_delay=100"]
     flags = [part for setting in settings for part in ("--trace-config", setting)]
-    with processes.triton(*flags) as triton, processes.service("--predictor_host", triton.grpc) as service:
+    with processes.triton(*flags) as triton, processes.service(
+        "--predictor_host", triton.grpc, "--enable_latency_logging", "--log_format", "json"
+    ) as service:
         # Triton may read no traceparent with the first request that it traces.
         post(service, sampled=False, trace=TRACE[::-1])
         receiver.wait_for(tritons)
         stages = post(service)
         request = receiver.wait_for(request_of)
         theirs = receiver.wait_for(lambda spans: tritons(spans, request.trace))
+        metrics = service.get("/metrics")[2].decode()
     assert (request.trace, request.parent) == (TRACE, CALLER)
     assert request.resource["deployment.environment.name"] == "test"
     assert request.headers["x-tenant"] == "faces"
@@ -84,10 +95,17 @@ def test_tritons_spans_hang_below_ours(receiver, monkeypatch):
     assert (theirs.trace, theirs.parent) == (TRACE, call.id)
     found = {span.name: span.milliseconds for span in ours if span.kind == "INTERNAL"}
     # Those that the pixel threads add up are attributes.
-    found |= {key.removesuffix("_ms"): value for key, value in request.attributes.items() if key.endswith("_ms")}
-    stages.pop("total")
+    found |= stages_of(request.attributes)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if '"prediction"' in line]
+    [line] = [line for line in lines if line.get("trace_id") == TRACE]
+    assert (line["id"], line["code"]) == ("one", "200")
+    logged = stages_of(line)
+    for each in stages, logged:
+        each.pop("total")
     # The header has three decimals.
     assert found == pytest.approx(stages, abs=0.002)
+    assert logged == pytest.approx(stages, abs=0.002)
+    assert stages.keys() <= set(re.findall(r'facequality_stage_seconds_count\{[^}]*stage="(\w+)"', metrics))
 
 
 def test_over_http_when_the_port_is_not_grpcs_and_the_end_exports_the_rest(receiver, monkeypatch):
