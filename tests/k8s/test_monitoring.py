@@ -13,6 +13,7 @@ import yaml
 
 import manifests
 import processes
+from certificates import Certificates
 
 MONITORING = manifests.K8S / "monitoring"
 TARGET = 'namespace="default",job="facequality",pod="facequality-transformer-0",instance="10.0.0.1:8080"'
@@ -66,9 +67,12 @@ def parsed(text):
 
 
 @pytest.fixture(scope="module")
-def healthy():
+def healthy(tmp_path_factory):
     image = (processes.ROOT / "data/images/face.png").read_bytes()
-    with processes.predictor("--null") as predictor, processes.service("--predictor_host", predictor.grpc) as service:
+    files = Certificates(tmp_path_factory.mktemp("certificates"))
+    with processes.predictor("--null") as predictor, processes.service(
+        "--predictor_host", predictor.grpc, *files.flags, tls=files.client_context()
+    ) as service:
         assert service.post(PREDICT, image, None)[0] == 200
         # The caller's doing, about which nobody is to be woken.
         assert service.post(PREDICT, b"no image", None)[0] == 400
@@ -96,6 +100,7 @@ FAULTS = [
     ("FacequalitySlow", lambda series: series.take(SLOW)),
     ("FacequalityRetriesRunOut", lambda series: series.set("facequality_predictor_retry_budget", 0, 'fund="reserve"')),
     ("FacequalityFilesRunOut", lambda series: series.set("process_open_fds", 1_000_000_000)),
+    ("FacequalityCertificateEnds", lambda series: series.set("facequality_tls_certificate_not_after_seconds", 6 * 86400)),
     ("FacequalityLogUnread", lambda series: series.grow("facequality_log_lines_dropped_total")),
     ("FacequalityRolloutStuck", new_version),
 ]
