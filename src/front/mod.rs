@@ -27,7 +27,7 @@ use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use percent_encoding::percent_decode_str;
 use tonic::Code;
 use tracing::Instrument;
@@ -51,7 +51,7 @@ use crate::observe::timing::Deadline;
 use crate::observe::trace::Trace;
 use crate::oip::OpenInference;
 use crate::transport::headers::{self, REQUEST_ID};
-use crate::transport::{Body, BodyLimits, Handler, HeaderPattern};
+use crate::transport::{Body, BodyLimits, Handler, HeaderPattern, RequestBody};
 use crate::wire::{error_body, grpc as wire_grpc};
 
 /// What all protocols need to know.
@@ -257,7 +257,7 @@ impl Router {
 }
 
 impl Handler for Router {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn handle(self: Arc<Self>, request: Request<RequestBody>) -> Response<Body> {
         if grpc::is_grpc(request.headers()) {
             return Arc::new(self.grpc.clone()).handle(request).await;
         }

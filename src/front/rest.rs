@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use http::Version;
 use http::request::Parts;
-use hyper::body::Incoming;
 
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::observe::timing::Stage;
-use crate::transport::BodyLimits;
 use crate::transport::http_body::{self, ReadBody};
+use crate::transport::{BodyLimits, RequestBody};
 
 /// A request whose head was read and whose body was not.
 pub(super) struct RestRequest {
     pub(super) head: Parts,
-    pub(super) body: Incoming,
+    pub(super) body: RequestBody,
     pub(super) context: RequestContext,
 }
 

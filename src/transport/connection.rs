@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::handler::{Body, Handler};
 use super::idle_timeout::{Activity, TrackedIo};
 use super::refused_head::RefusingIo;
+use super::request_body::RequestBody;
 use super::send_timeout::{GuardedBody, StreamExecutor};
 use super::tls::ServerTls;
 use crate::shutdown::{Phase, Shutdown};
@@ -89,9 +90,11 @@ async fn serve_http<H: Handler>(
     let activity = Activity::new();
     let service = service_fn(|request: Request<Incoming>| {
         let guard = activity.begin_request();
-        let keeps_alive = request.version() == Version::HTTP_11;
-        let too_large = request.version() == Version::HTTP_2
-            && head_bytes(&request) > settings.max_header_bytes;
+        let version = request.version();
+        let request = request.map(|body| RequestBody::new(body, version));
+        let keeps_alive = version == Version::HTTP_11;
+        let too_large =
+            version == Version::HTTP_2 && head_bytes(&request) > settings.max_header_bytes;
         let handler = Arc::clone(&handler);
         let shutdown = shutdown.clone();
         async move {

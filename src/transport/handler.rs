@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+
+use super::request_body::RequestBody;
 
 /// The body of a response: there already, or gRPC's.
 pub(crate) type Body = Either<Full<Bytes>, tonic::body::Body>;
@@ -20,7 +21,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     /// The response to one request. Failures are responses too.
     fn handle(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Body>> + Send;
 
     /// The body (JSON) of the response to a head that was not taken, so that there is no request: not

@@ -7,12 +7,12 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::{Instant, timeout};
 
 use super::body_limits::SMALL_BODY_BYTES;
 use super::compression::Encoding;
-use super::{BodyError, BodyLimits};
+use super::{BodyError, BodyLimits, RequestBody};
 use crate::admission::ByteReservation;
 use crate::observe::timing::Timings;
 
@@ -64,7 +64,7 @@ where
 /// Reads over what is left of a refused request's body: a connection that is closed while its
 /// sender still writes is reset, and the response is lost with it. A sender that waits to be told
 /// to go on has not begun to write.
-pub(crate) async fn discard(headers: &HeaderMap, body: &mut Incoming) {
+pub(crate) async fn discard(headers: &HeaderMap, body: &mut RequestBody) {
     if headers.contains_key(EXPECT) {
         return;
     }

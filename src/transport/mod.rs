@@ -12,6 +12,7 @@ mod idle_timeout;
 mod listener;
 mod not_after;
 mod refused_head;
+mod request_body;
 mod send_timeout;
 pub mod tls;
 
@@ -20,3 +21,4 @@ pub(crate) use connection::ConnectionSettings;
 pub(crate) use handler::{Body, Handler};
 pub(crate) use headers::HeaderPattern;
 pub(crate) use listener::serve;
+pub(crate) use request_body::RequestBody;

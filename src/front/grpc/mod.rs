@@ -16,7 +16,6 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Either};
-use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
@@ -37,7 +36,7 @@ use crate::observe::timing::Deadline;
 use crate::oip::OpenInference;
 use crate::transport::grpc_body::{LimitedBody, MessageEncoding, Messages, PendingReservations};
 use crate::transport::headers::REQUEST_ID;
-use crate::transport::{Body, Handler};
+use crate::transport::{Body, Handler, RequestBody};
 use crate::wire::grpc;
 use crate::wire::triton::DESCRIPTORS;
 use crate::wire::triton::grpc_inference_service_server::GrpcInferenceServiceServer;
@@ -97,7 +96,7 @@ pub(crate) fn routes(
 impl Handler for GrpcRoutes {
     const HTTP1: bool = false;
 
-    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn handle(self: Arc<Self>, request: Request<RequestBody>) -> Response<Body> {
         if let Err((status, text)) = check_protocol(request.version(), request.headers()) {
             self.settings.count_other(status);
             return response::failure(status, text);

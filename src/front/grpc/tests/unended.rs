@@ -1,5 +1,6 @@
 //! Callers that do not end what they begin, and small messages beside large ones.
 
+use super::raw_http2::{GOAWAY, HEADERS, RST_STREAM};
 use super::*;
 use crate::wire::grpc::encode;
 use crate::wire::triton::ServerLiveRequest;
@@ -38,6 +39,41 @@ async fn a_whole_message_runs_though_its_stream_is_not_ended() {
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(metrics.bytes_in_flight.get(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_ended_behind_its_response_counts_against_nobody() {
+    let server = start(Scripted::default()).await;
+    let mut peer = RawHttp2::connect(server.address).await;
+    let message = encode(&images(&[b"1"]));
+    // h2 closes a connection after 1024 streams that it had to reset.
+    for call in 0..1100 {
+        let stream = 2 * call + 1;
+        peer.headers(stream, INFER, false).await;
+        peer.data(stream, &message, false).await;
+        // The response's head and its trailers.
+        let mut heads = 0;
+        while heads < 2 {
+            let frame = peer.frame().await;
+            assert!(
+                !matches!(frame, None | Some(RST_STREAM | GOAWAY)),
+                "{frame:?} in call {call}"
+            );
+            heads += usize::from(frame == Some(HEADERS));
+        }
+        peer.data(stream, &[], true).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_never_ended_is_reset_behind_its_response() {
+    let server = start(Scripted::default()).await;
+    let mut peer = RawHttp2::connect(server.address).await;
+    peer.headers(1, INFER, false).await;
+    peer.data(1, &encode(&images(&[b"1"])), false).await;
+    let before = tokio::time::Instant::now();
+    assert!(peer.read_until(RST_STREAM).await);
+    assert!(before.elapsed() >= Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
