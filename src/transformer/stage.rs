@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{Stream, StreamExt};
 use tokio::time::sleep_until;
@@ -227,25 +228,22 @@ impl<'a> Cx<'a> {
             .into_iter()
             .map(|tensor| tensor.split(form.rows).into_iter())
             .collect();
-        let mut calls = FuturesUnordered::new();
-        for begin in (0..count).step_by(form.rows) {
+        let calls = (0..count).step_by(form.rows).map(|begin| {
             let rows = begin..count.min(begin + form.rows);
-            calls.push(self.call(
-                model,
-                Full {
-                    inputs: inputs.iter_mut().filter_map(Iterator::next).collect(),
-                    kept: rows.map(|row| (row, ())).collect(),
-                    // They are a part of the body, whose bytes are reserved.
-                    reserved: self.resources.bytes.reserve_now(0),
-                },
-                Arc::clone(&read),
-            ));
-        }
-        let mut results: Vec<_> = (0..count).map(|_| None).collect();
-        while let Some(rows) = calls.next().await {
-            place(rows?, &mut results);
-        }
-        complete(results)
+            let full = Full {
+                inputs: inputs.iter_mut().filter_map(Iterator::next).collect(),
+                kept: rows.map(|row| (row, ())).collect(),
+                // They are a part of the body, whose bytes are reserved.
+                reserved: self.resources.bytes.reserve_now(0),
+            };
+            self.call(model, full, Arc::clone(&read))
+        });
+        let calls = try_join_all(calls).await?;
+        Ok(calls
+            .into_iter()
+            .flatten()
+            .map(|(_, row)| Ok(row))
+            .collect())
     }
 
     /// Fills, calls and reads, chunk by chunk. Of one request only so many rows stand in the queue of
