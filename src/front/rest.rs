@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::Version;
 use http::request::Parts;
 
 use crate::context::RequestContext;
@@ -35,12 +34,8 @@ impl RestRequest {
         Ok(body)
     }
 
-    /// Reads over the rest of the body of a request that is refused. Streams of HTTP/2 need no such
-    /// thing: they end without their connection.
+    /// Reads over the rest of the body of a request that is refused.
     pub(super) async fn discard_body(&mut self) {
-        if self.head.version == Version::HTTP_2 {
-            return;
-        }
-        http_body::discard(&self.head.headers, &mut self.body).await;
+        self.body.discard(&self.head.headers).await;
     }
 }

@@ -1,23 +1,17 @@
 //! Reading an HTTP request's body: its length is judged and its bytes are reserved before it is
 //! read.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::body_limits::SMALL_BODY_BYTES;
 use super::compression::Encoding;
-use super::{BodyError, BodyLimits, RequestBody};
+use super::{BodyError, BodyLimits};
 use crate::admission::ByteReservation;
 use crate::observe::timing::Timings;
-
-/// How long the rest of a refused body is read over, so that its sender gets to read the response.
-const DISCARD: Duration = Duration::from_secs(1);
 
 /// A body that was read.
 #[derive(Debug)]
@@ -59,17 +53,6 @@ where
         sent_bytes,
         reserved: inflated.reserved,
     })
-}
-
-/// Reads over what is left of a refused request's body: a connection that is closed while its
-/// sender still writes is reset, and the response is lost with it. A sender that waits to be told
-/// to go on has not begun to write.
-pub(crate) async fn discard(headers: &HeaderMap, body: &mut RequestBody) {
-    if headers.contains_key(EXPECT) {
-        return;
-    }
-    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = timeout(DISCARD, rest).await;
 }
 
 struct Reader<'a, B> {
@@ -155,6 +138,7 @@ fn cut_short(error: impl std::fmt::Display) -> BodyError {
 mod tests {
     use std::convert::Infallible;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use futures_util::future::join_all;
     use futures_util::{StreamExt, stream};

@@ -1,4 +1,5 @@
-//! A request's body as it arrives. Over HTTP/2 what nobody reads of it is read over for a while.
+//! A request's body as it arrives. What nobody reads of it is read over for a while: over HTTP/1 before
+//! a refusal, over HTTP/2 behind any response.
 //!
 //! A response may be ready before its request's stream is ended: a gRPC call runs behind its first
 //! message, and what is refused is not read at all. If the stream were reset then, as happens with a
@@ -11,21 +12,22 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::header::EXPECT;
+use http::{HeaderMap, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// How long the rest of a body is read over.
-const LINGER: Duration = Duration::from_secs(1);
+const DISCARD: Duration = Duration::from_secs(1);
 
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// There until it is dropped.
     incoming: Option<Incoming>,
-    lingers: bool,
+    is_http2: bool,
 }
 
 impl RequestBody {
@@ -33,10 +35,26 @@ impl RequestBody {
     pub(super) fn new(incoming: Incoming, version: Version) -> Self {
         Self {
             incoming: Some(incoming),
-            // hyper does the like over HTTP/1.
-            lingers: version == Version::HTTP_2,
+            is_http2: version == Version::HTTP_2,
         }
     }
+
+    /// Reads over what is left of a refused request's body before its response: an HTTP/1 connection
+    /// that is closed while its sender still writes is reset, and the response is lost with it. A
+    /// sender that waits to be told to go on has not begun to write.
+    pub(crate) async fn discard(&mut self, headers: &HeaderMap) {
+        if !self.is_http2
+            && !headers.contains_key(EXPECT)
+            && let Some(incoming) = &mut self.incoming
+        {
+            read_over(incoming).await;
+        }
+    }
+}
+
+async fn read_over(incoming: &mut Incoming) {
+    let rest = async { while let Some(Ok(_)) = incoming.frame().await {} };
+    let _ = timeout(DISCARD, rest).await;
 }
 
 impl Body for RequestBody {
@@ -66,7 +84,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let Some(mut incoming) = self.incoming.take().filter(|_| self.lingers) else {
+        let Some(mut incoming) = self.incoming.take().filter(|_| self.is_http2) else {
             return;
         };
         // What is here already, usually the end, needs no task.
@@ -79,10 +97,7 @@ impl Drop for RequestBody {
             }
         }
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                let rest = async { while let Some(Ok(_)) = incoming.frame().await {} };
-                let _ = timeout(LINGER, rest).await;
-            });
+            runtime.spawn(async move { read_over(&mut incoming).await });
         }
     }
 }
