@@ -127,7 +127,7 @@ impl KeptRows {
         self.kept = 0;
     }
 
-    /// Keeps the rows of an image of this size that are looked at. Returns whether any are left out.
+    /// Keeps the rows of an image of this size that are looked at.
     pub(super) fn keep(&mut self, size: Size, rows: Rows) {
         self.wanted.clear();
         self.columns.clear();

@@ -164,18 +164,6 @@ impl Resizer {
 }
 
 impl Columns {
-    fn clear(&mut self) {
-        self.offsets.clear();
-        self.left.clear();
-        self.right.clear();
-    }
-
-    fn push(&mut self, x: usize, left: i32, right: i32) {
-        self.offsets.push((x * 3) as u32);
-        self.left.push(left);
-        self.right.push(right);
-    }
-
     /// Fills the tables up to a whole number of lanes with the last column.
     fn pad(&mut self) {
         let padded = self.offsets.len().next_multiple_of(LANES);
@@ -189,9 +177,13 @@ impl Columns {
 
     /// The columns of an image `from` pixels wide, for an output `to` pixels wide.
     fn fill(&mut self, from: usize, to: usize) {
-        self.clear();
+        self.offsets.clear();
+        self.left.clear();
+        self.right.clear();
         for (x, [left, right]) in column_pairs(from, to) {
-            self.push(x, left, right);
+            self.offsets.push((x * 3) as u32);
+            self.left.push(left);
+            self.right.push(right);
         }
         self.pad();
     }

@@ -13,7 +13,7 @@ use super::header::{self, Header, Segment};
 use super::samples::idct::QuantTable;
 use super::samples::output::{Output, QuantTables};
 use super::tables::Tables;
-use crate::pixel::buffer::{Buffers, Decoded, Rows, Size, sized};
+use crate::pixel::buffer::{Buffers, Decoded, KeptRows, Rows, Size, sized};
 use crate::pixel::error::Error;
 use crate::pixel::options::Options;
 use crate::pixel::orientation;
@@ -61,10 +61,8 @@ impl Decoder {
             rows
         };
         buffers.rows.keep(size, rows);
-        let wanted = buffers.rows.wanted();
         let rgb = sized(&mut buffers.pixels, buffers.rows.kept() * size.width * 3);
-        self.lanes.shape(&frame, buffers.rows.columns());
-        self.pixels(&header, &frame, wanted, rgb)?;
+        self.pixels(&header, &frame, &buffers.rows, rgb)?;
         Ok(Decoded { size, orientation })
     }
 
@@ -85,9 +83,10 @@ impl Decoder {
         &mut self,
         header: &Header<'_>,
         frame: &Frame,
-        wanted: &[bool],
+        rows: &KeptRows,
         rgb: &mut [u8],
     ) -> Result<(), Error> {
+        let wanted = rows.wanted();
         let mut lines = rgb.chunks_exact_mut(frame.size.width * 3);
         self.output.shape(frame);
         let mut tables = Tables::default();
@@ -130,7 +129,7 @@ impl Decoder {
                 restart_interval: tables.restart_interval,
             };
             if has_all && !frame.progressive {
-                self.one_pass(scan, frame, &quants, wanted, &mut lines)?;
+                self.one_pass(scan, frame, &quants, rows, &mut lines)?;
                 is_done = true;
             } else {
                 if scans == 0 {
@@ -190,18 +189,27 @@ impl Decoder {
         scan: Scan<'_>,
         frame: &Frame,
         quants: &QuantTables,
-        wanted: &[bool],
+        rows: &KeptRows,
         lines: &mut impl Iterator<Item = &'a mut [u8]>,
     ) -> Result<(), Error> {
         let layout = &scan.layout;
+        let wanted = rows.wanted();
+        self.lanes.shape(frame, rows.columns());
         let tables: Vec<_> = block_tables(layout, &self.dc, &self.ac).collect();
         let mut decoder = ScanDecoder::new(scan.data, scan.restart_interval, &mut self.window);
         let (groups, lanes, output) = (&mut self.groups.0, &self.lanes, &mut self.output);
         let result = (0..frame.mcus_down).try_for_each(|mcu_y| {
             let needed = sequential::needed_groups(frame, mcu_y, wanted);
             for batch in lanes.batches() {
-                let mcus = batch.mcus.clone();
-                sequential::read_mcus(&mut decoder, layout, &tables, mcus, lanes, &needed, groups)?;
+                sequential::read_mcus(
+                    &mut decoder,
+                    layout,
+                    &tables,
+                    lanes,
+                    batch,
+                    &needed,
+                    groups,
+                )?;
                 output.write_mcus(frame, lanes, batch, &needed, groups, quants)?;
             }
             output.emit(frame, mcu_y, wanted, lines);

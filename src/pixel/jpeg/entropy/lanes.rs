@@ -29,7 +29,7 @@ pub(in crate::pixel::jpeg) struct Lanes {
 /// Neighbouring MCUs that are decoded together.
 #[derive(Clone, Debug)]
 pub(in crate::pixel::jpeg) struct Batch {
-    pub(in crate::pixel::jpeg) mcus: Range<usize>,
+    pub(super) mcus: Range<usize>,
     /// Of each component which of its `read` blocks are the batch's.
     read: [Range<usize>; MAX_COMPONENTS],
 }

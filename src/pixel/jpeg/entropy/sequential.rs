@@ -1,12 +1,10 @@
 //! Sequential scans: every block has all of its coefficients.
 
-use std::ops::Range;
-
 use multiversion::multiversion;
 
 use super::bit_reader::{BitCursor, BitReader, Window};
 use super::huffman::{END, HAS_VALUE, Table, UNKNOWN, value};
-use super::lanes::{LEFT_OUT, Lanes};
+use super::lanes::{Batch, LEFT_OUT, Lanes};
 use super::scan::{MAX_MCU_BLOCKS, ScanDecoder, ScanLayout};
 use super::store::ComponentStore;
 use crate::pixel::jpeg::fault::Fault;
@@ -147,15 +145,15 @@ pub(in crate::pixel::jpeg) fn read_mcus(
     scan: &mut ScanDecoder<'_>,
     layout: &ScanLayout,
     tables: &[BlockTables<'_>],
-    mcus: Range<usize>,
     lanes: &Lanes,
+    batch: &Batch,
     needed: &[bool; MAX_MCU_BLOCKS],
     groups: &mut McuGroups,
 ) -> Result<(), Fault> {
     for (group, _) in groups.iter_mut().zip(needed).filter(|group| *group.1) {
         group.fill(0);
     }
-    for mcu in mcus {
+    for mcu in batch.mcus.clone() {
         scan.start_mcu()?;
         let mut rest = groups.as_mut_slice();
         let mut needed = needed.as_slice();
