@@ -31,6 +31,20 @@ async fn release(ledger: &mut Ledger, held: Vec<JoinHandle<u16>>) {
     ledger.balance("those that were held").await;
 }
 
+/// Has a prediction refused for want of room over either protocol. Over gRPC it is counted for this
+/// model, which is none where a request is refused before its message is read.
+async fn refused(ledger: &mut Ledger, image: &[u8], reason: &str, grpc_model: &str) {
+    assert_eq!(ledger.world.predict(image.to_vec()).await.status, 429);
+    ledger.error(V1, MODEL, "internal", reason);
+    ledger.response(V1, "429");
+    let mut client = grpc(&ledger.world).await;
+    let refused = client.model_infer(image_request(MODEL, image)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+    ledger.error(GRPC, grpc_model, "internal", reason);
+    ledger.response(GRPC, "RESOURCE_EXHAUSTED");
+    ledger.balance(reason).await;
+}
+
 async fn ledger(flags: &[&str]) -> Ledger {
     Ledger::open(World::with(flags, |script| script.hold = true).await).await
 }
@@ -48,18 +62,7 @@ async fn a_full_queue() {
     assert_eq!(gauges["facequality_images_in_flight"], 1.0);
     assert_eq!(gauges["facequality_limit{flag=\"queue\"}"], 1.0);
     assert!(gauges["facequality_connections_open"] >= 1.0);
-    assert_eq!(ledger.world.predict(grey(1)).await.status, 429);
-    ledger.error(V1, MODEL, "internal", "queue_full");
-    ledger.response(V1, "429");
-    let mut client = grpc(&ledger.world).await;
-    client
-        .model_infer(image_request(MODEL, &grey(1)))
-        .await
-        .unwrap_err();
-    // It is refused before its message is read.
-    ledger.error(GRPC, "", "internal", "queue_full");
-    ledger.response(GRPC, "RESOURCE_EXHAUSTED");
-    ledger.balance("a full queue").await;
+    refused(ledger, &grey(1), "queue_full", "").await;
     release(ledger, vec![held]).await;
 }
 
@@ -80,16 +83,8 @@ async fn a_request_that_cannot_begin_in_time() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    assert_eq!(ledger.world.predict(grey(1)).await.status, 429);
-    ledger.error(V1, MODEL, "internal", "queue_wait");
-    ledger.response(V1, "429");
-    let mut client = grpc(&ledger.world).await;
-    let refused = client.model_infer(image_request(MODEL, &grey(1)));
-    assert_eq!(refused.await.unwrap_err().code(), Code::ResourceExhausted);
     // Another model would take it: which one it is for, only its message tells.
-    ledger.error(GRPC, MODEL, "internal", "queue_wait");
-    ledger.response(GRPC, "RESOURCE_EXHAUSTED");
-    ledger.balance("a request that cannot begin in time").await;
+    refused(ledger, &grey(1), "queue_wait", MODEL).await;
     release(ledger, held).await;
 }
 
@@ -124,17 +119,7 @@ async fn no_bytes() {
         .triton
         .wait(|observed| observed.in_flight == 1)
         .await;
-    assert_eq!(ledger.world.predict(large.clone()).await.status, 429);
-    ledger.error(V1, MODEL, "internal", "no_bytes");
-    ledger.response(V1, "429");
-    let mut client = grpc(&ledger.world).await;
-    client
-        .model_infer(image_request(MODEL, &large))
-        .await
-        .unwrap_err();
-    ledger.error(GRPC, "", "internal", "no_bytes");
-    ledger.response(GRPC, "RESOURCE_EXHAUSTED");
-    ledger.balance("no bytes").await;
+    refused(ledger, &large, "no_bytes", "").await;
     release(ledger, vec![held]).await;
 }
 
@@ -163,15 +148,7 @@ async fn no_pixels() {
     while !ledger.world.get("/metrics").await.text.contains(pixels) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(ledger.world.predict(grey(1)).await.status, 429);
-    ledger.error(V1, MODEL, "internal", "no_pixels");
-    ledger.response(V1, "429");
-    let mut client = grpc(&ledger.world).await;
-    let refused = client.model_infer(image_request(MODEL, &grey(1)));
-    assert_eq!(refused.await.unwrap_err().code(), Code::ResourceExhausted);
-    ledger.error(GRPC, MODEL, "internal", "no_pixels");
-    ledger.response(GRPC, "RESOURCE_EXHAUSTED");
-    ledger.balance("no pixels").await;
+    refused(ledger, &grey(1), "no_pixels", MODEL).await;
     drop((connection, host));
     assert_eq!(held.await.unwrap(), 502);
     ledger.error(V1, MODEL, "item", "item_unreachable");
